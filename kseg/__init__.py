@@ -1,0 +1,67 @@
+"""kseg: semantic segmentation for Keras 3, from a folder of pictures and masks to a checked file for a phone.
+
+One way through: **builder → `keras.Model` → `fit` → `export` → `predict`**. A builder is a function, what it
+returns is stock Keras. The contracts that hold everywhere:
+
+image
+    `(B, H, W, C)`, RGB, `uint8` or `float32`, values 0–255. Normalisation is a layer inside the graph, so
+    the same picture goes into `fit`, SavedModel, LiteRT and the phone. C is 3 unless `input_shape` says
+    otherwise.
+mask
+    `(B, H, W)` integer class ids. `ignore_class=255` is void in losses, metrics, augmentation and evaluation.
+model output
+    `(B, H, W, num_classes)` float32 logits at the input's own size, for every H and W, also under mixed
+    precision; `activation="softmax"` or `"sigmoid"` on request.
+features
+    `{stride: tensor}` with integer strides in pixels.
+"""
+
+from kseg import losses, metrics
+from kseg.backbones import list_backbones
+from kseg.distribution import strategy
+from kseg.masks import one_hot, to_mask
+from kseg.models import build, build_conv_stack, build_encoder_decoder, build_unet, list_models
+from kseg.training import compile
+from kseg.version import __version__
+
+# What needs tf.data, LiteRT or Pillow loads when first used: the builders run on any Keras backend.
+_LAZY_MODULES = ("callbacks", "data", "export", "inference", "visualization")
+_LAZY_NAMES = {
+    "evaluate": "inference",
+    "export_saved_model": "export",
+    "export_tflite": "export",
+    "load": "inference",
+    "predict": "inference",
+}
+
+__all__ = [
+    *_LAZY_MODULES,
+    *_LAZY_NAMES,
+    "__version__",
+    "build",
+    "build_conv_stack",
+    "build_encoder_decoder",
+    "build_unet",
+    "compile",
+    "list_backbones",
+    "list_models",
+    "losses",
+    "metrics",
+    "one_hot",
+    "strategy",
+    "to_mask",
+]
+
+
+def __getattr__(name):
+    import importlib
+
+    if name in _LAZY_MODULES:
+        return importlib.import_module(f"kseg.{name}")
+    if name in _LAZY_NAMES:
+        return getattr(importlib.import_module(f"kseg.{_LAZY_NAMES[name]}"), name)
+    raise AttributeError(f"module 'kseg' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,63 @@
+"""Checks of arguments that several modules share; each error names the argument and the mend."""
+
+import difflib
+
+
+def unknown_name(kind, name, known):
+    """Return the `ValueError` for `name`, with the nearest of the `known` names."""
+    known = sorted(known)
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return ValueError(f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}")
+
+
+def check_choice(argument, value, known):
+    """Raise unless `value` is one of the `known` values (strings or `None`)."""
+    if value not in known:
+        if isinstance(value, str):
+            raise unknown_name(argument, value, [k for k in known if k is not None])
+        raise ValueError(f"{argument} must be one of {known}, got {value!r}")
+
+
+def check_num_classes(num_classes):
+    """Raise unless `num_classes` is an int in 1..255: ids are `uint8` in predicted masks, 255 is void."""
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or not 1 <= num_classes <= 255:
+        raise ValueError(
+            f"num_classes must be an int in 1..255 (mask ids are uint8, 255 is the default void), "
+            f"got {num_classes!r}"
+        )
+
+
+def check_input_shape(input_shape):
+    """Return `input_shape` as the tuple `(H, W, C)`; H and W may be `None`.
+
+    Raises:
+        ValueError: for a batch axis, a missing channel count, or channels first.
+    """
+    try:
+        shape = tuple(input_shape)
+    except TypeError:
+        shape = ()
+    sizes_ok = all(size is None or (isinstance(size, int) and size > 0) for size in shape)
+    if len(shape) != 3 or not sizes_ok:
+        raise ValueError(
+            f"input_shape must be (H, W, C) without the batch, H and W in pixels or None, got {input_shape!r}"
+        )
+    if shape[0] in (1, 3, 4) and (shape[2] is None or shape[2] > 4):
+        raise ValueError(
+            f"input_shape must be (H, W, C), got {shape}: channels first? "
+            f"Move them last: ({shape[1]}, {shape[2]}, {shape[0]})"
+        )
+    if shape[2] is None:
+        raise ValueError(
+            f"input_shape needs its number of channels, got {shape}; use (None, None, 3) for RGB"
+        )
+    return shape
+
+
+def check_class_names(class_names, num_classes):
+    """Raise unless there is one name per class."""
+    if class_names is not None and len(class_names) != num_classes:
+        raise ValueError(
+            f"class_names has {len(class_names)} names for num_classes={num_classes}; give one name per class"
+        )

@@ -1,0 +1,393 @@
+"""The shell: `kseg demo | check | train | evaluate | predict | export`, thin over calls anyone can make."""
+
+import argparse
+import contextlib
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+
+def main(argv=None):
+    """Run a command; return the exit code. An error is one line on stderr, and the code 1 (2 for usage)."""
+    arguments = _parser().parse_args(argv)
+    if arguments.debug:
+        return arguments.command(arguments)
+    try:
+        with _quiet_libraries():
+            return arguments.command(arguments)
+    except KeyboardInterrupt:
+        print("kseg: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        expected = (ValueError, TypeError, OSError, RuntimeError)
+        if not isinstance(error, expected) and not type(error).__module__.startswith("tensorflow"):
+            raise
+        print(f"kseg: error: {_one_line(error)}", file=sys.stderr)
+        return 1
+
+
+def _one_line(error):
+    """Return the message on one line; of a check inside a pipeline, the file and the reason."""
+    text = str(error)
+    found = re.search(r"assertion failed: \[([^\]]*)\] \[([^\]]*)\] \[([^\]]*)\]", text)
+    if found:
+        return "{}: found {}: {}".format(*found.groups())
+    found = re.search(r"(?:ValueError|FileNotFoundError): (.+)", text)  # raised in Python inside a pipeline
+    return (found[1] if found else text.strip().split("\n")[0]) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet_libraries():
+    """Keep away what native libraries print while they load and convert; show it if the program breaks."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    python_stderr = sys.stderr
+    with tempfile.TemporaryFile() as caught, open(terminal, "w", closefd=False) as stream:
+        os.dup2(caught.fileno(), 2)
+        if python_stderr is sys.__stderr__:
+            sys.stderr = stream  # what Python prints still shows
+        try:
+            yield
+        except (AssertionError, AttributeError, LookupError, NameError):  # our own mistakes
+            caught.seek(0)
+            os.write(terminal, caught.read())
+            raise
+        finally:
+            stream.flush()
+            sys.stderr = python_stderr
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="kseg",
+        description="Semantic segmentation: from a folder of pictures to a checked file for a phone.",
+        epilog="kseg COMMAND --help explains a command. Start with: kseg demo",
+    )
+    parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    for add in (_add_demo, _add_check, _add_train, _add_evaluate, _add_predict, _add_export):
+        add(commands)
+    return parser
+
+
+def _command(commands, name, function, summary, description):
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _add_demo(commands):
+    parser = _command(
+        commands,
+        "demo",
+        _demo,
+        "train, export and compare on generated scenes, in minutes and without data",
+        "Train a small U-Net on generated scenes, export it to SavedModel and three .tflite files, and\n"
+        "compare all of them on scenes it never saw. Writes into a new folder:\n"
+        "  model.keras  saved_model/  float32.tflite  float16.tflite  int8.tflite  predictions.png",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("kseg-demo"), help="new folder (default: %(default)s)"
+    )
+    parser.add_argument("--epochs", type=_positive, default=None, help="fewer is faster and worse")
+
+
+def _demo(arguments):
+    from kseg.demo import run
+
+    run(arguments.output, **({"epochs": arguments.epochs} if arguments.epochs else {}))
+    return 0
+
+
+def _add_data(parser):
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="DIR/train/images, DIR/train/masks, DIR/val/...; or DIR/images and DIR/masks, split for you",
+    )
+    parser.add_argument(
+        "--label-map",
+        type=_label_map,
+        default={},
+        metavar="OLD:NEW,...",
+        help="ids in the masks to change, for instance 11:255 where void is 11 (255 is void)",
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="NAME,... | FILE",
+        help="class names, or a file with one per line (default: DIR/classes.txt, else numbered)",
+    )
+
+
+def _data_options(arguments):
+    from kseg.data.labels import read_class_names
+
+    names = arguments.classes
+    if names is not None:
+        names = read_class_names(names) if Path(names).is_file() else [n.strip() for n in names.split(",")]
+    return {"label_map": arguments.label_map, "class_names": names}
+
+
+def _add_check(commands):
+    parser = _command(
+        commands,
+        "check",
+        _check,
+        "visit every picture and mask and report every problem",
+        "Decode every picture and mask, count the classes, report every problem. Changes nothing.",
+    )
+    _add_data(parser)
+
+
+def _check(arguments):
+    from kseg.data import check
+
+    report = check(arguments.data, **_data_options(arguments), progress=Progress("checking"))
+    print(report)
+    return 1 if report.problems else 0
+
+
+def _add_train(commands):
+    parser = _command(
+        commands,
+        "train",
+        _train,
+        "train on a folder of pictures and masks",
+        "Check the data, train, and keep the epoch with the best validation mean IoU.\n\n"
+        "  kseg train --data DIR --model unet --backbone mobilenet_v2 --output runs/first\n\n"
+        "Writes into the new folder --output: model.keras, classes.txt, history.csv, predictions.png.",
+    )
+    _add_data(parser)
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="new folder for the results"
+    )
+    parser.add_argument(
+        "--model", default="unet", help="architecture (default: %(default)s); see kseg.list_models()"
+    )
+    parser.add_argument(
+        "--backbone", help="encoder; see kseg.list_backbones() (default: the architecture's own)"
+    )
+    parser.add_argument("--backbone-weights", metavar="imagenet | FILE", help="weights of the encoder")
+    parser.add_argument(
+        "--decoder-filters",
+        type=_counts,
+        metavar="N,N,...",
+        help="widths of the decoder on a backbone, coarse to fine, for instance 64,48,32,24,16",
+    )
+    parser.add_argument("--crop", type=_size, metavar="HxW", help="training crop (default: up to 320x320)")
+    parser.add_argument(
+        "--batch-size", type=_positive, default=8, help="pictures per step (default: %(default)s)"
+    )
+    parser.add_argument("--epochs", type=_positive, default=50, help="(default: %(default)s)")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="peak (default: %(default)s)")
+    parser.add_argument(
+        "--class-weights",
+        choices=("none", "sqrt_median_frequency", "median_frequency"),
+        default="none",
+        help="give rare classes more weight (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+
+
+def _train(arguments):
+    from kseg.recipes import train
+
+    train(
+        arguments.data,
+        arguments.output,
+        model=arguments.model,
+        backbone=arguments.backbone,
+        backbone_weights=arguments.backbone_weights,
+        decoder_filters=arguments.decoder_filters,
+        crop_size=arguments.crop,
+        batch_size=arguments.batch_size,
+        epochs=arguments.epochs,
+        learning_rate=arguments.learning_rate,
+        weighting=None if arguments.class_weights == "none" else arguments.class_weights,
+        seed=arguments.seed,
+        progress=Progress("checking"),
+        **_data_options(arguments),
+    )
+    return 0
+
+
+def _add_model_files(parser):
+    parser.add_argument(
+        "model", nargs="+", type=Path, metavar="MODEL", help=".keras file, SavedModel folder or .tflite file"
+    )
+
+
+def _add_evaluate(commands):
+    parser = _command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "per-class IoU of one or more models, side by side",
+        "Evaluate models and exported files on a split and print per-class IoU side by side.",
+    )
+    _add_model_files(parser)
+    _add_data(parser)
+    parser.add_argument("--split", default="val", help="(default: %(default)s)")
+
+
+def _evaluate(arguments):
+    from kseg.data import from_directory
+    from kseg.inference import evaluate, table
+
+    options = _with_classes_of(arguments.model[0], _data_options(arguments))
+    dataset = from_directory(arguments.data, arguments.split, batch_size=1, shuffle=False, **options)
+    results = {}
+    for path in arguments.model:
+        results[path.name] = evaluate(
+            path, dataset, class_names=dataset.class_names, progress=Progress(f"evaluating {path.name}")
+        )
+    print(table(results))
+    return 0
+
+
+def _add_predict(commands):
+    parser = _command(
+        commands,
+        "predict",
+        _predict,
+        "segment pictures",
+        "Segment pictures and write NAME.png (class ids) and NAME_overlay.png into --output.",
+    )
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help=".keras file, SavedModel folder or .tflite file"
+    )
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="picture files")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("--classes", metavar="NAME,... | FILE", help="names for the legend")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+
+
+def _predict(arguments):
+    from kseg.recipes import predict_files
+
+    names = _data_options(argparse.Namespace(classes=arguments.classes, label_map={}))["class_names"]
+    options = _with_classes_of(arguments.model, {"class_names": names})
+    predict_files(
+        arguments.model,
+        arguments.images,
+        arguments.output,
+        class_names=options["class_names"],
+        overwrite=arguments.overwrite,
+        progress=Progress("predicting"),
+    )
+    return 0
+
+
+def _with_classes_of(model, options):
+    """Take the class names from the `classes.txt` beside the model, where none were given."""
+    from kseg.data.labels import read_class_names
+
+    beside = model.parent / "classes.txt"
+    if options["class_names"] is None and beside.is_file():
+        options = {**options, "class_names": read_class_names(beside)}
+    return options
+
+
+def _add_export(commands):
+    parser = _command(
+        commands,
+        "export",
+        _export,
+        "write a SavedModel or .tflite file and prove that it agrees",
+        "Export a .keras model. The written file is run and compared before it stands at its path.\n\n"
+        "  kseg export runs/first/model.keras int8.tflite --input-size 256x256 --quantize int8 --data DIR\n\n"
+        "A path that ends in .tflite is LiteRT, any other a SavedModel folder. int8 calibrates on the train\n"
+        "split of --data; with --data the report has the mean IoU on the val split.",
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help=".keras file")
+    parser.add_argument("path", type=Path, metavar="PATH", help="new .tflite file or SavedModel folder")
+    parser.add_argument("--input-size", type=_size, metavar="HxW", help="picture size of a .tflite file")
+    parser.add_argument("--quantize", choices=("float16", "int8"), help="(default: float32)")
+    _add_data(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace what is at PATH")
+    next(action for action in parser._actions if action.dest == "data").required = False
+
+
+def _export(arguments):
+    from kseg.recipes import export
+
+    report = export(
+        arguments.model,
+        arguments.path,
+        data_root=arguments.data,
+        input_size=arguments.input_size,
+        quantize=arguments.quantize,
+        overwrite=arguments.overwrite,
+        **_with_classes_of(arguments.model, _data_options(arguments)),
+    )
+    print(report)
+    return 0
+
+
+def _positive(text):
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
+    return value
+
+
+def _size(text):
+    found = re.fullmatch(r"(\d+)[xX×](\d+)", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"expected HxW in pixels, for instance 256x320, got {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def _counts(text):
+    try:
+        return tuple(_positive(item) for item in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected N,N,..., got {text!r}") from None
+
+
+def _label_map(text):
+    try:
+        pairs = [item.split(":") for item in text.split(",") if item]
+        return {int(old): int(new) for old, new in pairs}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected OLD:NEW,..., for instance 11:255, got {text!r}") from None
+
+
+class Progress:
+    """A line on the terminal that counts and tells the time left; silent where output is no terminal."""
+
+    def __init__(self, what, stream=None):
+        self.what = what
+        self.stream = stream or sys.stderr
+        self.start = time.monotonic()
+
+    def __call__(self, done, total):
+        if not self.stream.isatty():
+            return
+        left = (
+            ""
+            if not total
+            else f"/{total}, {(time.monotonic() - self.start) / done * (total - done):.0f} s left"
+        )
+        end = "\r\033[K" if done == total else ""
+        print(f"\r{self.what}: {done}{left}   {end}", end="", file=self.stream, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

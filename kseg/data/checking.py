@@ -1,0 +1,117 @@
+"""The data check: visit every file, report every problem, then fail."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kseg.data.labels import NO_CLASS, read_labels
+from kseg.data.pairs import find_pairs, size_mismatch, splits_of
+from kseg.data.reading import read_image, read_mask
+from kseg.masks import void_ids
+
+_SHOWN = 20
+
+
+@dataclass
+class CheckReport:
+    """What `check` found.
+
+    Attributes:
+        class_names: list of str.
+        pairs: dict, split → number of pairs.
+        pixels: dict, split → int64 `(num_classes,)` pixels of each class.
+        void: dict, split → number of void pixels.
+        problems: list of str, each beginning with the file or folder.
+    """
+
+    class_names: list
+    pairs: dict = field(default_factory=dict)
+    pixels: dict = field(default_factory=dict)
+    void: dict = field(default_factory=dict)
+    problems: list = field(default_factory=list)
+
+    def __str__(self):
+        lines = [", ".join(f"{split}: {count} pairs" for split, count in self.pairs.items())]
+        width = max(map(len, [*self.class_names, "void"]))
+        lines.append(" " * width + "".join(f"{split:>10}" for split in self.pixels))
+        for index, name in enumerate([*self.class_names, "void"]):
+            shares = []
+            for split, pixels in self.pixels.items():
+                seen = self.void[split] if name == "void" and index == len(pixels) else pixels[index]
+                shares.append(f"{100 * seen / max(pixels.sum() + self.void[split], 1):9.2f}%")
+            lines.append(f"{name:{width}}" + "".join(shares))
+        lines += self.problems[:_SHOWN]
+        if len(self.problems) > _SHOWN:
+            lines.append(f"... and {len(self.problems) - _SHOWN} more problems")
+        return "\n".join(lines)
+
+    def raise_for_problems(self):
+        """Raise `ValueError` with the first problem and the number of others, if there are any."""
+        if self.problems:
+            others = f" (and {len(self.problems) - 1} more problems)" if len(self.problems) > 1 else ""
+            raise ValueError(self.problems[0] + others)
+
+
+def check(
+    root, *, label_map=None, class_names=None, ignore_class=255, validation_fraction=0.2, progress=None
+):
+    """Decode every picture and mask of every split and count the classes; nothing is changed.
+
+    Where no names are given, the largest id below 255 in the masks says how many classes there are.
+
+    Args:
+        root: str or `Path`, as for `from_directory`; so are the arguments that follow.
+        label_map: `None` or `{id in the file: id}`.
+        class_names: `None` or one name per class.
+        ignore_class: int or several, void.
+        validation_fraction: float.
+        progress: `None` or a function called with `(files done, all files)`.
+
+    Returns:
+        `CheckReport`; printed, it is a table of the classes and the problems found.
+
+    Raises:
+        FileNotFoundError, ValueError: for a folder without pairs; problems of single files are in the report.
+    """
+    unpaired = []
+    splits = {
+        split: find_pairs(root, split, validation_fraction, unpaired)
+        for split in splits_of(root) or ["train"]
+    }
+    labels = read_labels(root, class_names, label_map, ignore_class, validation_fraction, lenient=True)
+    report = CheckReport(labels.class_names, problems=sorted(set(unpaired)))
+    table, total, done = labels.table(), sum(map(len, splits.values())), 0
+
+    def visit(image_path, mask_path):
+        try:
+            return _visit(image_path, mask_path, table, labels)
+        except (ValueError, OSError) as error:
+            return 0, 0, str(error)
+
+    with ThreadPoolExecutor() as pool:
+        for split, pairs in splits.items():
+            report.pairs[split], report.void[split] = len(pairs), 0
+            report.pixels[split] = np.zeros(labels.num_classes, "int64")
+            for pixels, void, problem in pool.map(visit, pairs.images, pairs.masks):
+                report.pixels[split] += pixels
+                report.void[split] += void
+                report.problems += [problem] if problem else []
+                done += 1
+                if progress:
+                    progress(done, total)
+    return report
+
+
+def _visit(image_path, mask_path, table, labels):
+    """Return the pixels of each class, the void pixels, and the problem or `None` of one pair."""
+    image, mask = read_image(image_path), read_mask(mask_path)
+    if image.shape[:2] != mask.shape:
+        return 0, 0, size_mismatch(image_path, image.shape, mask_path, mask.shape)
+    ids = table[mask]
+    outside = np.unique(mask[ids == NO_CLASS]).tolist()
+    problem = None
+    if outside:
+        problem = f"{mask_path}: {labels.complaint(outside)}"
+    counts = np.bincount(ids[ids >= 0], minlength=256)
+    return counts[: labels.num_classes], int(np.isin(ids, void_ids(labels.ignore_class)).sum()), problem

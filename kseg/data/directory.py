@@ -1,0 +1,108 @@
+"""A folder of pictures and masks as `tf.data`."""
+
+import os
+
+import tensorflow as tf
+
+from kseg.data.labels import read_labels
+from kseg.data.pairs import find_pairs, read_headers
+from kseg.data.pipeline import batches, checked_size
+from kseg.data.reading import load_image, load_mask
+
+
+def from_directory(
+    root,
+    split="train",
+    *,
+    image_size=None,
+    batch_size=8,
+    augment=None,
+    label_map=None,
+    class_names=None,
+    ignore_class=255,
+    validation_fraction=0.2,
+    shuffle=None,
+    seed=0,
+):
+    """Read a folder of pictures and masks.
+
+    Layouts: `root/train/images`, `root/train/masks`, `root/val/...`; or `root/images` and `root/masks`, which
+    are then split. A picture and its mask share their stem. Masks are single-channel PNG (1 to 16 bits, or
+    palette indices); pictures JPEG, PNG, BMP, TIFF or WebP, turned as their EXIF orientation says. Every
+    header is read first, so a missing, mismatched or unreadable file fails here and by name.
+
+    Args:
+        root: str or `Path`.
+        split: str, "train", "val" or another folder of `root`.
+        image_size: `None` or `(H, W)`: every picture is brought to this size (it may distort). Needed for
+            batches of pictures of several sizes that are not augmented.
+        batch_size: int, or `None` for single pictures without a batch axis.
+        augment: `None` or `kseg.data.augment(...)`; it gives the size, `image_size` acts before it.
+        label_map: `None` or `{id in the file: id}`, for instance `{11: 255}` where void is 11.
+        class_names: `None` or one name per class; else `root/classes.txt`, one name per line; else
+            "class 0", "class 1", ... up to the largest id in the masks.
+        ignore_class: int or several, void.
+        validation_fraction: float, the share of "val" where the folder has no splits.
+        shuffle: bool; `None` is true for "train". The last, smaller batch is then left out.
+        seed: int, of shuffling and augmentation.
+
+    Returns:
+        `tf.data.Dataset` of `(B, H, W, 3)` uint8 and `(B, H, W)` int32, with the attributes `class_names`,
+        `num_classes`, `image_paths` and `mask_paths`.
+
+    Raises:
+        FileNotFoundError: if a folder is missing.
+        ValueError: for files that do not pair, cannot be read or do not fit; it names the file and the mend.
+    """
+    if image_size is not None:
+        image_size = checked_size("image_size", image_size)
+    pairs = find_pairs(root, split, validation_fraction)
+    image_headers, mask_headers = read_headers(pairs)
+    sizes = {header.size for header in image_headers}
+    if len(sizes) > 1 and image_size is None and augment is None and batch_size not in (None, 1):
+        raise ValueError(
+            f"{root}: pictures of {len(sizes)} sizes cannot share a batch; give image_size, augment or "
+            f"batch_size=1"
+        )
+    labels = read_labels(root, class_names, label_map, ignore_class, validation_fraction)
+    plain_images = all(header.plain for header in image_headers)
+    plain_masks = all(header.plain for header in mask_headers)
+
+    def load(image_path, mask_path, image_plain, mask_plain):
+        image = load_image(image_path, plain_images or image_plain)
+        mask = labels.apply(load_mask(mask_path, plain_masks or mask_plain), mask_path)
+        if image_size is not None:
+            image, mask = resize_pair(image, mask, image_size)
+        elif len(sizes) == 1:
+            (size,) = sizes
+            image, mask = tf.ensure_shape(image, (*size, 3)), tf.ensure_shape(mask, size)
+        return image, mask
+
+    items = tf.data.Dataset.from_tensor_slices(
+        (
+            [os.fsencode(path) for path in pairs.images],
+            [os.fsencode(path) for path in pairs.masks],
+            [header.plain for header in image_headers],
+            [header.plain for header in mask_headers],
+        )
+    )
+    dataset = batches(
+        items,
+        len(pairs),
+        load,
+        class_names=labels.class_names,
+        augment=augment,
+        batch_size=batch_size,
+        shuffle=split == "train" if shuffle is None else shuffle,
+        seed=seed,
+    )
+    dataset.image_paths = [str(path) for path in pairs.images]
+    dataset.mask_paths = [str(path) for path in pairs.masks]
+    return dataset
+
+
+def resize_pair(image, mask, size):
+    """Return the picture (bilinear, antialiased, uint8) and the mask (nearest) at `size`, `(H, W)`."""
+    image = tf.image.resize(image, size, antialias=True)
+    mask = tf.image.resize(mask[..., None], size, method="nearest")[..., 0]
+    return tf.saturate_cast(tf.round(image), tf.uint8), mask

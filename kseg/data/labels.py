@@ -1,0 +1,136 @@
+"""Class ids: what a data set's numbers mean."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from kseg.data.pairs import find_pairs, splits_of
+from kseg.data.reading import read_mask
+from kseg.masks import void_ids
+
+_TABLE_SIZE = 2**16  # masks hold up to 16 bits
+NO_CLASS = np.iinfo("int32").min  # -1 may be void
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the ids of a data set mean.
+
+    Attributes:
+        class_names: list of str, one per class.
+        label_map: dict, id in the file → id of a class or void; ids that are not in it stay.
+        ignore_class: int or several, void.
+    """
+
+    class_names: list
+    label_map: dict
+    ignore_class: int | tuple
+
+    @property
+    def num_classes(self):
+        return len(self.class_names)
+
+    def table(self):
+        """Return int32 `(65536,)`: id in the file → id; `NO_CLASS` for what is neither a class nor void."""
+        table = np.arange(_TABLE_SIZE, dtype="int32")
+        for old, new in self.label_map.items():
+            table[old] = new
+        known = np.isin(table, [*range(self.num_classes), *void_ids(self.ignore_class)])
+        return np.where(known, table, NO_CLASS)
+
+    def complaint(self, ids=()):
+        """Return what is wrong with a mask that holds `ids` outside the classes, and the mend."""
+        example = f"{{{ids[0] if ids else 'ID'}: {(void_ids(self.ignore_class) or (0,))[0]}}}"
+        listed = f" {ids}" if ids else ""
+        return (
+            f"class ids{listed} outside 0..{self.num_classes - 1} (void is {self.ignore_class}); map them by "
+            f"label_map, for instance {example}"
+        )
+
+    def apply(self, mask, path):
+        """Map the ids of `mask` in a `tf.data` graph; an id outside fails with the name of the file."""
+        mapped = tf.gather(self.table(), mask)
+        outside = tf.unique(tf.boolean_mask(mask, mapped == NO_CLASS))[0]
+        check = tf.Assert(tf.size(outside) == 0, [path, outside, self.complaint()])
+        with tf.control_dependencies([check]):
+            return tf.identity(mapped)
+
+
+def read_labels(root, class_names, label_map, ignore_class, validation_fraction, lenient=False):
+    """Return the `Labels` of a data set.
+
+    Names come from `class_names`, else from `root/classes.txt` (one per line), else they are "class 0",
+    "class 1", ... up to the largest id in any mask of any split. `lenient` then passes over masks that cannot
+    be read and ids that are no class.
+
+    Raises:
+        ValueError: for a map that is no `{int: int}`, or void among the classes.
+    """
+    label_map = _checked_map(label_map)
+    file = Path(root).expanduser() / "classes.txt"
+    if class_names is None and file.is_file():
+        class_names = read_class_names(file)
+    if class_names is None:
+        highest = _highest_id(root, label_map, ignore_class, validation_fraction, lenient)
+        class_names = [f"class {number}" for number in range(highest + 1)]
+    class_names = [str(name) for name in class_names]
+    within = [i for i in void_ids(ignore_class) if 0 <= i < len(class_names)]
+    if within:
+        raise ValueError(
+            f"ignore_class={ignore_class} is one of the {len(class_names)} classes; give void another id"
+        )
+    return Labels(class_names, label_map, ignore_class)
+
+
+def read_class_names(path):
+    """Return the names in a text file, one per line; empty lines do not count.
+
+    Raises:
+        ValueError: if there is no name in it, one stands twice, or it is not UTF-8.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")  # Windows begins files with a mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text, {error}; save it as UTF-8") from error
+    names = [line.strip() for line in text.splitlines() if line.strip()]
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"{path}: expected one class name per line, each once, found {len(names)} lines")
+    return names
+
+
+def _checked_map(label_map):
+    label_map = {} if label_map is None else label_map
+    if not isinstance(label_map, Mapping):
+        raise ValueError(f"label_map must be {{id in the file: id}}, got {label_map!r}")
+    for old, new in label_map.items():
+        if not isinstance(old, int) or not isinstance(new, int) or not 0 <= old < _TABLE_SIZE:
+            raise ValueError(f"label_map must be {{id in the file: id}}, ints, got {{{old!r}: {new!r}}}")
+    return dict(label_map)
+
+
+def _highest_id(root, label_map, ignore_class, validation_fraction, lenient):
+    skip = void_ids(ignore_class)
+
+    def highest(path):
+        try:
+            ids = np.unique(read_mask(path)).tolist()
+        except ValueError:
+            if lenient:
+                return -1, path
+            raise
+        ids = (label_map.get(i, i) for i in ids)
+        return max((i for i in ids if i not in skip and (i < 255 or not lenient)), default=-1), path
+
+    splits = [find_pairs(root, split, validation_fraction, unpaired=[]) for split in splits_of(root)]
+    with ThreadPoolExecutor() as pool:
+        result, path = max(pool.map(highest, [path for pairs in splits for path in pairs.masks]))
+    if not 0 <= result < 255 and not lenient:
+        raise ValueError(
+            f"{root}: the largest class id in the masks is {result} ({path.name}); give class_names, and a "
+            f"label_map for ids that are no class"
+        )
+    return max(result, 0)

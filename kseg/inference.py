@@ -1,0 +1,330 @@
+"""One way to run a model, whatever it is stored as: a Keras model, `.keras`, SavedModel or `.tflite`."""
+
+import functools
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from kseg.arguments import check_class_names
+from kseg.data.reading import read_image
+from kseg.metrics import Confusion, iou_of
+from kseg.training import output_activation
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A model opened for inference.
+
+    Attributes:
+        run: function `(B, H, W, C)` float32 0–255 → float32 `(B, h, w, num_classes)`.
+        input_size: `(H, W)` the model is fixed to, or `None` for any.
+        channels: int, C.
+        from_logits: whether `run` gives logits.
+    """
+
+    run: object
+    input_size: tuple | None
+    channels: int
+    from_logits: bool
+
+    def scores(self, images):
+        """Run pictures `(B, H, W, C)`; scores come back at their size, `(B, H, W, classes)`."""
+        size = images.shape[1:3]
+        images = np.asarray(images, "float32")
+        if self.input_size not in (None, size):
+            images = tf.image.resize(images, self.input_size, antialias=True).numpy()
+        scores = self.run(images)
+        return scores if scores.shape[1:3] == size else tf.image.resize(scores, size).numpy()
+
+    def masks(self, images):
+        """Return uint8 class ids `(B, H, W)`."""
+        return collapse(self.scores(images), self.from_logits).astype("uint8")
+
+
+def collapse(scores, from_logits):
+    """Return the class ids of NumPy scores; one channel is class 1 above its threshold."""
+    if scores.shape[-1] == 1:
+        return (scores[..., 0] > (0 if from_logits else 0.5)).astype("int64")
+    return scores.argmax(-1)
+
+
+def open_model(model_or_path):
+    """Return the `Runner` of a Keras model or of a file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is none of `.keras`, SavedModel folder and `.tflite`, or is damaged.
+    """
+    if isinstance(model_or_path, keras.Model):
+        return _keras_runner(model_or_path)
+    path = Path(model_or_path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such file; expected a .keras file, a SavedModel folder or a .tflite"
+        )
+    return _open_file(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _open_file(path, _changed):
+    """Open a file; a loop over pictures opens it once, a file written anew is opened anew."""
+    if path.is_dir():
+        return _saved_model_runner(path)
+    if path.suffix == ".tflite":
+        return _litert_runner(path)
+    return _keras_runner(load(path))
+
+
+def load(path):
+    """Load a `.keras` file that `model.save` or `kseg train` wrote.
+
+    Layers with Python code of their own (`Lambda`) are refused, as Keras does in safe mode.
+
+    Args:
+        path: str or `Path`.
+
+    Returns:
+        `keras.Model`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no complete `.keras` file; it says what it is.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.is_dir() or path.suffix != ".keras":
+        raise ValueError(f"{path}: not a .keras file; SavedModel folders and .tflite files only predict")
+    if not zipfile.is_zipfile(path):
+        size = path.stat().st_size
+        raise ValueError(f"{path}: {size} bytes, but no complete .keras archive; was a save interrupted?")
+    try:
+        return keras.models.load_model(path, safe_mode=True)
+    except (KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{path}: Keras cannot load this model: {reason}") from error
+
+
+def _keras_runner(model):
+    if len(model.inputs) != 1 or len(model.input_shape) != 4 or len(model.output_shape) != 4:
+        raise ValueError(
+            f"model {model.name!r}: expected (B, H, W, C) in and (B, H, W, classes) out, "
+            f"got {model.input_shape} and {model.output_shape}"
+        )
+    _, height, width, channels = model.input_shape
+    function = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
+    return Runner(
+        run=lambda images: function(images).numpy(),
+        input_size=None if None in (height, width) else (height, width),
+        channels=channels,
+        from_logits=output_activation(model) is None,
+    )
+
+
+def _saved_model_runner(path):
+    if not (path / "saved_model.pb").is_file():
+        raise ValueError(
+            f"{path}: no SavedModel (saved_model.pb is missing); give the folder that was exported"
+        )
+    try:
+        loaded = tf.saved_model.load(str(path))
+        signature = loaded.signatures["serving_default"]
+    except (KeyError, OSError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"{path}: TensorFlow cannot load this SavedModel: {error}".splitlines()[0]
+        ) from error
+    name, spec = next(iter(signature.structured_input_signature[1].items()))
+    key = next(iter(signature.structured_outputs))
+    size = tuple(spec.shape[1:3])
+    return Runner(
+        run=lambda images, _keep=loaded: signature(**{name: tf.constant(images)})[key].numpy(),
+        input_size=None if None in size else size,
+        channels=spec.shape[-1],
+        from_logits=key == "logits",
+    )
+
+
+def _litert_runner(path):
+    # its own package: the interpreter inside TensorFlow is being removed
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: LiteRT cannot load this file ({reason}); export it again") from error
+    (given,), (wanted,) = interpreter.get_input_details(), interpreter.get_output_details()
+    signatures = interpreter.get_signature_list()
+    outputs = next(iter(signatures.values()))["outputs"] if signatures else ["logits"]
+
+    def run(images):
+        scores = []
+        for image in images:
+            interpreter.set_tensor(given["index"], _quantized(image[None], given))
+            interpreter.invoke()
+            scores.append(_dequantized(interpreter.get_tensor(wanted["index"]), wanted))
+        return np.concatenate(scores)
+
+    _, height, width, channels = given["shape"].tolist()
+    return Runner(run, (height, width), channels, from_logits=outputs == ["logits"])
+
+
+def _quantized(values, detail):
+    if detail["dtype"] == np.float32:
+        return values.astype("float32")
+    scale, zero_point = detail["quantization"]
+    limits = np.iinfo(detail["dtype"])
+    return np.clip(np.round(values / scale + zero_point), limits.min, limits.max).astype(detail["dtype"])
+
+
+def _dequantized(values, detail):
+    if detail["dtype"] == np.float32:
+        return values
+    scale, zero_point = detail["quantization"]
+    return (values.astype("float32") - zero_point) * np.float32(scale)
+
+
+def predict(model_or_path, image):
+    """Segment one picture.
+
+    A model of fixed size gets the picture resized, and its scores are brought back to the picture's size.
+
+    Args:
+        model_or_path: `keras.Model`, or the path of a `.keras` file, a SavedModel folder or a `.tflite` file.
+        image: path of a picture, or `(H, W, C)` array, values 0–255.
+
+    Returns:
+        uint8 class ids `(H, W)`, at the picture's size.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if a file is damaged or the picture has another number of channels than the model.
+
+    Example:
+        >>> import kseg
+        >>> model = kseg.build_conv_stack(3, depth=1, filters=4)
+        >>> predict(model, np.zeros((24, 32, 3), "uint8")).shape
+        (24, 32)
+    """
+    runner = open_model(model_or_path)
+    return runner.masks(as_picture(image, runner.channels)[None])[0]
+
+
+def as_picture(image, channels):
+    """Return `(H, W, channels)` of a path, a Pillow image or an array."""
+    if isinstance(image, str | os.PathLike):
+        return read_image(image, channels)
+    if isinstance(image, Image.Image):
+        image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}.get(channels, image.mode))
+    pixels = np.asarray(image)
+    if pixels.ndim == 2 and channels == 1:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[-1] != channels or 0 in pixels.shape:
+        raise ValueError(f"image must be (H, W, {channels}), got {pixels.shape}")
+    if not np.issubdtype(pixels.dtype, np.number) or not np.all(np.isfinite(pixels)):
+        raise ValueError(f"image must hold finite numbers 0–255, got dtype {pixels.dtype} or NaN")
+    return pixels
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a model on a data set; printed, a table.
+
+    Attributes:
+        matrix: int64 `(num_classes, num_classes)`, rows truth, columns prediction.
+        class_names: list of str.
+        pixels_outside: int, pixels whose id is neither a class nor void; they count nowhere else.
+    """
+
+    matrix: np.ndarray
+    class_names: list
+    pixels_outside: int = 0
+
+    @property
+    def class_iou(self):
+        """float64 `(num_classes,)`, NaN for a class that appears in neither masks nor predictions."""
+        return iou_of(self.matrix)
+
+    @property
+    def mean_iou(self):
+        """float, the mean over the classes that appear; NaN when none does."""
+        iou = self.class_iou
+        return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
+
+    @property
+    def pixel_accuracy(self):
+        """float, the share of pixels that are right, void left out."""
+        return float(np.trace(self.matrix) / max(self.matrix.sum(), 1))
+
+    def __str__(self):
+        return table({"IoU": self}) + (
+            f"\n{self.pixels_outside} pixels outside the classes are not counted"
+            if self.pixels_outside
+            else ""
+        )
+
+
+def table(evaluations):
+    """Return per-class IoU of several evaluations side by side.
+
+    Args:
+        evaluations: dict, column heading → `Evaluation` of the same classes.
+    """
+    names = next(iter(evaluations.values())).class_names
+    width = max(len(name) for name in [*names, "pixel accuracy"])
+    columns = [max(len(heading), 6) for heading in evaluations]
+    rows = [("", list(evaluations))]
+    for index, name in enumerate(names):
+        rows.append((name, [_figure(e.class_iou[index]) for e in evaluations.values()]))
+    rows.append(("mean IoU", [_figure(e.mean_iou) for e in evaluations.values()]))
+    rows.append(("pixel accuracy", [_figure(e.pixel_accuracy) for e in evaluations.values()]))
+    return "\n".join(
+        f"{name:{width}}  " + "  ".join(f"{cell:>{c}}" for cell, c in zip(cells, columns, strict=True))
+        for name, cells in rows
+    )
+
+
+def _figure(value):
+    return "n/a" if np.isnan(value) else f"{value:.4f}"
+
+
+def evaluate(model_or_path, dataset, *, num_classes=None, class_names=None, ignore_class=255, progress=None):
+    """Evaluate a model or an exported file over a whole data set, at the size of its masks.
+
+    Args:
+        model_or_path: as for `predict`.
+        dataset: batches `(image (B, H, W, C), mask (B, H, W))`.
+        num_classes: int; `None` takes the number of the model's channels (2 for one channel).
+        class_names: `None` or one name per class; else the dataset's attribute, else "class 0", ...
+        ignore_class: int or several, void.
+        progress: `None` or a function called with `(batches done, all batches or None)`.
+
+    Returns:
+        `Evaluation`.
+
+    Raises:
+        ValueError: if the dataset is empty or the names are not one per class.
+    """
+    runner = open_model(model_or_path)
+    counter = None
+    total = dataset.cardinality().numpy() if hasattr(dataset, "cardinality") else -1
+    for done, (images, masks) in enumerate(dataset, start=1):
+        scores = runner.scores(np.asarray(images))
+        if counter is None:
+            counter = Confusion(num_classes or max(scores.shape[-1], 2), ignore_class)
+        counter.add(np.asarray(masks), collapse(scores, runner.from_logits))
+        if progress:
+            progress(done, total if total > 0 else None)
+    if counter is None:
+        raise ValueError("the dataset is empty: there is nothing to evaluate")
+    class_names = class_names or getattr(dataset, "class_names", None)
+    class_names = class_names or [f"class {number}" for number in range(counter.num_classes)]
+    check_class_names(class_names, counter.num_classes)
+    return Evaluation(counter.matrix, list(class_names), counter.outside)

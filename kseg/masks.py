@@ -1,0 +1,145 @@
+"""Masks: class ids and one-hot targets told apart by shape, void, and the arg-max collapse.
+
+Losses and metrics read every target through this module, so a mask means the same everywhere.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kseg.distribution import builds_for_replicas
+
+
+def one_hot(mask, num_classes, ignore_class=255):
+    """Turn class ids into one-hot targets; void pixels become all zeros.
+
+    Args:
+        mask: `(B, H, W)` or `(H, W)` integer ids, or the same with a last axis of 1.
+        num_classes: int.
+        ignore_class: int, several ints, or `None`.
+
+    Returns:
+        float32 tensor `(..., H, W, num_classes)`.
+
+    Raises:
+        TypeError: if `mask` is not of an integer dtype.
+        ValueError: if `mask` has another shape; if a NumPy `mask` holds ids outside `0..num_classes-1` that
+            are not void.
+
+    Example:
+        >>> one_hot(np.array([[0, 2, 255]]), 3).numpy()
+        array([[[1., 0., 0.],
+                [0., 0., 1.],
+                [0., 0., 0.]]], dtype=float32)
+    """
+    shape = tuple(np.shape(mask))
+    last_axis_is_one = len(shape) in (3, 4) and shape[-1] == 1
+    if len(shape) - last_axis_is_one not in (2, 3):
+        raise ValueError(f"mask must be ids (B, H, W) or (H, W), or with a last axis of 1, got {shape}")
+    ids = class_ids(ops.convert_to_tensor(mask), last_axis_is_one)
+    if isinstance(mask, np.ndarray):
+        outside = set(np.unique(mask).tolist()) - set(range(num_classes)) - set(void_ids(ignore_class))
+        if outside:
+            raise ValueError(
+                f"mask holds ids {sorted(outside)} outside 0..{num_classes - 1}; map them to a class or to "
+                f"ignore_class={ignore_class}"
+            )
+    void = is_void(ids, ignore_class)
+    return ops.one_hot(ops.where(void, -1, ids), num_classes, dtype="float32")
+
+
+def to_mask(scores, from_logits=True):
+    """Collapse scores to class ids: the arg-max over the last axis, the lowest id on a tie.
+
+    Args:
+        scores: `(..., num_classes)` logits or probabilities. One channel is the binary case: class 1 where
+            the logit is above 0, or the probability above 0.5.
+        from_logits: whether a single channel holds logits.
+
+    Returns:
+        int32 tensor `(...)`.
+
+    Example:
+        >>> to_mask(np.array([[[0.1, 2.0, -1.0], [5.0, 0.0, 5.0]]])).numpy()
+        array([[1, 0]], dtype=int32)
+    """
+    scores = ops.convert_to_tensor(scores)
+    if scores.shape[-1] == 1:
+        return ops.cast(scores[..., 0] > (0.0 if from_logits else 0.5), "int32")
+    # top_k: keras.ops.argmax needs twice the time here, and does not convert to LiteRT
+    return ops.cast(ops.top_k(scores, 1)[1][..., 0], "int32")
+
+
+def count_ids(ids, size):
+    """Return how often each of `0..size-1` occurs in the int32 tensor `ids`, int64 `(size,)`."""
+    ids = ops.reshape(ids, [-1])
+    if keras.backend.backend() != "tensorflow":
+        return ops.cast(ops.bincount(ids, minlength=size), "int64")
+    import tensorflow as tf  # keras.ops.bincount leaves the size open, which XLA refuses
+
+    counts = tf.raw_ops.DenseBincount(input=ids, size=size, weights=tf.zeros([0], tf.int32))
+    return tf.cast(counts, tf.int64)
+
+
+def void_ids(ignore_class):
+    """Return `ignore_class` (`None`, an int or several) as a tuple of ints."""
+    if ignore_class is None:
+        return ()
+    return (int(ignore_class),) if np.ndim(ignore_class) == 0 else tuple(int(i) for i in ignore_class)
+
+
+def is_void(ids, ignore_class):
+    """Return the bool tensor that is true at void pixels, in the shape of `ids`."""
+    void = ops.zeros_like(ids, dtype="bool")
+    for void_id in void_ids(ignore_class):
+        void = ops.logical_or(void, ids == void_id)
+    return void
+
+
+def class_ids(mask, last_axis_is_one):
+    """Return int32 ids `(..., H, W)` of an integer mask.
+
+    Raises:
+        TypeError: if the mask is not of an integer dtype: fractions are no classes.
+    """
+    dtype = keras.backend.standardize_dtype(mask.dtype)
+    if "int" not in dtype and dtype != "bool" and not builds_for_replicas():
+        raise TypeError(
+            f"a mask holds integer class ids, got dtype {dtype} and shape {tuple(mask.shape)}; cast it to "
+            "int32, and resize masks with nearest neighbour only"
+        )
+    if last_axis_is_one:
+        mask = ops.squeeze(mask, -1)
+    return ops.cast(mask, "int32")
+
+
+def sizes_agree(tensor, other, axes=3):
+    """Tell whether the first `axes` axes agree; what is known at run time only is checked then."""
+    pairs = list(zip(tensor.shape[:axes], other.shape[:axes], strict=True))
+    if any(None not in pair and pair[0] != pair[1] for pair in pairs):
+        return False
+    if any(None in pair for pair in pairs) and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf  # keras.ops has no check that runs with the graph
+
+        tf.debugging.assert_equal(
+            tf.shape(tensor)[:axes], tf.shape(other)[:axes], "targets, scores and weights differ in size"
+        )
+    return True
+
+
+def holds_ids(y_true, y_pred):
+    """Tell ids `(B, H, W)` or `(B, H, W, 1)` (true) from one-hot or soft targets `(B, H, W, C)` (false).
+
+    Raises:
+        ValueError: for every other pair of shapes; nothing is ever broadcast.
+    """
+    true, pred = tuple(y_true.shape), tuple(y_pred.shape)
+    same_size = len(pred) == 4 and len(true) in (3, 4) and sizes_agree(y_true, y_pred)
+    if same_size and (len(true) == 3 or true[3] == 1):
+        return True
+    if same_size and true[3] == pred[3]:
+        return False
+    raise ValueError(
+        f"y_true must be ids (B, H, W) or (B, H, W, 1), or one-hot (B, H, W, C), for y_pred (B, H, W, C) of "
+        f"the same size; got y_true {true} and y_pred {pred}"
+    )

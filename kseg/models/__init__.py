@@ -1,0 +1,56 @@
+"""The architectures: one file each, one builder each."""
+
+import inspect
+
+from kseg.arguments import unknown_name
+from kseg.models.conv_stack import build_conv_stack
+from kseg.models.encoder_decoder import build_encoder_decoder
+from kseg.models.unet import build_unet
+
+_BUILDERS = {
+    "conv_stack": build_conv_stack,
+    "encoder_decoder": build_encoder_decoder,
+    "unet": build_unet,
+}
+
+__all__ = ["build", "build_conv_stack", "build_encoder_decoder", "build_unet", "list_models"]
+
+
+def list_models():
+    """Return the names that `kseg.build` takes, sorted.
+
+    Example:
+        >>> list_models()
+        ['conv_stack', 'encoder_decoder', 'unet']
+    """
+    return sorted(_BUILDERS)
+
+
+def build(model, num_classes, input_shape=(None, None, 3), **kwargs):
+    """Build an architecture by name: `build("unet", 5)` is `build_unet(5)`.
+
+    Args:
+        model: str, one of `list_models()`.
+        num_classes: int.
+        input_shape: `(H, W, C)`.
+        **kwargs: what that architecture's builder takes.
+
+    Returns:
+        `keras.Model`, see the builder.
+
+    Raises:
+        ValueError: for an unknown name (the nearest one is offered) or an argument out of range.
+        TypeError: for an argument that the builder does not take.
+
+    Example:
+        >>> build("unet", 2, (32, 32, 3), filters=4).output_shape
+        (None, 32, 32, 2)
+    """
+    if model not in _BUILDERS:
+        raise unknown_name("model", model, _BUILDERS)
+    builder = _BUILDERS[model]
+    parameters = list(inspect.signature(builder).parameters)
+    for name in kwargs:
+        if name not in parameters:
+            raise TypeError(f"model {model!r} takes no argument {name!r}; it takes {', '.join(parameters)}")
+    return builder(num_classes, input_shape, **kwargs)

@@ -1,0 +1,60 @@
+"""The full-resolution stack of convolutions that every text on segmentation starts from."""
+
+import keras
+
+from kseg import blocks
+from kseg.arguments import check_input_shape, check_num_classes
+
+
+def build_conv_stack(
+    num_classes,
+    input_shape=(None, None, 3),
+    *,
+    depth=4,
+    filters=64,
+    dilation_rates=None,
+    normalization="batch",
+    activation=None,
+    name="conv_stack",
+):
+    """Build a stack of 3×3 convolutions that never leaves the picture's own resolution.
+
+    Prefer it as a baseline only: each output sees `2 * depth + 1` pixels, so it learns colour and texture
+    and nothing of shape. With `dilation_rates=(1, 2, 4, 8)` the same weights see 31 pixels.
+
+    Reference: none; the textbook baseline that motivates encoders. For dilation: Yu & Koltun 2016, section 2.
+
+    Args:
+        num_classes: int, 1..255.
+        input_shape: `(H, W, C)`; H and W in pixels or `None`.
+        depth: int, number of 3×3 convolutions.
+        filters: int, width of each.
+        dilation_rates: `None` (all 1) or one int per convolution.
+        normalization: `"batch"`, `"group"` or `None`.
+        activation: `None` (logits), `"softmax"` or `"sigmoid"`.
+        name: str.
+
+    Returns:
+        `keras.Model`: `(B, H, W, C)` values 0–255 → `(B, H, W, num_classes)` float32.
+
+    Raises:
+        ValueError: for an argument out of range.
+
+    Example:
+        >>> model = build_conv_stack(3, (32, 48, 3), depth=2, filters=8)
+        >>> model.output_shape
+        (None, 32, 48, 3)
+    """
+    check_num_classes(num_classes)
+    image = keras.Input(check_input_shape(input_shape), name="image")
+    rates = (1,) * depth if dilation_rates is None else tuple(dilation_rates)
+    if len(rates) != depth or depth < 1:
+        raise ValueError(
+            f"dilation_rates needs one rate per convolution: depth={depth}, got {dilation_rates}"
+        )
+    x = blocks.rescale(image)
+    for number, rate in enumerate(rates, start=1):
+        x = blocks.conv_norm_relu(
+            x, filters, dilation_rate=rate, normalization=normalization, name=f"stack_conv{number}"
+        )  # (B, H, W, filters)
+    return keras.Model(image, blocks.finish(x, num_classes, activation=activation), name=name)

@@ -1,0 +1,121 @@
+"""U-Net (Ronneberger, Fischer, Brox 2015), with the paper's own encoder or on a backbone."""
+
+import keras
+from keras import layers
+
+from kseg import backbones, blocks
+from kseg.arguments import check_choice, check_input_shape, check_num_classes
+from kseg.layers import PadToMultiple
+
+
+def build_unet(
+    num_classes,
+    input_shape=(None, None, 3),
+    *,
+    backbone=None,
+    backbone_weights=None,
+    filters=64,
+    decoder_filters=(256, 128, 64, 32, 16),
+    upsampling=None,
+    normalization="batch",
+    dropout=0.0,
+    activation=None,
+    name="unet",
+):
+    """Build a U-Net: an encoder, a decoder, and a skip connection at every resolution.
+
+    Prefer it where borders and thin things matter and data are few. The paper's own encoder
+    (`backbone=None`) suits microscopy and other single-scale pictures; a backbone with
+    `backbone_weights="imagenet"` suits photographs and phones.
+
+    Reference: Ronneberger, Fischer, Brox, "U-Net: Convolutional Networks for Biomedical Image
+    Segmentation", MICCAI 2015, figure 1.
+
+    Differences from the reference: SAME padding, so the output has the input's size; batch normalisation
+    unless `normalization=None`, which has the paper's 31.03 M parameters. `upsampling="bilinear"` is the
+    17.26 M parameter variant in wide use: half-width bottleneck, convolutions that narrow in two steps.
+    On a backbone the decoder is that of segmentation_models: double size, concatenate, two 3×3
+    convolutions, 3×3 head.
+
+    Args:
+        num_classes: int, 1..255.
+        input_shape: `(H, W, C)`; H and W in pixels or `None`, any size.
+        backbone: `None`, a name of `kseg.list_backbones()`, or a functional `keras.Model` that takes
+            pixel values 0–255.
+        backbone_weights: `None`, `"imagenet"`, or the path of a weights file; only with a named backbone.
+        filters: int, width of the first of five levels, doubled at each (64 → 1024); or the widths
+            themselves. Ignored on a backbone.
+        decoder_filters: widths of the decoder on a backbone, from its coarsest stride to the full size.
+        upsampling: `"transpose"` (2×2 up-convolution), `"bilinear"` or `"nearest"`; `None` is
+            `"transpose"` with the paper's encoder, `"nearest"` on a backbone.
+        normalization: `"batch"`, `"group"` or `None`, outside the backbone.
+        dropout: float in [0, 1), at the end of the contracting path.
+        activation: `None` (logits), `"softmax"` or `"sigmoid"`.
+        name: str.
+
+    Returns:
+        `keras.Model`: `(B, H, W, C)` values 0–255 → `(B, H, W, num_classes)` float32.
+
+    Raises:
+        ValueError: for an argument out of range or an unknown name.
+
+    Example:
+        >>> model = build_unet(11, normalization=None)
+        >>> f"{model.count_params():,}"
+        '31,032,395'
+    """
+    check_num_classes(num_classes)
+    image = keras.Input(check_input_shape(input_shape), name="image")
+    check_choice("upsampling", upsampling, (*blocks.UPSAMPLINGS, None))
+    if backbone is None:
+        if backbone_weights is not None:
+            raise ValueError("backbone_weights needs a named backbone; the paper's own encoder has none")
+        x = _paper_unet(
+            image, blocks.level_widths(filters), upsampling or "transpose", normalization, dropout
+        )
+        kernel_size = 1
+    else:
+        features = backbones.pyramid(image, backbone, backbone_weights)
+        x = _backbone_unet(features, tuple(decoder_filters), upsampling or "nearest", normalization, dropout)
+        kernel_size = 3
+    scores = blocks.finish(x, num_classes, kernel_size=kernel_size, activation=activation, crop_to=image)
+    return keras.Model(image, scores, name=name)
+
+
+def _paper_unet(image, widths, upsampling, normalization, dropout):
+    if upsampling != "transpose":  # the resize keeps the channels: start from a narrower bottleneck
+        widths = (*widths[:-1], widths[-1] // 2)
+    x = PadToMultiple(2 ** (len(widths) - 1), name="pad")(blocks.rescale(image))
+    levels = blocks.contracting_path(x, widths, normalization=normalization, dropout=dropout)
+    x = levels.pop()  # (B, H/16, W/16, 1024)
+    for level in range(len(levels), 0, -1):
+        step, skip = f"decoder_level{level}", levels[level - 1]
+        x = blocks.upsample(x, upsampling, filters=widths[level - 1], name=step)
+        x = layers.Concatenate(name=f"{step}_concat")([skip, x])
+        if upsampling == "transpose":
+            x = blocks.double_conv(x, widths[level - 1], normalization=normalization, name=step)
+        else:
+            width = widths[max(level - 2, 0)]
+            middle = x.shape[-1] // 2
+            x = blocks.double_conv(x, width, middle=middle, normalization=normalization, name=step)
+    return x  # (B, H, W, 64)
+
+
+def _backbone_unet(features, decoder_filters, upsampling, normalization, dropout):
+    stride = max(features)
+    if 2 ** len(decoder_filters) != stride:
+        raise ValueError(
+            f"decoder_filters needs {stride.bit_length() - 1} widths, one per doubling from the backbone's "
+            f"stride {stride} to the full size, got {decoder_filters}"
+        )
+    x = features[stride]  # (B, H/32, W/32, c32)
+    if dropout:
+        x = layers.Dropout(dropout, name="encoder_dropout")(x)
+    for level, width in enumerate(decoder_filters, start=1):
+        stride //= 2
+        step = f"decoder_level{level}"
+        x = blocks.upsample(x, upsampling, filters=x.shape[-1], name=step)
+        if stride in features:
+            x = layers.Concatenate(name=f"{step}_concat")([x, features[stride]])
+        x = blocks.double_conv(x, width, normalization=normalization, name=step)
+    return x  # (B, H, W, 16)

@@ -1,0 +1,172 @@
+"""Optimiser, schedule, loss and metrics that fit a model; the user then calls `model.fit`."""
+
+import keras
+from keras import ops
+
+from kseg.losses import CrossEntropy
+from kseg.metrics import MeanIoU
+
+
+@keras.saving.register_keras_serializable(package="kseg")
+class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then polynomial decay to zero: `rate * (1 - step / steps) ** power`.
+
+    Reference: Chen et al. 2018 (DeepLab v2), section 4.1 ("poly"), with power 0.9.
+
+    Args:
+        learning_rate: float, the peak.
+        steps: int, all steps of the training; 0 keeps the peak after the warm-up.
+        warmup_steps: int, steps from 0 to the peak.
+        power: float.
+        name: str.
+
+    Example:
+        >>> schedule = WarmupPoly(0.1, steps=100, warmup_steps=10)
+        >>> [round(float(schedule(step)), 3) for step in (0, 5, 10, 100)]
+        [0.01, 0.06, 0.091, 0.0]
+    """
+
+    def __init__(self, learning_rate, steps=0, warmup_steps=0, power=0.9, name="warmup_poly"):
+        super().__init__()
+        if steps and warmup_steps >= steps:
+            raise ValueError(f"warmup_steps={warmup_steps} must be smaller than steps={steps}")
+        self.learning_rate = learning_rate
+        self.steps = steps
+        self.warmup_steps = warmup_steps
+        self.power = power
+        self.name = name
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rate = self.learning_rate
+        if self.warmup_steps:
+            rate = rate * ops.minimum(1.0, (step + 1) / self.warmup_steps)
+        if self.steps:
+            rate = rate * ops.power(ops.maximum(0.0, 1 - step / self.steps), self.power)
+        return ops.cast(rate, "float32")
+
+    def get_config(self):
+        return {
+            "learning_rate": self.learning_rate,
+            "steps": self.steps,
+            "warmup_steps": self.warmup_steps,
+            "power": self.power,
+            "name": self.name,
+        }
+
+
+@keras.saving.register_keras_serializable(package="kseg")
+class AdamW(keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW` without weight decay on biases and normalisations.
+
+    `exclude_from_weight_decay` does the same until the model is saved: the file does not keep it.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+
+
+def output_activation(model):
+    """Return `"softmax"`, `"sigmoid"` or `None` (logits): what the model's last layer applies."""
+    activation = getattr(model.outputs[0]._keras_history.operation, "activation", None)
+    name = getattr(activation, "__name__", None)
+    return name if name in ("softmax", "sigmoid") else None
+
+
+def compile(
+    model,
+    steps=None,
+    *,
+    learning_rate=1e-3,
+    weight_decay=0.05,
+    optimizer=None,
+    loss=None,
+    ignore_class=255,
+    class_weights=None,
+    class_names=None,
+    **kwargs,
+):
+    """Compile a segmentation model: AdamW, warm-up and poly schedule, cross-entropy, mean IoU.
+
+    It only calls `model.compile`; whatever you give takes the place of what stands here.
+
+    Args:
+        model: `keras.Model` with one output `(B, H, W, C)`.
+        steps: int, `epochs * len(dataset)`: the rate warms up over the first tenth (200 steps at most) and
+            reaches zero at the end. `None` keeps it constant.
+        learning_rate: float, the peak.
+        weight_decay: float, decoupled; not on biases and normalisations.
+        optimizer: a `keras.optimizers.Optimizer` instead of AdamW; the two arguments above and `steps` are
+            then its own affair.
+        loss: a loss instead of `kseg.losses.CrossEntropy`, or a sum of them.
+        ignore_class: int, several ints, or `None`: void.
+        class_weights: `None` or one float per class, for the default loss.
+        class_names: `None` or one name per class: the logs then show each class's IoU.
+        **kwargs: for `model.compile`; `metrics` takes the place of `kseg.metrics.MeanIoU`.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: if the loss expects logits of a model that ends in softmax or sigmoid, or the reverse;
+            if the activation cannot train; if `steps` is not positive; if names or weights do not fit the
+            classes.
+
+    Example:
+        >>> import kseg
+        >>> model = compile(kseg.build_conv_stack(2, depth=1, filters=4), steps=100)
+        >>> model.loss.name
+        'cross_entropy'
+    """
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate must be above 0, got {learning_rate!r}")
+    channels = model.output_shape[-1]
+    num_classes = max(channels, 2)
+    activation = output_activation(model)
+    from_logits = activation is None
+    if loss is None:
+        if class_weights is not None and len(class_weights) != num_classes:
+            raise ValueError(f"class_weights has {len(class_weights)} weights for {num_classes} classes")
+        loss = CrossEntropy(ignore_class, class_weights, from_logits=from_logits)
+    elif class_weights is not None:
+        raise ValueError("class_weights is for the default loss; give them to your own loss instead")
+    _check_activation(loss, activation, channels)
+    if optimizer is None:
+        optimizer = _adamw(steps, learning_rate, weight_decay)
+    elif steps is not None:
+        raise ValueError("steps is for the default optimizer; give your own optimizer a schedule instead")
+    if "metrics" not in kwargs:
+        kwargs["metrics"] = [MeanIoU(num_classes, ignore_class, class_names, from_logits)]
+    elif class_names is not None:
+        raise ValueError("class_names is for the default metric; give them to your own metrics instead")
+    model.compile(optimizer=optimizer, loss=loss, **kwargs)
+    return model
+
+
+def _adamw(steps, learning_rate, weight_decay):
+    schedule = learning_rate
+    if steps is not None:
+        if steps < 1:
+            raise ValueError(f"steps must be a positive int: epochs * len(dataset), got {steps!r}")
+        schedule = WarmupPoly(learning_rate, steps, warmup_steps=min(200, steps // 10))
+    return AdamW(schedule, weight_decay=weight_decay)
+
+
+def _check_activation(loss, activation, channels):
+    from_logits = activation is None
+    if activation == "softmax" and channels == 1:
+        raise ValueError("softmax over one channel is always 1; use sigmoid or None, or two classes")
+    for part, _ in getattr(loss, "parts", [(loss, 1.0)]):
+        if isinstance(part, CrossEntropy) and activation == "sigmoid" and channels > 1:
+            raise ValueError(
+                f"cross-entropy on sigmoid trains every one of the {channels} channels to 1; use softmax or "
+                "None, or another loss"
+            )
+        expects = getattr(part, "from_logits", from_logits)
+        if expects != from_logits:
+            gives = "logits" if from_logits else "probabilities"
+            raise ValueError(
+                f"loss {part.name!r} has from_logits={expects}, but the model gives {gives}; "
+                f"set from_logits={from_logits}"
+            )

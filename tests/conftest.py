@@ -1,0 +1,22 @@
+"""Two logical CPUs, which must be set up before TensorFlow starts, and the CamVid folder."""
+
+import os
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
+)
+
+
+@pytest.fixture(scope="session")
+def camvid():
+    """The folder with CamVid: `KSEG_CAMVID`, else `../shared/data/camvid` beside the repository root."""
+    beside = Path(__file__).parents[2] / "shared" / "data" / "camvid"
+    folder = Path(os.environ.get("KSEG_CAMVID", beside))
+    if not folder.is_dir():
+        missing = pytest.fail if os.environ.get("CI") else pytest.skip
+        missing(f"{folder} is not there; set KSEG_CAMVID to the folder with CamVid")
+    return folder

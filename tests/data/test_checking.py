@@ -1,0 +1,146 @@
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kseg.data import check
+from kseg.data.checking import CheckReport
+
+
+def masks_of(root, split):
+    return np.stack([np.asarray(Image.open(path)) for path in sorted((root / split / "masks").iterdir())])
+
+
+def contents(root):
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def sound(make_files):
+    make_files(["a", "b", "c"], "train", ids=(0, 0, 1, 2, 255))
+    return make_files(["d", "e"], "val", ids=(0, 3))
+
+
+@pytest.fixture
+def broken(sound, png):
+    """A folder with one problem of every kind, and for each, the path and what is said of it."""
+    train, val = sound / "train", sound / "val"
+    (train / "images/a.png").write_bytes(b"")
+    (train / "masks/b.png").write_bytes((train / "masks/b.png").read_bytes()[:60])
+    damaged = bytearray((train / "images/c.png").read_bytes())
+    damaged[100:140] = bytes(40)
+    (train / "images/c.png").write_bytes(damaged)
+    (val / "masks/d.png").write_bytes(png(np.full((12, 16), 300), bits=16))
+    Image.new("L", (8, 8)).save(val / "masks/e.png")
+    shutil.copy(train / "images/b.png", train / "images/lone.png")
+    for name in ("odd.png", "other.png"):
+        shutil.copy(train / "images/b.png", val / "masks" / name)
+    return sound, {
+        train / "images/a.png": "0 bytes",
+        train / "masks/b.png": "cut short",
+        train / "images/c.png": "damaged",
+        val / "masks/d.png": r"class ids \[300\] outside .* label_map",
+        val / "masks/e.png": "8×8 pixels, but e.png has 16×12",
+        train / "images": r"pictures without a mask in .*: 1 \(lone.png\)",
+        val / "masks": r"masks without a picture in .*: 2 \(odd.png, other.png\)",
+    }
+
+
+def test_counts_are_those_of_numpy(sound):
+    report = check(sound)
+    assert report.class_names == ["class 0", "class 1", "class 2", "class 3"]
+    assert report.pairs == {"train": 3, "val": 2}
+    for split in ("train", "val"):
+        masks = masks_of(sound, split)
+        np.testing.assert_array_equal(report.pixels[split], [(masks == label).sum() for label in range(4)])
+        assert report.void[split] == (masks == 255).sum()
+    assert report.problems == []
+    report.raise_for_problems()
+
+
+def test_counts_follow_the_label_map(sound):
+    report = check(sound, label_map={0: -1, 2: 1, 3: -2, 255: 0}, ignore_class=(-1, -2))
+    masks = masks_of(sound, "train")
+    np.testing.assert_array_equal(
+        report.pixels["train"], [(masks == 255).sum(), np.isin(masks, (1, 2)).sum()]
+    )
+    assert report.void == {"train": (masks == 0).sum(), "val": masks_of(sound, "val").size}
+
+
+def test_folder_without_splits(make_files):
+    report = check(make_files(["a", "b", "c", "d"]), validation_fraction=0.25)
+    assert report.pairs == {"train": 3, "val": 1}
+
+
+@pytest.mark.parametrize("class_names", [None, ["a", "b", "c", "d"]])
+def test_all_problems_are_reported_each_with_its_file(broken, class_names):
+    root, expected = broken
+    report = check(root, class_names=class_names)
+    assert len(report.problems) == len(expected)
+    for path, message in expected.items():
+        assert any(re.match(rf"{re.escape(str(path))}: .*{message}", problem) for problem in report.problems)
+    assert all(len(problem.splitlines()) == 1 for problem in report.problems)
+    assert report.pairs == {"train": 3, "val": 2}
+
+
+def test_unpaired_files_of_a_folder_without_splits_are_reported_once(make_files):
+    root = make_files(["a", "b", "c"])
+    (root / "masks/b.png").unlink()
+    (problem,) = check(root).problems
+    assert problem.startswith(f"{root}/images: pictures without a mask in {root}/masks: 1 (b.png)")
+
+
+def test_masks_that_are_all_jpeg_are_all_reported(make_files):
+    root = make_files(["a", "b"], "train")
+    for path in (root / "train/masks").iterdir():
+        Image.open(path).save(path, format="JPEG")
+    assert len(check(root).problems) == 2
+
+
+def test_problems_are_raised_on_request(broken):
+    report = check(broken[0])
+    with pytest.raises(ValueError, match=r"^.*: .* \(and 6 more problems\)$"):
+        report.raise_for_problems()
+
+
+def test_nothing_is_changed(broken):
+    root, _ = broken
+    before = contents(root)
+    check(root)
+    assert contents(root) == before
+
+
+def test_report_prints_a_line_for_each_class_and_problem(broken):
+    report = check(broken[0], class_names=["road", "a long name", "sky", "void"])
+    lines = str(report).splitlines()
+    assert lines[0] == "train: 3 pairs, val: 2 pairs"
+    assert [line[:11].strip() for line in lines[2:7]] == ["road", "a long name", "sky", "void", "void"]
+    assert lines[7:] == report.problems
+
+
+def test_report_shows_the_shares_in_columns():
+    report = CheckReport(
+        ["a", "b"], {"train": 2}, {"train": np.array([70, 20])}, {"train": 10}, [str(i) for i in range(25)]
+    )
+    table, problems = str(report).splitlines()[1:5], str(report).splitlines()[5:]
+    assert [line.split()[-1] for line in table] == ["train", "70.00%", "20.00%", "10.00%"]
+    assert len({len(line) for line in table}) == 1
+    assert problems == [*map(str, range(20)), "... and 5 more problems"]
+
+
+def test_progress_counts_every_file(sound):
+    calls = []
+    check(sound, progress=lambda *call: calls.append(call))
+    assert calls == [(done, 5) for done in range(1, 6)]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("", "neither"), ("nowhere", "no such folder"), ("a.zip", "is a file, not a folder")],
+)
+def test_folder_without_pairs(tmp_path, name, message):
+    (tmp_path / "a.zip").touch()
+    with pytest.raises(FileNotFoundError, match=f"{re.escape(str(tmp_path / name))}: {message}"):
+        check(tmp_path / name)

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from kseg import build_unet
+
+
+def trainable(model):
+    return sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "count"), [(11, 31_032_395), (12, 31_032_460), (19, 31_032_915), (21, 31_033_045)]
+)
+def test_parameters_of_the_paper(num_classes, count):
+    assert build_unet(num_classes, normalization=None).count_params() == count
+
+
+def test_parameters_of_the_paper_on_grey_pictures():
+    assert build_unet(2, (None, None, 1), normalization=None).count_params() == 31_030_658
+
+
+@pytest.mark.parametrize(
+    ("arguments", "learn", "total"),
+    [({}, 31_038_283, 31_050_059), ({"upsampling": "bilinear"}, 17_263_627, None)],
+)
+def test_parameters_with_batch_normalization(arguments, learn, total):
+    model = build_unet(11, **arguments)
+    assert trainable(model) == learn
+    assert total is None or model.count_params() == total
+
+
+def test_parameters_on_mobilenet_v2_are_those_of_segmentation_models():
+    assert build_unet(1, backbone="mobilenet_v2").count_params() == 8_047_441
+
+
+def test_one_argument_sets_all_widths():
+    model = build_unet(2, filters=8)
+    widths = [model.get_layer(f"encoder_level{level}_conv2").filters for level in range(1, 6)]
+    assert widths == [8, 16, 32, 64, 128]
+
+
+def test_widths_may_be_given_one_by_one():
+    model = build_unet(2, filters=(4, 6, 10))
+    assert model(np.zeros((1, 13, 9, 3))).shape == (1, 13, 9, 2)
+
+
+def test_dropout_acts_on_the_two_deepest_levels():
+    names = [layer.name for layer in build_unet(2, filters=2, dropout=0.5).layers if "dropout" in layer.name]
+    assert names == ["encoder_level4_dropout", "encoder_level5_dropout"]
+
+
+def test_a_skip_carries_the_finest_detail():
+    """With every path through the bottleneck cut, one pixel still reaches its own output."""
+    model = build_unet(2, (32, 32, 1), filters=2, normalization=None)
+    model.get_layer("decoder_level1_upconv").set_weights(
+        [np.zeros_like(w) for w in model.get_layer("decoder_level1_upconv").get_weights()]
+    )
+    dark, point = np.zeros((2, 1, 32, 32, 1), "float32")
+    point[0, 16, 16] = 255
+    change = np.abs(model(point) - model(dark)).max(-1)[0]
+    assert change.max() > 0
+    rows, columns = np.nonzero(change)
+    assert rows.min() >= 12 and rows.max() <= 20 and columns.min() >= 12 and columns.max() <= 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"backbone": "mobilenet_v2", "decoder_filters": (8, 8)}, "decoder_filters needs 5 widths"),
+        ({"backbone_weights": "imagenet"}, "backbone_weights needs a named backbone"),
+        ({"filters": 0}, "filters must be a positive int"),
+        ({"upsampling": "bilinaer"}, "did you mean 'bilinear'"),
+        ({"normalization": "bach"}, "did you mean 'batch'"),
+        ({"activation": "softmx"}, "did you mean 'softmax'"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build_unet(2, **arguments)

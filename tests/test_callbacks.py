@@ -1,0 +1,144 @@
+import io
+
+import keras
+import numpy as np
+import pytest
+
+import kseg
+from kseg.callbacks import EpochLine, SaveBest, save_model
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # TensorFlow 2.21 with NumPy 2.4
+
+
+@pytest.fixture
+def model():
+    return kseg.build_conv_stack(2, depth=1, filters=2)
+
+
+def marked(model, number):
+    """Mark the model with a number."""
+    model.weights[0].assign(np.full(model.weights[0].shape, number))
+    return model
+
+
+def mark_in(path):
+    return float(keras.models.load_model(path).weights[0].numpy().mean())
+
+
+def break_save(monkeypatch, model, error):
+    def save(path):
+        path.write_bytes(b"half a file")
+        raise error
+
+    monkeypatch.setattr(model, "save", save)
+
+
+def save_epochs(callback, model, values):
+    callback.set_model(model)
+    for epoch, value in enumerate(values, start=1):
+        marked(model, epoch)
+        callback.on_epoch_end(epoch, {"loss": 1.0, "val_mean_iou": value})
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [
+        ([0.1, 0.3, 0.2], 2),
+        ([0.3, 0.3], 1),
+        ([np.nan, 0.1], 2),
+        ([0.2, np.nan, 0.1], 1),
+        ([0.2, np.nan, 0.3], 3),
+        ([-2.0, -1.0], 2),
+    ],
+)
+def test_save_best_keeps_the_epoch_with_the_highest_value(model, tmp_path, values, best):
+    save_epochs(SaveBest(tmp_path / "best.keras"), model, values)
+    assert mark_in(tmp_path / "best.keras") == best
+
+
+def test_save_best_writes_nothing_while_all_values_are_nan(model, tmp_path):
+    save_epochs(SaveBest(tmp_path / "best.keras"), model, [np.nan, np.nan])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_save_best_keeps_the_old_file_when_saving_fails_and_tries_again(model, tmp_path, monkeypatch):
+    callback = SaveBest(tmp_path / "best.keras")
+    save_epochs(callback, model, [0.1])
+    with monkeypatch.context() as patch:
+        break_save(patch, model, OSError("disk full"))
+        with pytest.raises(OSError, match="disk full"):
+            save_epochs(callback, model, [0.1, 0.5])
+    assert mark_in(tmp_path / "best.keras") == 1
+    callback.on_epoch_end(3, {"val_mean_iou": 0.4})
+    assert mark_in(tmp_path / "best.keras") == 2
+
+
+def test_save_best_names_the_logs_there_are(model, tmp_path):
+    callback = SaveBest(tmp_path / "best.keras", monitor="val_iou")
+    with pytest.raises(
+        ValueError, match="monitor='val_iou' is not in the logs, which have loss, val_mean_iou"
+    ):
+        save_epochs(callback, model, [0.1])
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_save_model_leaves_the_old_file_and_no_other_when_it_fails(model, tmp_path, monkeypatch, error):
+    path = tmp_path / "model.keras"
+    save_model(marked(model, 1), path)
+    break_save(monkeypatch, model, error)
+    with pytest.raises(type(error)):
+        save_model(model, path)
+    assert list(tmp_path.iterdir()) == [path]
+    assert mark_in(path) == 1
+
+
+def test_save_model_makes_the_folder_and_writes_one_file(model, tmp_path):
+    path = tmp_path / "new" / "folder" / "model.keras"
+    for number in (1, 2):
+        save_model(marked(model, number), str(path))
+        assert list(path.parent.iterdir()) == [path]
+        assert mark_in(path) == number
+
+
+@pytest.mark.parametrize("save", [save_model, lambda _, path: SaveBest(path)], ids=["save_model", "SaveBest"])
+def test_only_keras_files_are_written(model, tmp_path, save):
+    with pytest.raises(ValueError, match=r"path must end in \.keras"):
+        save(model, tmp_path / "model.h5")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def fit(model, *callbacks):
+    images, mask = np.zeros((4, 8, 6, 3), "float32"), np.zeros((4, 8, 6), "uint8")
+    kseg.compile(model)
+    return model.fit(
+        images, mask, batch_size=2, epochs=2, validation_data=(images, mask), verbose=0, callbacks=callbacks
+    )
+
+
+def test_fit_saves_the_best_and_prints_a_line_per_epoch(model, tmp_path, capsys):
+    logs = fit(model, SaveBest(tmp_path / "best.keras"), EpochLine()).history
+    assert (tmp_path / "best.keras").is_file()
+    lines = capsys.readouterr().out.splitlines()
+    for epoch, line in enumerate(lines):
+        values = [f"{key} {logs[key][epoch]:.4f}" for key in ("loss", "val_loss", "val_mean_iou")]
+        assert line == f"epoch {epoch + 1}/2  {'  '.join(values)}  0.0 min"
+    assert len(lines) == 2
+
+
+def test_epoch_line_prints_the_keys_there_are(model):
+    file = io.StringIO()
+    logs = fit(model, EpochLine(["absent", "mean_iou"], file)).history
+    assert file.getvalue().splitlines()[1] == f"epoch 2/2  mean_iou {logs['mean_iou'][1]:.4f}  0.0 min"
+
+
+def test_epoch_line_runs_along_on_a_terminal(model):
+    file = Terminal()
+    fit(model, EpochLine(file=file))
+    running = file.getvalue().split("\r")
+    assert running[1].startswith("epoch 1: step 1/2, loss ") and running[1].rstrip().endswith(" s left")
+    assert running[2].startswith("epoch 1: step 2/2, loss ")
+    assert running[3].startswith("\033[Kepoch 1/2  loss ")

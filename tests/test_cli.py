@@ -1,0 +1,253 @@
+"""The shell, in process; and the demo."""
+
+import csv
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kseg
+from kseg.cli import main
+from kseg.data.shapes import scene
+from kseg.demo import run as run_demo
+
+
+def write_scenes(root, counts):
+    for split, count in counts.items():
+        for kind in ("images", "masks"):
+            (root / split / kind).mkdir(parents=True)
+        for index in range(count):
+            image, mask = scene(index, (48, 64), seed=len(split))
+            Image.fromarray(image).save(root / split / "images" / f"{index}.png")
+            Image.fromarray(mask.astype("uint8")).save(root / split / "masks" / f"{index}.png")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_scenes(tmp_path / "data", {"train": 6, "val": 3})
+    (tmp_path / "data" / "classes.txt").write_text("\n".join(kseg.data.shapes(1).class_names))
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    root = tmp_path_factory.mktemp("trained")
+    write_scenes(root / "data", {"train": 8, "val": 3})
+    arguments = [
+        "train",
+        "--data",
+        root / "data",
+        "--output",
+        root / "run",
+        "--model",
+        "unet",
+        "--crop",
+        "32x48",
+    ]
+    arguments += ["--backbone", "mobilenet_v2", "--epochs", "2", "--batch-size", "4"]
+    arguments += ["--class-weights", "sqrt_median_frequency"]
+    assert main([str(a) for a in arguments]) == 0
+    return root
+
+
+def shell(capsys, *arguments):
+    capsys.readouterr()
+    code = main([str(argument) for argument in arguments])
+    output = capsys.readouterr()
+    return code, output.out, output.err
+
+
+def refused(capsys, *arguments):
+    """Run a command that must fail; return its one line."""
+    code, _, err = shell(capsys, *arguments)
+    assert code == 1
+    (line,) = err.strip().splitlines()
+    assert line.startswith("kseg: error: ")
+    return line
+
+
+def test_train_leaves_model_names_history_and_pictures(trained):
+    run = trained / "run"
+    assert sorted(file.name for file in run.iterdir()) == [
+        "classes.txt",
+        "history.csv",
+        "model.keras",
+        "predictions.png",
+    ]
+    assert (run / "classes.txt").read_text().split("\n")[:2] == ["class 0", "class 1"]
+    with (run / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert 0 <= float(rows[1]["val_iou_class 0"]) <= 1
+
+
+def test_export_evaluate_and_predict_what_was_trained(trained, capsys):
+    run, out = trained / "run", trained / "out"
+    for target, options in (
+        ("int8.tflite", ["--quantize", "int8", "--input-size", "48x64"]),
+        ("float32.tflite", ["--input-size", "48x64"]),
+        ("saved", []),
+    ):
+        arguments = ["export", run / "model.keras", trained / target, "--data", trained / "data", *options]
+        code, text, err = shell(capsys, *arguments)
+        assert code == 0, err
+        assert "mean IoU" in text and target in text
+    models = [run / "model.keras", trained / "saved", trained / "float32.tflite", trained / "int8.tflite"]
+    code, text, err = shell(capsys, "evaluate", *models, "--data", trained / "data")
+    assert code == 0, err
+    mean = next(line for line in text.splitlines() if line.startswith("mean IoU")).split()[2:]
+    assert len(mean) == 4 and mean[0] == mean[1] == mean[2]
+    picture = trained / "data" / "val" / "images" / "0.png"
+    code, _, err = shell(capsys, "predict", trained / "float32.tflite", picture, "--output", out)
+    assert code == 0, err
+    mask = np.asarray(Image.open(out / "0.png"))
+    np.testing.assert_array_equal(mask, kseg.predict(run / "model.keras", picture))
+    assert Image.open(out / "0_overlay.png").height == 48
+    assert "exists already" in refused(capsys, "predict", trained / "saved", picture, "--output", out)
+
+
+def test_check_prints_classes_and_every_problem(folder, capsys):
+    assert shell(capsys, "check", "--data", folder)[0] == 0
+    (folder / "train" / "images" / "1.png").write_bytes(b"no picture")
+    (folder / "train" / "masks" / "2.png").write_bytes(b"")
+    code, text, _ = shell(capsys, "check", "--data", folder)
+    assert code == 1
+    assert "images/1.png: cannot be read as a picture" in text and "masks/2.png: the file is empty" in text
+
+
+def spoil_missing_folder(folder):
+    return folder.rename(folder.with_name("elsewhere"))
+
+
+def spoil_no_pairs(folder):
+    for number, mask in enumerate(sorted((folder / "train" / "masks").iterdir())):
+        mask.rename(mask.with_name(f"other{number}.png"))
+
+
+def spoil_image_without_mask(folder):
+    (folder / "train" / "masks" / "2.png").unlink()
+
+
+def spoil_size(folder):
+    Image.new("L", (10, 12)).save(folder / "train" / "masks" / "2.png")
+
+
+def spoil_picture(folder):
+    whole = (folder / "train" / "images" / "2.png").read_bytes()
+    (folder / "train" / "images" / "2.png").write_bytes(whole[: len(whole) // 2])
+
+
+def spoil_ids(folder):
+    Image.new("L", (64, 48), 77).save(folder / "val" / "masks" / "2.png")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_missing_folder, "data: no such folder"),
+        (spoil_no_pairs, "train/images: no picture shares its stem with a mask"),
+        (spoil_image_without_mask, "train/images: pictures without a mask in"),
+        (spoil_size, "train/masks/2.png: 10×12 pixels, but 2.png has 64×48"),
+        (spoil_picture, "train/images/2.png: the file is cut short"),
+        (spoil_ids, "val/masks/2.png: class ids [77] outside 0..5"),
+    ],
+)
+def test_train_refuses_bad_data_in_one_line(folder, capsys, spoil, message):
+    spoil(folder)
+    output = folder.parent / "run"
+    line = refused(capsys, "train", "--data", folder, "--output", output, "--epochs", "1")
+    assert message in line
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "unnet"], "unknown model 'unnet'; did you mean 'unet'?"),
+        (["--backbone", "mobilnet_v2"], "unknown backbone 'mobilnet_v2'; did you mean 'mobilenet_v2'?"),
+        (["--model", "conv_stack", "--backbone", "vgg16"], "'conv_stack' takes no argument 'backbone'"),
+        (["--classes", "a,b"], "outside 0..1"),
+        (["--learning-rate", "-1"], "learning_rate"),
+    ],
+)
+def test_train_refuses_bad_options_in_one_line(folder, capsys, options, message):
+    output = folder.parent / "run"
+    line = refused(capsys, "train", "--data", folder, "--output", output, "--epochs", "1", *options)
+    assert message in line
+    assert not output.exists()
+
+
+def test_evaluate_names_the_mask_with_an_unknown_id(trained, folder, capsys):
+    spoil_ids(folder)
+    line = refused(capsys, "evaluate", trained / "run" / "model.keras", "--data", folder)
+    assert "val/masks/2.png" in line and "77" in line and "label_map" in line
+
+
+def test_train_leaves_an_existing_run_alone(folder, trained, capsys):
+    before = (trained / "run" / "model.keras").read_bytes()
+    line = refused(capsys, "train", "--data", folder, "--output", trained / "run")
+    assert "run: exists already and is not empty" in line
+    assert (trained / "run" / "model.keras").read_bytes() == before
+
+
+def test_export_refuses_in_one_line(trained, capsys, tmp_path):
+    model = trained / "run" / "model.keras"
+    target = tmp_path / "m.tflite"
+    assert "input_size=(H, W) is missing" in refused(capsys, "export", model, target)
+    arguments = ("export", model, target, "--input-size", "32x32", "--quantize", "int8")
+    assert "representative_data is missing" in refused(capsys, *arguments)
+    assert "no such file" in refused(capsys, "export", tmp_path / "none.keras", target)
+    assert list(tmp_path.iterdir()) == []
+    target.write_bytes(b"mine")
+    assert "exists already" in refused(capsys, "export", model, target, "--input-size", "32x32")
+    assert target.read_bytes() == b"mine"
+
+
+def test_predict_refuses_an_unreadable_picture_and_writes_nothing(trained, capsys, tmp_path):
+    (tmp_path / "a.jpg").write_text("<html>")
+    line = refused(
+        capsys, "predict", trained / "run" / "model.keras", tmp_path / "a.jpg", "--output", tmp_path / "o"
+    )
+    assert "a.jpg: cannot be read as a picture" in line
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["trian"], ["train"], ["train", "--crop", "big"], ["demo", "--epochs", "0"]]
+)
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: kseg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["demo", "check", "train", "evaluate", "predict", "export"])
+def test_help_teaches(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert len(capsys.readouterr().out) > 400
+
+
+def test_the_installed_command_shows_one_line_and_no_noise(tmp_path):
+    command = [sys.executable, "-m", "kseg.cli", "check", "--data", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONWARNINGS": ""})
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("kseg: error: ") and done.stderr.count("\n") == 1
+
+
+def test_demo_leaves_every_file_and_compares_them(tmp_path, capsys):
+    results = run_demo(tmp_path / "demo", train_scenes=24, held_out_scenes=20, epochs=1, filters=2)
+    names = {file.name for file in (tmp_path / "demo").iterdir()}
+    files = ["model.keras", "saved_model", "float32.tflite", "float16.tflite", "int8.tflite"]
+    assert names == {*files, "predictions.png"}
+    assert list(results) == files
+    out = capsys.readouterr().out
+    assert "mean IoU" in out and "ms/picture" in out
+    with pytest.raises(FileExistsError, match="exists already"):
+        run_demo(tmp_path / "demo")

@@ -1,0 +1,243 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kseg
+from kseg.metrics import Confusion, MeanIoU, iou_of
+
+
+def scores_for(predicted, classes):
+    """Scores whose arg-max is `predicted`."""
+    noise = np.random.default_rng(0).random((*predicted.shape, classes))
+    return (noise + 2 * np.eye(classes)[predicted]).astype("float32")
+
+
+def count(batches, classes, void=(255,)):
+    """The matrix and the pixels outside, one pixel after the other."""
+    matrix, outside = np.zeros((classes, classes), "int64"), 0
+    for mask, predicted in batches:
+        for true, guess in zip(mask.ravel().tolist(), predicted.ravel().tolist(), strict=True):
+            if true in void:
+                continue
+            if 0 <= true < classes:
+                matrix[true, guess] += 1
+            else:
+                outside += 1
+    return matrix, outside
+
+
+def ious(matrix):
+    hits = np.diag(matrix)
+    unions = matrix.sum(0) + matrix.sum(1) - hits
+    return np.array([hit / union if union else np.nan for hit, union in zip(hits, unions, strict=True)])
+
+
+def updated(metric, *batches):
+    for mask, predicted in batches:
+        metric.update_state(mask, predicted)
+    return metric
+
+
+@st.composite
+def several_batches(draw):
+    """Batches of masks with void, with ids outside and with absent classes, and predictions."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    classes = draw(st.integers(2, 6))
+    present = draw(st.integers(1, classes))
+    extra = draw(st.sampled_from([[], [255], [255, 255, 255], [255, classes, 254], [-1, 255]]))
+    batches = []
+    for _ in range(draw(st.integers(1, 3))):
+        size = tuple(draw(st.integers(1, n)) for n in (3, 6, 6))
+        dtype = draw(st.sampled_from(["int32", "int64"] + ["uint8"] * (-1 not in extra)))
+        mask = rng.choice([*range(present), *extra], size).astype(dtype)
+        mask = mask[..., None] if draw(st.booleans()) else mask
+        batches.append((mask, rng.integers(0, present, size)))
+    return classes, batches
+
+
+@settings(max_examples=60, deadline=None)
+@given(several_batches())
+def test_matrix_and_mean_are_those_of_a_count_pixel_by_pixel(data):
+    classes, batches = data
+    matrix, outside = count(batches, classes)
+    metric = updated(MeanIoU(classes), *[(mask, scores_for(p, classes)) for mask, p in batches])
+    np.testing.assert_array_equal(metric.matrix, matrix)
+    assert int(metric.outside) == outside
+    np.testing.assert_allclose(metric.class_iou(), ious(matrix), rtol=1e-6)
+    mean = np.nanmean(ious(matrix)) if matrix.any() else 0
+    np.testing.assert_allclose(metric.result(), mean, rtol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(several_batches())
+def test_predicted_ids_and_numpys_confusion_count_the_same(data):
+    classes, batches = data
+    metric, confusion = updated(MeanIoU(classes), *batches), Confusion(classes)
+    for mask, predicted in batches:
+        confusion.add(mask, predicted)
+    matrix, outside = count(batches, classes)
+    np.testing.assert_array_equal(metric.matrix, matrix)
+    np.testing.assert_array_equal(confusion.matrix, matrix)
+    assert int(metric.outside) == confusion.outside == outside
+    np.testing.assert_allclose(iou_of(confusion.matrix), ious(matrix))
+
+
+def test_keras_own_mean_is_the_same_where_no_id_is_outside():
+    rng = np.random.default_rng(0)
+    mask, scores = rng.choice([0, 1, 2, 3, 255], (2, 9, 8)), rng.random((2, 9, 8, 4)).astype("float32")
+    keras_own = keras.metrics.MeanIoU(4, ignore_class=255, sparse_y_pred=False)
+    keras_own.update_state(mask, scores)
+    np.testing.assert_allclose(updated(MeanIoU(4), (mask, scores)).result(), keras_own.result(), rtol=1e-6)
+
+
+def test_a_metric_never_updated_is_zero():
+    metric = MeanIoU(3)
+    assert float(metric.result()) == 0
+    assert np.isnan(metric.class_iou()).all()
+
+
+def test_a_class_that_never_appears_is_left_out_of_the_mean():
+    mask = np.array([[[0, 2, 2]]])
+    metric = updated(MeanIoU(4), (mask, mask))
+    assert float(metric.result()) == 1
+    np.testing.assert_array_equal(metric.class_iou(), [1, np.nan, 1, np.nan])
+
+
+def test_reset_state_forgets_everything():
+    metric = updated(MeanIoU(2), (np.array([[[0, 1, 7]]]), np.array([[[0, 0, 0]]])))
+    metric.reset_state()
+    assert not metric.matrix.numpy().any() and int(metric.outside) == 0
+
+
+@pytest.mark.parametrize("ignore", [None, 0, (0, 2)])
+def test_ignore_class_names_no_one_or_several_ids(ignore):
+    rng = np.random.default_rng(0)
+    mask, predicted = rng.integers(0, 3, (2, 4, 5)), rng.integers(0, 3, (2, 4, 5))
+    void = {None: (), 0: (0,)}.get(ignore, ignore)
+    metric = updated(MeanIoU(3, ignore_class=ignore), (mask, predicted))
+    np.testing.assert_array_equal(metric.matrix, count([(mask, predicted)], 3, void)[0])
+
+
+@pytest.mark.parametrize(("mask", "predicted"), [(-1, 0), (3, 0), (0, 3), (0, -1), (254, 0)])
+def test_ids_outside_are_counted_and_kept_out_of_the_matrix(mask, predicted):
+    batch = np.array([[[0, mask, 255]]]), np.array([[[0, predicted, 9]]])
+    metric, confusion = updated(MeanIoU(3), batch), Confusion(3)
+    confusion.add(*batch)
+    for counts in (np.asarray(metric.matrix), confusion.matrix):
+        assert counts[0, 0] == counts.sum() == 1
+    assert int(metric.outside) == confusion.outside == 1
+
+
+def test_one_hot_targets_count_like_their_ids():
+    rng = np.random.default_rng(0)
+    mask, scores = rng.choice([0, 1, 2, 255], (2, 4, 5)), rng.random((2, 4, 5, 3)).astype("float32")
+    hot = np.asarray(kseg.one_hot(mask, 3))
+    np.testing.assert_array_equal(
+        updated(MeanIoU(3), (hot, scores)).matrix, updated(MeanIoU(3), (mask, scores)).matrix
+    )
+
+
+@pytest.mark.parametrize(("from_logits", "scores"), [(True, [-0.4, 0.4, 0.6]), (False, [0.3, 0.6, 0.9])])
+def test_one_channel_is_binary(from_logits, scores):
+    metric = MeanIoU(2, from_logits=from_logits)
+    metric.update_state(np.array([[[0, 1, 0]]]), np.reshape(scores, (1, 1, 3, 1)).astype("float32"))
+    np.testing.assert_array_equal(metric.matrix, [[1, 1], [0, 1]])
+
+
+def test_counts_go_beyond_two_billion_pixels():
+    metric = MeanIoU(2)
+    metric.matrix.assign([[3 * 2**31, 2**31], [0, 2**33]])
+    updated(metric, (np.array([[[0]]]), np.array([[[0]]])))
+    np.testing.assert_array_equal(metric.matrix, [[3 * 2**31 + 1, 2**31], [0, 2**33]])
+    np.testing.assert_allclose(metric.class_iou(), [0.75, 0.8], rtol=1e-6)
+
+
+def test_compiled_by_xla_it_is_the_same():
+    rng = np.random.default_rng(0)
+    mask, scores = rng.choice([0, 1, 2, 5, 255], (2, 4, 5)), rng.random((2, 4, 5, 3)).astype("float32")
+    metric = MeanIoU(3)
+    tf.function(metric.update_state, jit_compile=True)(mask, scores)
+    matrix, outside = count([(mask, scores.argmax(-1))], 3)
+    np.testing.assert_array_equal(metric.matrix, matrix)
+    assert int(metric.outside) == outside
+
+
+def test_the_logs_of_fit_name_every_class_and_the_pixels_outside():
+    rng = np.random.default_rng(0)
+    images = rng.random((2, 4, 5, 3)).astype("float32")
+    mask = np.where(rng.random((2, 4, 5)) < 0.5, 0, 7)
+    model = kseg.build_conv_stack(2, depth=1, filters=2, normalization=None)
+    model.compile(
+        "sgd", lambda _, scores: keras.ops.mean(scores), metrics=[MeanIoU(2, class_names=["a", "b"])]
+    )
+    logs = model.fit(images, mask, validation_data=(images, mask), verbose=0).history
+    names = {"mean_iou", "pixels_outside", "iou_a", "iou_b"}
+    assert set(logs) == {"loss", "val_loss"} | names | {f"val_{name}" for name in names}
+    assert logs["pixels_outside"] == logs["val_pixels_outside"] == [(mask == 7).sum()]
+    predicted = np.asarray(kseg.to_mask(model(images)))
+    matrix, _ = count([(mask, predicted)], 2)
+    assert [logs["val_iou_a"][0], logs["val_iou_b"][0]] == pytest.approx(np.nan_to_num(ious(matrix)))
+    assert logs["val_mean_iou"] == pytest.approx([np.nanmean(ious(matrix))])
+
+
+def test_a_config_makes_the_same_metric():
+    metric = MeanIoU(2, (0, 255), ["a", "b"], from_logits=False, name="iou")
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
+    assert again.get_config() == metric.get_config()
+    assert set(again.result()) == {"iou", "pixels_outside", "iou_a", "iou_b"}
+
+
+@pytest.mark.parametrize(
+    ("target", "scores"),
+    [
+        ((4, 5), (4, 5, 3)),
+        ((1, 4, 5), (2, 4, 5, 3)),
+        ((2, 1, 5), (2, 4, 5, 3)),
+        ((2, 5, 4), (2, 4, 5, 3)),
+        ((2, 4, 5, 2), (2, 4, 5, 3)),
+        ((2, 4, 5), (2, 4, 5, 2)),
+        ((2, 4, 5), (2, 4, 5, 1)),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(target, scores):
+    with pytest.raises(ValueError, match=r"y_true must be ids|y_pred has \d channels"):
+        MeanIoU(3).update_state(np.zeros(target, "int32"), np.zeros(scores, "float32"))
+
+
+@pytest.mark.parametrize("target", [(1, 4, 5), (2, 1, 5), (2, 5, 4), (2, 4, 5, 3), (4, 5)])
+def test_predicted_ids_of_another_size_are_refused(target):
+    batch = np.zeros(target, "int32"), np.zeros((2, 4, 5), "int32")
+    with pytest.raises(ValueError, match="y_true must be ids of that size"):
+        MeanIoU(3).update_state(*batch)
+    with pytest.raises(ValueError, match="differ in size"):
+        Confusion(3).add(*batch)
+
+
+def test_sizes_that_differ_are_refused_when_known_at_run_time_only():
+    open_sizes = [tf.TensorSpec((None, None, None), "int32"), tf.TensorSpec((None, None, None, 3))]
+    update = tf.function(MeanIoU(3).update_state, input_signature=open_sizes)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="differ in size"):
+        update(np.zeros((2, 1, 5), "int32"), np.zeros((2, 4, 5, 3), "float32"))
+
+
+def test_fractions_are_refused():
+    mask, predicted = np.zeros((2, 4, 5)), np.zeros((2, 4, 5), "int32")
+    for batch in [(mask, predicted), (predicted, mask)]:
+        with pytest.raises(TypeError, match="integer class ids"):
+            MeanIoU(3).update_state(*batch)
+    with pytest.raises(TypeError, match="integer class ids"):
+        Confusion(3).add(mask, predicted)
+
+
+def test_sample_weights_are_refused():
+    with pytest.raises(ValueError, match="takes no sample_weight"):
+        MeanIoU(2).update_state(np.array([[[0]]]), np.array([[[0]]]), sample_weight=np.ones((1, 1, 1)))
+
+
+@pytest.mark.parametrize("arguments", [{"num_classes": 1}, {"num_classes": 3, "class_names": ["a", "b"]}])
+def test_arguments_that_do_not_fit_are_refused(arguments):
+    with pytest.raises(ValueError, match="num_classes"):
+        MeanIoU(**arguments)
