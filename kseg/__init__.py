@@ -16,13 +16,19 @@ features
     `{stride: tensor}` with integer strides in pixels.
 """
 
-from kseg import losses, metrics
-from kseg.backbones import list_backbones
-from kseg.distribution import strategy
-from kseg.masks import one_hot, to_mask
-from kseg.models import build, build_conv_stack, build_encoder_decoder, build_unet, list_models
-from kseg.training import compile
+import contextlib as _contextlib
+
+from kseg.quiet import in_shell as _in_shell
+from kseg.quiet import quiet_libraries as _quiet_libraries
 from kseg.version import __version__
+
+with _quiet_libraries() if _in_shell() else _contextlib.nullcontext():  # TensorFlow talks while it loads
+    from kseg import losses, metrics
+    from kseg.backbones import list_backbones
+    from kseg.distribution import strategy
+    from kseg.masks import one_hot, to_mask
+    from kseg.models import build, build_conv_stack, build_encoder_decoder, build_unet, list_models
+    from kseg.training import compile
 
 # What needs tf.data, LiteRT or Pillow loads when first used: the builders run on any Keras backend.
 _LAZY_MODULES = ("callbacks", "data", "export", "inference", "visualization")

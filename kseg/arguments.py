@@ -1,6 +1,7 @@
 """Checks of arguments that several modules share; each error names the argument and the mend."""
 
 import difflib
+from numbers import Integral
 
 
 def unknown_name(kind, name, known):
@@ -21,7 +22,7 @@ def check_choice(argument, value, known):
 
 def check_num_classes(num_classes):
     """Raise unless `num_classes` is an int in 1..255: ids are `uint8` in predicted masks, 255 is void."""
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or not 1 <= num_classes <= 255:
+    if isinstance(num_classes, bool) or not isinstance(num_classes, Integral) or not 1 <= num_classes <= 255:
         raise ValueError(
             f"num_classes must be an int in 1..255 (mask ids are uint8, 255 is the default void), "
             f"got {num_classes!r}"

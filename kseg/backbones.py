@@ -110,23 +110,31 @@ def _named(name, channels, weights):
     pretrained = "imagenet" if weights == "imagenet" else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="This model usually expects 1 or 3 input channels")
-        original = getattr(keras.applications, function)(weights=pretrained, **kwargs)
-    model = keras.models.clone_model(original, clone_function=_retuned)
+        try:
+            original = getattr(keras.applications, function)(weights=pretrained, **kwargs)
+        except Exception as error:  # Keras' downloader raises the bare class
+            if pretrained is None:
+                raise
+            raise OSError(
+                f"backbone_weights='imagenet' of {name!r} could not be loaded: {error}; give a path instead"
+            ) from error
+    momentum = 0.9 if weights is None else 0.99
+    model = keras.models.clone_model(original, clone_function=lambda layer: _retuned(layer, momentum))
     model.set_weights(original.get_weights())
     if pretrained and expects == "caffe":
         _swap_red_and_blue(model)
     return _load(model, None if pretrained else weights), _normalization(expects, channels)
 
 
-def _retuned(layer):
-    """Copy a layer; batch norms train by the fused kernel and forget in 100 steps, not 1000.
+def _retuned(layer, momentum):
+    """Copy a layer; batch norms train by the fused kernel, with at most this momentum.
 
-    MobileNet's momentum of 0.999 suits a million ImageNet steps: after a short training its moving averages
-    are still those of the first weights, and validation is worthless.
+    MobileNet's 0.999 suits a million ImageNet steps. Untrained weights move so fast that even after 100
+    steps at 0.99 the moving averages lag behind and validation is worthless; pretrained ones move slowly.
     """
     config = layer.get_config()
     if isinstance(layer, keras.layers.BatchNormalization):
-        return BatchNormalization.from_config({**config, "momentum": min(config["momentum"], 0.99)})
+        return BatchNormalization.from_config({**config, "momentum": min(config["momentum"], momentum)})
     return layer.__class__.from_config(config)
 
 

@@ -13,7 +13,8 @@ class SaveBest(keras.callbacks.Callback):
     """Save the model whenever a monitored value reaches a new maximum, never leaving a torn file.
 
     `keras.callbacks.ModelCheckpoint` writes over the last good file and takes NaN for a best value that no
-    later epoch beats. This one writes beside it, then renames; NaN is never best.
+    later epoch beats. This one writes beside it, then renames; an epoch whose loss is not finite is never
+    best, whatever its metric says.
 
     Args:
         path: `.keras` file.
@@ -37,7 +38,8 @@ class SaveBest(keras.callbacks.Callback):
                 f"monitor={self.monitor!r} is not in the logs, which have {', '.join(sorted(logs))}"
             )
         value = float(logs[self.monitor])
-        if math.isnan(value) or value <= self.best:
+        finite = all(math.isfinite(logs.get(key, 0.0)) for key in ("loss", "val_loss", self.monitor))
+        if not finite or value <= self.best:
             return
         save_model(self.model, self.path)
         self.best = value

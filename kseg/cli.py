@@ -1,13 +1,13 @@
 """The shell: `kseg demo | check | train | evaluate | predict | export`, thin over calls anyone can make."""
 
 import argparse
-import contextlib
 import os
 import re
 import sys
-import tempfile
 import time
 from pathlib import Path
+
+from kseg.quiet import quiet_libraries
 
 
 def main(argv=None):
@@ -16,7 +16,7 @@ def main(argv=None):
     if arguments.debug:
         return arguments.command(arguments)
     try:
-        with _quiet_libraries():
+        with quiet_libraries():
             return arguments.command(arguments)
     except KeyboardInterrupt:
         print("kseg: interrupted", file=sys.stderr)
@@ -39,31 +39,11 @@ def _one_line(error):
     if found:
         return "{}: found {}: {}".format(*found.groups())
     found = re.search(r"(?:ValueError|FileNotFoundError): (.+)", text)  # raised in Python inside a pipeline
-    return (found[1] if found else text.strip().split("\n")[0]) or type(error).__name__
-
-
-@contextlib.contextmanager
-def _quiet_libraries():
-    """Keep away what native libraries print while they load and convert; show it if the program breaks."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    python_stderr = sys.stderr
-    with tempfile.TemporaryFile() as caught, open(terminal, "w", closefd=False) as stream:
-        os.dup2(caught.fileno(), 2)
-        if python_stderr is sys.__stderr__:
-            sys.stderr = stream  # what Python prints still shows
-        try:
-            yield
-        except (AssertionError, AttributeError, LookupError, NameError):  # our own mistakes
-            caught.seek(0)
-            os.write(terminal, caught.read())
-            raise
-        finally:
-            stream.flush()
-            sys.stderr = python_stderr
-            os.dup2(terminal, 2)
-            os.close(terminal)
+    if found:
+        return found[1]
+    line = text.strip().split("\n")[0] or type(error).__name__
+    damaged = type(error).__module__.startswith("tensorflow") and "ecode" in text
+    return line + ("; find the damaged file with: kseg check --data DIR" if damaged else "")
 
 
 def _parser():
@@ -72,7 +52,6 @@ def _parser():
         description="Semantic segmentation: from a folder of pictures to a checked file for a phone.",
         epilog="kseg COMMAND --help explains a command. Start with: kseg demo",
     )
-    parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
     for add in (_add_demo, _add_check, _add_train, _add_evaluate, _add_predict, _add_export):
         add(commands)
@@ -87,6 +66,7 @@ def _command(commands, name, function, summary, description):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(command=function)
+    parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
     return parser
 
 
@@ -113,11 +93,11 @@ def _demo(arguments):
     return 0
 
 
-def _add_data(parser):
+def _add_data(parser, required=True):
     parser.add_argument(
         "--data",
         type=Path,
-        required=True,
+        required=required,
         metavar="DIR",
         help="DIR/train/images, DIR/train/masks, DIR/val/...; or DIR/images and DIR/masks, split for you",
     )
@@ -126,7 +106,8 @@ def _add_data(parser):
         type=_label_map,
         default={},
         metavar="OLD:NEW,...",
-        help="ids in the masks to change, for instance 11:255 where void is 11 (255 is void)",
+        help="ids in the masks to change, for instance 11:255 where void is 11 (255 is void); give it to "
+        "every command that reads these masks",
     )
     parser.add_argument(
         "--classes",
@@ -136,12 +117,18 @@ def _add_data(parser):
 
 
 def _data_options(arguments):
-    from kseg.data.labels import read_class_names
+    return {"label_map": arguments.label_map, "class_names": _class_names(arguments.classes)}
 
-    names = arguments.classes
-    if names is not None:
-        names = read_class_names(names) if Path(names).is_file() else [n.strip() for n in names.split(",")]
-    return {"label_map": arguments.label_map, "class_names": names}
+
+def _class_names(text):
+    """Return the names of `--classes`: a list with commas, or a file with one per line."""
+    from kseg.data.labels import checked_names, read_class_names
+
+    if text is None:
+        return None
+    if "," not in text:
+        return read_class_names(text)
+    return checked_names([name.strip() for name in text.split(",")], "--classes")
 
 
 def _add_check(commands):
@@ -254,8 +241,9 @@ def _evaluate(arguments):
     dataset = from_directory(arguments.data, arguments.split, batch_size=1, shuffle=False, **options)
     results = {}
     for path in arguments.model:
-        results[path.name] = evaluate(
-            path, dataset, class_names=dataset.class_names, progress=Progress(f"evaluating {path.name}")
+        name = path.name if sum(path.name == other.name for other in arguments.model) == 1 else str(path)
+        results[name] = evaluate(
+            path, dataset, class_names=dataset.class_names, progress=Progress(f"evaluating {name}")
         )
     print(table(results))
     return 0
@@ -281,8 +269,7 @@ def _add_predict(commands):
 def _predict(arguments):
     from kseg.recipes import predict_files
 
-    names = _data_options(argparse.Namespace(classes=arguments.classes, label_map={}))["class_names"]
-    options = _with_classes_of(arguments.model, {"class_names": names})
+    options = _with_classes_of(arguments.model, {"class_names": _class_names(arguments.classes)})
     predict_files(
         arguments.model,
         arguments.images,
@@ -313,15 +300,14 @@ def _add_export(commands):
         "Export a .keras model. The written file is run and compared before it stands at its path.\n\n"
         "  kseg export runs/first/model.keras int8.tflite --input-size 256x256 --quantize int8 --data DIR\n\n"
         "A path that ends in .tflite is LiteRT, any other a SavedModel folder. int8 calibrates on the train\n"
-        "split of --data; with --data the report has the mean IoU on the val split.",
+        "split of --data; with --data the report has the mean IoU on 32 pictures of the val split.",
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help=".keras file")
     parser.add_argument("path", type=Path, metavar="PATH", help="new .tflite file or SavedModel folder")
     parser.add_argument("--input-size", type=_size, metavar="HxW", help="picture size of a .tflite file")
     parser.add_argument("--quantize", choices=("float16", "int8"), help="(default: float32)")
-    _add_data(parser)
+    _add_data(parser, required=False)
     parser.add_argument("--overwrite", action="store_true", help="replace what is at PATH")
-    next(action for action in parser._actions if action.dest == "data").required = False
 
 
 def _export(arguments):
@@ -341,9 +327,9 @@ def _export(arguments):
 
 
 def _positive(text):
-    value = int(text)
+    value = int(text) if text.isdecimal() else 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
+        raise argparse.ArgumentTypeError(f"must be a number of 1 or more, got {text!r}")
     return value
 
 
@@ -355,10 +341,7 @@ def _size(text):
 
 
 def _counts(text):
-    try:
-        return tuple(_positive(item) for item in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected N,N,..., got {text!r}") from None
+    return tuple(_positive(item) for item in text.split(","))
 
 
 def _label_map(text):

@@ -18,7 +18,7 @@ from kseg.training import compile
 SIZE = (64, 64)
 
 
-def run(output, *, train_scenes=2000, held_out_scenes=200, epochs=12, filters=8, seed=0):
+def run(output, *, train_scenes=2000, held_out_scenes=200, epochs=11, filters=8, seed=0):
     """Train, export, compare; print the figures and leave the files in `output`.
 
     Args:

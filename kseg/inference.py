@@ -2,6 +2,7 @@
 
 import functools
 import os
+import threading
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from kseg.arguments import check_class_names
-from kseg.data.reading import read_image
+from kseg.data.reading import pixels_of, read_image
 from kseg.metrics import Confusion, iou_of
 from kseg.training import output_activation
 
@@ -62,7 +63,9 @@ def open_model(model_or_path):
         ValueError: if it is none of `.keras`, SavedModel folder and `.tflite`, or is damaged.
     """
     if isinstance(model_or_path, keras.Model):
-        return _keras_runner(model_or_path)
+        if getattr(model_or_path, "_kseg_runner", None) is None:
+            model_or_path._kseg_runner = _keras_runner(model_or_path)  # traced once, for as long as it lives
+        return model_or_path._kseg_runner
     path = Path(model_or_path)
     if not path.exists():
         raise FileNotFoundError(
@@ -160,16 +163,22 @@ def _litert_runner(path):
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: LiteRT cannot load this file ({reason}); export it again") from error
-    (given,), (wanted,) = interpreter.get_input_details(), interpreter.get_output_details()
-    signatures = interpreter.get_signature_list()
+    details = interpreter.get_input_details(), interpreter.get_output_details()
+    if [len(kind) for kind in details] != [1, 1] or any(len(kind[0]["shape"]) != 4 for kind in details):
+        raise ValueError(
+            f"{path}: expected one (1, H, W, C) in and one (1, H, W, classes) out; is it a segmenter?"
+        )
+    (given,), (wanted,) = details
+    signatures, lock = interpreter.get_signature_list(), threading.Lock()
     outputs = next(iter(signatures.values()))["outputs"] if signatures else ["logits"]
 
     def run(images):
         scores = []
         for image in images:
-            interpreter.set_tensor(given["index"], _quantized(image[None], given))
-            interpreter.invoke()
-            scores.append(_dequantized(interpreter.get_tensor(wanted["index"]), wanted))
+            with lock:  # an interpreter has one set of buffers
+                interpreter.set_tensor(given["index"], _quantized(image[None], given))
+                interpreter.invoke()
+                scores.append(_dequantized(interpreter.get_tensor(wanted["index"]), wanted))
         return np.concatenate(scores)
 
     _, height, width, channels = given["shape"].tolist()
@@ -222,7 +231,7 @@ def as_picture(image, channels):
     if isinstance(image, str | os.PathLike):
         return read_image(image, channels)
     if isinstance(image, Image.Image):
-        image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}.get(channels, image.mode))
+        image = pixels_of(image, channels)
     pixels = np.asarray(image)
     if pixels.ndim == 2 and channels == 1:
         pixels = pixels[..., None]

@@ -48,7 +48,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             epsilon=self.epsilon,
             is_training=True,
         )
-        count = tf.cast(tf.size(inputs) // inputs.shape[-1], variance.dtype)
+        count = tf.cast(tf.size(inputs, out_type=tf.int64) // inputs.shape[-1], variance.dtype)
         variance *= (count - 1) / count  # the kernel returns the unbiased estimate, Keras keeps the plain one
         for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             average.assign(average * self.momentum + value * (1.0 - self.momentum))

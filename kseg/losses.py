@@ -1,7 +1,8 @@
 """Losses on integer masks and logits: void left out, normalised over all replicas, never broadcast.
 
 All take `y_true` as ids `(B, H, W)` or `(B, H, W, 1)`, or one-hot or soft targets `(B, H, W, C)`, told apart
-by shape, and `y_pred` as `(B, H, W, C)`. One channel is the binary case with ids 0 and 1. They combine:
+by shape, and `y_pred` as `(B, H, W, C)`. One channel is the binary case with ids 0 and 1. An id that is
+neither a class nor void makes them NaN, unless TensorFlow raises first. They combine:
 `CrossEntropy() + 0.5 * Dice()`.
 """
 
@@ -25,6 +26,9 @@ class _Combinable(keras.losses.Loss):
         if not isinstance(other, keras.losses.Loss):
             return NotImplemented
         return WeightedSum([*_parts(self), *_parts(other)])
+
+    def __radd__(self, other):
+        return self if other == 0 else self.__add__(other)  # sum() starts at 0
 
     def __mul__(self, weight):
         if isinstance(weight, bool) or not isinstance(weight, int | float | np.number):
@@ -92,7 +96,11 @@ class _MaskLoss(_Combinable):
             target = ops.cast(y_true, "float32")
             valid = ops.sum(target, axis=-1) > 0  # void is a row of zeros
         valid = ops.cast(valid, "float32")  # (B, H, W)
-        return replica_share(self.value(target, scores, valid, _pixel_weights(sample_weight, valid)))
+        value = self.value(target, scores, valid, _pixel_weights(sample_weight, valid))
+        if with_ids:  # an id that is no class must not pass for a pixel without one
+            outside = ops.any(ops.logical_or(target < 0, target >= scores.shape[-1]))
+            value = ops.where(outside, float("nan"), value)
+        return replica_share(value)
 
     def value(self, target, scores, valid, weight):
         """Return the scalar loss over all replicas.

@@ -1,6 +1,7 @@
 """What the shell's commands do, step by step; a script can call the same."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import keras
@@ -10,8 +11,10 @@ from PIL import Image
 from kseg import data, visualization
 from kseg.callbacks import EpochLine, SaveBest
 from kseg.data.directory import resize_pair
+from kseg.data.reading import image_header
 from kseg.distribution import strategy
 from kseg.export import export_saved_model, export_tflite
+from kseg.export.writing import check_target
 from kseg.inference import as_picture, load, open_model
 from kseg.models import build
 from kseg.training import compile
@@ -56,6 +59,11 @@ def train(
         FileNotFoundError, ValueError: for data that do not fit; it names the file.
     """
     output = _new_folder(output)
+    given = {"backbone": backbone, "backbone_weights": backbone_weights, "decoder_filters": decoder_filters}
+    given = {name: value for name, value in given.items() if value is not None}
+    compile(
+        build(model, 2, **given), learning_rate=learning_rate
+    )  # a wrong name shows before the data are read
     options = {"label_map": label_map, "class_names": class_names}
     options["class_names"] = _check_data(root, options, progress)
     validation = data.from_directory(root, "val", batch_size=1, shuffle=False, **options)
@@ -65,8 +73,6 @@ def train(
     crops = data.from_directory(root, "train", augment=augment, batch_size=batch_size, seed=seed, **options)
 
     keras.utils.set_random_seed(seed)
-    given = {"backbone": backbone, "backbone_weights": backbone_weights, "decoder_filters": decoder_filters}
-    given = {name: value for name, value in given.items() if value is not None}
     weights = data.class_weights(plain, weighting) if weighting else None
     with strategy().scope():
         network = build(model, crops.num_classes, **given)
@@ -84,17 +90,21 @@ def train(
     )
     output.mkdir(parents=True, exist_ok=True)
     (output / "classes.txt").write_text("\n".join(crops.class_names) + "\n", encoding="utf-8")
-    history = network.fit(
-        crops,
-        validation_data=validation,
-        epochs=epochs,
-        shuffle=False,  # the dataset shuffles
-        verbose=0,
-        callbacks=[EpochLine(), SaveBest(output / "model.keras"), keras.callbacks.TerminateOnNaN()],
-    )
-    _write_history(history.history, output / "history.csv")
-    if not (output / "model.keras").exists():
-        raise RuntimeError(f"no epoch gave finite figures; try a learning rate below {learning_rate}")
+    try:
+        history = network.fit(
+            crops,
+            validation_data=validation,
+            epochs=epochs,
+            shuffle=False,  # the dataset shuffles
+            verbose=0,
+            callbacks=[EpochLine(), SaveBest(output / "model.keras"), keras.callbacks.TerminateOnNaN()],
+        )
+        _write_history(history.history, output / "history.csv")
+        if not (output / "model.keras").exists():
+            raise RuntimeError(f"no epoch had a finite loss; try a learning rate below {learning_rate}")
+    finally:
+        if not (output / "model.keras").exists():  # nothing to keep: the same command may run again
+            shutil.rmtree(output)
     best = load(output / "model.keras")
     Image.fromarray(comparison(best, validation, crops.class_names)).save(output / "predictions.png")
     print(f"best epoch: {output / 'model.keras'}\npictures: {output / 'predictions.png'}")
@@ -134,7 +144,7 @@ def _write_history(history, path):
 
 
 def comparison(model_or_path, dataset, class_names, count=4, zoom=1):
-    """Return a picture with rows image | truth | prediction, of pictures spread over a dataset."""
+    """Return rows image | truth | prediction: the first of each of `count` batches spread over a dataset."""
     runner = open_model(model_or_path)
     pairs = [
         (i, m) for images, masks in dataset.as_numpy_iterator() for i, m in zip(images, masks, strict=True)
@@ -154,32 +164,52 @@ def comparison(model_or_path, dataset, class_names, count=4, zoom=1):
 def predict_files(model, images, output, *, class_names=None, overwrite=False, progress=None):
     """Segment picture files into `output`: `NAME.png` with class ids and `NAME_overlay.png`.
 
+    Args:
+        model: path of a `.keras` file, a SavedModel folder or a `.tflite` file.
+        images: paths of pictures; output: folder.
+        class_names: `None` or names for the legend.
+        overwrite: bool.
+        progress: `None` or a function `(done, total)`.
+
     Raises:
         FileExistsError: if a result exists and `overwrite` is false; nothing is then written.
-        ValueError: if two pictures would write the same file, or one cannot be read.
+        FileNotFoundError, ValueError: if a picture cannot be read, or two would write the same file.
     """
     output, images = Path(output), [Path(path) for path in images]
-    targets = {path: output / f"{path.stem}.png" for path in images}
-    if len(set(targets.values())) < len(images):
-        raise ValueError("two of the pictures share a stem; their results would overwrite each other")
-    for path, target in targets.items():
-        overlay = target.with_stem(f"{target.stem}_overlay")
-        if target.resolve() == path.resolve():
-            raise ValueError(f"{target}: would overwrite the picture itself; choose another --output")
-        if not overwrite and (target.exists() or overlay.exists()):
+    targets = {path: (output / f"{path.stem}.png", output / f"{path.stem}_overlay.png") for path in images}
+    results = [target for pair in targets.values() for target in pair]
+    if len(set(results)) < 2 * len(images):
+        raise ValueError(
+            "the results of two pictures would have the same name; predict them into two folders"
+        )
+    for path in images:
+        image_header(path)
+    for target in results:
+        if target.resolve() in {path.resolve() for path in images}:
+            raise ValueError(f"{target}: would overwrite a picture; choose another --output")
+        if target.exists() and not overwrite:
             raise FileExistsError(f"{target}: exists already; add --overwrite or choose another --output")
     runner = open_model(model)
-    for done, (path, target) in enumerate(targets.items(), start=1):
+    for done, (path, (mask_path, overlay_path)) in enumerate(targets.items(), start=1):
         image = as_picture(path, runner.channels)
         mask = runner.masks(image[None])[0]
-        output.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(mask).save(target)
         names = class_names or [f"class {number}" for number in range(int(mask.max()) + 1)]
-        overlay = visualization.overlay(image, mask, names)
-        Image.fromarray(overlay).save(target.with_stem(f"{target.stem}_overlay"))
-        print(target)
+        _save_picture(visualization.overlay(image, mask, names), overlay_path)
+        _save_picture(mask, mask_path)
+        print(mask_path)
         if progress:
             progress(done, len(images))
+
+
+def _save_picture(pixels, path):
+    """Write a PNG whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        Image.fromarray(pixels).save(partial, format="PNG")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def export(
@@ -193,16 +223,36 @@ def export(
     label_map=None,
     class_names=None,
 ):
-    """Export a `.keras` file: LiteRT if `path` ends in `.tflite`, else SavedModel; return the report."""
-    options = {"label_map": label_map, "class_names": class_names, "batch_size": 1, "shuffle": False}
+    """Export a `.keras` file: LiteRT if `path` ends in `.tflite`, else SavedModel.
+
+    Args:
+        model, path: str or `Path`.
+        data_root: `None` or a folder: 100 pictures of its "train" split calibrate int8, 32 of "val" verify,
+            both drawn over the whole split.
+        input_size, quantize, overwrite: as for `kseg.export_tflite`.
+        label_map, class_names: as for `kseg.data.from_directory`.
+
+    Returns:
+        `kseg.export.ExportReport`.
+
+    Raises:
+        FileExistsError, FileNotFoundError, ValueError: it names the file or the option.
+    """
+    to_phone = Path(path).suffix == ".tflite"
+    if not to_phone and (quantize or input_size):
+        raise ValueError(f"{path}: --quantize and --input-size are for paths that end in .tflite")
+    if quantize == "int8" and data_root is None:
+        raise ValueError("representative_data is missing: --quantize int8 needs --data DIR to calibrate with")
+    check_target(path, overwrite, ".tflite" if to_phone else None)
+    network = load(model)
+    if to_phone and input_size is None and None in network.input_shape[1:3]:
+        raise ValueError("input_size=(H, W) is missing: add --input-size HxW, a .tflite file takes one size")
     validation = calibration = None
     if data_root is not None:
+        options = {"label_map": label_map, "class_names": class_names, "batch_size": 1, "shuffle": True}
         validation = data.from_directory(data_root, "val", **options)
         calibration = data.from_directory(data_root, "train", **options) if quantize == "int8" else None
-    network = load(model)
-    if Path(path).suffix != ".tflite":
-        if quantize or input_size:
-            raise ValueError(f"{path}: --quantize and --input-size are for paths that end in .tflite")
+    if not to_phone:
         return export_saved_model(network, path, validation_data=validation, overwrite=overwrite)
     return export_tflite(
         network,

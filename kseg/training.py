@@ -1,5 +1,7 @@
 """Optimiser, schedule, loss and metrics that fit a model; the user then calls `model.fit`."""
 
+import inspect
+
 import keras
 from keras import ops
 
@@ -69,8 +71,12 @@ class AdamW(keras.optimizers.AdamW):
 
 def output_activation(model):
     """Return `"softmax"`, `"sigmoid"` or `None` (logits): what the model's last layer applies."""
-    activation = getattr(model.outputs[0]._keras_history.operation, "activation", None)
-    name = getattr(activation, "__name__", None)
+    last = model.outputs[0]._keras_history.operation
+    if isinstance(last, keras.Model):
+        return output_activation(last)
+    if isinstance(last, keras.layers.Softmax):
+        return "softmax"
+    name = getattr(getattr(last, "activation", None), "__name__", None)
     return name if name in ("softmax", "sigmoid") else None
 
 
@@ -157,16 +163,25 @@ def _check_activation(loss, activation, channels):
     from_logits = activation is None
     if activation == "softmax" and channels == 1:
         raise ValueError("softmax over one channel is always 1; use sigmoid or None, or two classes")
+    loss = keras.losses.get(loss)
     for part, _ in getattr(loss, "parts", [(loss, 1.0)]):
         if isinstance(part, CrossEntropy) and activation == "sigmoid" and channels > 1:
             raise ValueError(
                 f"cross-entropy on sigmoid trains every one of the {channels} channels to 1; use softmax or "
                 "None, or another loss"
             )
-        expects = getattr(part, "from_logits", from_logits)
-        if expects != from_logits:
+        expects = _from_logits(part)
+        if expects not in (None, from_logits):
             gives = "logits" if from_logits else "probabilities"
             raise ValueError(
-                f"loss {part.name!r} has from_logits={expects}, but the model gives {gives}; "
-                f"set from_logits={from_logits}"
+                f"loss {getattr(part, 'name', part)!r} has from_logits={expects}, but the model gives "
+                f"{gives}; set from_logits={from_logits}"
             )
+
+
+def _from_logits(loss):
+    """Return what a loss expects, `None` if it does not say. A function says it by the argument's default."""
+    if hasattr(loss, "from_logits"):
+        return loss.from_logits
+    argument = inspect.signature(loss).parameters.get("from_logits")
+    return None if argument is None else argument.default

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 _VOID_COLOR = (0, 0, 0)
-# Twenty colours that stay apart (after Sasha Trubetskoy's list), the darkest and the greys left out.
+# Twenty colours that stay apart, after Sasha Trubetskoy's list.
 _COLORS = (
     (230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200), (245, 130, 48), (145, 30, 180),
     (70, 240, 240), (240, 50, 230), (210, 245, 60), (250, 190, 212), (0, 128, 128), (220, 190, 255),
@@ -74,12 +74,14 @@ def overlay(image, mask, class_names=None, *, alpha=0.5, colors=None):
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be in [0, 1], got {alpha!r}")
     tinted = colorize(mask, colors)
-    shown = (mask != 255)[..., None] & (mask < len(palette(256) if colors is None else colors))[..., None]
+    shown = ((mask >= 0) & (mask != 255))[..., None] & (
+        mask < len(palette(256) if colors is None else colors)
+    )[..., None]
     blended = np.where(shown, (1 - alpha) * picture + alpha * tinted, picture)
     result = np.round(blended).astype("uint8")
     if class_names is None:
         return result
-    present = [index for index in np.unique(mask).tolist() if index < len(class_names)]
+    present = [index for index in np.unique(mask).tolist() if 0 <= index < len(class_names)]
     return np.concatenate([result, legend(class_names, len(result), only=present, colors=colors)], axis=1)
 
 

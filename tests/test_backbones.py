@@ -62,6 +62,17 @@ def test_raw_pixels_give_what_keras_applications_gives_after_its_preprocessing(n
     np.testing.assert_allclose(got, expected, atol=1e-4 * float(np.abs(expected).max()))
 
 
+@pytest.mark.parametrize(("pretrained", "momentum"), [(False, 0.9), (True, 0.99)])
+def test_batch_norms_settle_in_a_short_training(pretrained, momentum, tmp_path):
+    path = None
+    if pretrained:
+        path = tmp_path / "encoder.weights.h5"
+        backbones._named("mobilenet_v2", 3, None)[0].save_weights(path)
+    model, _ = backbones._named("mobilenet_v2", 3, path)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert {layer.momentum for layer in norms} == {momentum}  # Keras' own is 0.999
+
+
 def test_a_functional_model_is_a_backbone():
     image = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(4, 3, strides=2, padding="same")(image)

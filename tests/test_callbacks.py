@@ -7,8 +7,6 @@ import pytest
 import kseg
 from kseg.callbacks import EpochLine, SaveBest, save_model
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")  # TensorFlow 2.21 with NumPy 2.4
-
 
 @pytest.fixture
 def model():
@@ -79,6 +77,15 @@ def test_save_best_names_the_logs_there_are(model, tmp_path):
         ValueError, match="monitor='val_iou' is not in the logs, which have loss, val_mean_iou"
     ):
         save_epochs(callback, model, [0.1])
+
+
+@pytest.mark.parametrize("key", ["loss", "val_loss"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_save_best_trusts_no_epoch_without_a_finite_loss(model, tmp_path, key, value):
+    callback = SaveBest(tmp_path / "best.keras")
+    callback.set_model(model)
+    callback.on_epoch_end(0, {"loss": 1.0, "val_loss": 1.0, "val_mean_iou": 0.5, key: value})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])

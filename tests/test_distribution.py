@@ -41,6 +41,9 @@ def models(request):
     return [trainable(LOSSES[request.param], devices) for devices in (["CPU:0"], CPUS)]
 
 
+combined = pytest.mark.parametrize("models", ["sum"], indirect=True)
+
+
 def assert_trained_alike(models, images, mask):
     start = models[0].get_weights()
     logs, changes = [], []
@@ -62,17 +65,20 @@ def test_two_devices_train_like_one(models, shares):
     assert_trained_alike(models, *example(shares))
 
 
+@combined
 def test_two_devices_train_like_one_on_an_uneven_last_batch(models):
     images, mask = example()
     assert_trained_alike(models, images[:7], mask[:7])
 
 
+@combined
 @pytest.mark.parametrize("shares", VOID.values(), ids=VOID)
 def test_two_devices_evaluate_like_one(models, shares):
     one, two = (model.evaluate(*example(shares), batch_size=4, verbose=0) for model in models)
     assert two == pytest.approx(one, rel=1e-5)
 
 
+@combined
 def test_two_devices_refuse_masks_of_floats_too(models):
     images, mask = example()
     with pytest.raises(TypeError, match="integer class ids, got dtype float32"):
@@ -81,7 +87,7 @@ def test_two_devices_refuse_masks_of_floats_too(models):
 
 def test_the_defaults_train_on_two_devices():
     with kseg.strategy(CPUS).scope():
-        model = kseg.compile(kseg.build_unet(3, filters=(2, 4)), steps=2, class_names=["a", "b", "c"])
+        model = kseg.compile(kseg.build_conv_stack(3, depth=1, filters=2), 2, class_names=["a", "b", "c"])
     dataset = tf.data.Dataset.from_tensor_slices(example()).batch(4)
     logs = model.fit(dataset, validation_data=dataset, shuffle=False, verbose=0).history
     assert np.isfinite(logs["loss"]).all() and np.isfinite(logs["val_loss"]).all()

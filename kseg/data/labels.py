@@ -96,9 +96,13 @@ def read_class_names(path):
         text = Path(path).read_text(encoding="utf-8-sig")  # Windows begins files with a mark
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text, {error}; save it as UTF-8") from error
-    names = [line.strip() for line in text.splitlines() if line.strip()]
-    if not names or len(set(names)) != len(names):
-        raise ValueError(f"{path}: expected one class name per line, each once, found {len(names)} lines")
+    return checked_names([line.strip() for line in text.splitlines() if line.strip()], path)
+
+
+def checked_names(names, source):
+    """Return `names`; raise, naming `source`, if there is none, an empty one, or one that stands twice."""
+    if not names or not all(names) or len(set(names)) != len(names):
+        raise ValueError(f"{source}: expected one class name per line, each once, found {names}")
     return names
 
 
@@ -132,5 +136,10 @@ def _highest_id(root, label_map, ignore_class, validation_fraction, lenient):
         raise ValueError(
             f"{root}: the largest class id in the masks is {result} ({path.name}); give class_names, and a "
             f"label_map for ids that are no class"
+        )
+    if result == 0:
+        raise ValueError(
+            f"{root}: the masks hold class 0 and void ({ignore_class}) alone; if void is a class, map it: "
+            f"label_map={{{(skip or (255,))[0]}: 1}}; else give class_names"
         )
     return max(result, 0)

@@ -16,6 +16,7 @@ MAX_PIXELS = 89_000_000  # Pillow warns of a decompression bomb just above
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # not EPS, whose reader starts Ghostscript
 _ORIENTATION = 274  # EXIF tag
 _WIDTH, _HEIGHT = 256, 257  # TIFF tags
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _IDS = 2**16  # masks have up to 16 bits
 
 
@@ -113,12 +114,19 @@ def _first_line(error):
 
 
 def _is_whole(path, picture_format):
-    """Tell whether the end marker of the format stands near the end of the file."""
+    """Tell whether the picture has its end; where much follows it, as a phone's film, decode to find out."""
     marker = b"\xff\xd9" if picture_format == "JPEG" else b"IEND"
     with Path(path).open("rb") as file:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - 4096))  # cameras append a few bytes
-        return marker in file.read()
+        if marker in file.read():
+            return True
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError):
+        return False
+    return True
 
 
 def _png_bits(path):
@@ -136,24 +144,27 @@ def read_image(path, channels=3):
     Raises:
         ValueError: if the file cannot be read; it names it.
     """
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(channels)
-    if mode is None:
+    if channels not in _MODES:
         raise ValueError(
             f"{path}: picture files have 1, 3 or 4 channels, the model takes {channels}; give an array"
         )
     image_header(path)
     with _opened(path) as image:
         try:
-            if _orientation(image) != 1:
-                image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I;16") or image.mode == "I":
-                grey = (np.asarray(image).astype("uint32") >> 8).astype("uint8")
-                image = Image.fromarray(grey)
-            if image.mode == "P" and "transparency" in image.info:
-                image = image.convert("RGBA")  # directly to RGB, Pillow warns
-            pixels = np.asarray(image.convert(mode))
+            return pixels_of(image, channels)
         except Exception as error:
             raise _damaged(path, "picture", error) from error
+
+
+def pixels_of(image, channels):
+    """Return the pixels `(H, W, channels)` uint8 of a Pillow image, turned as its EXIF orientation says."""
+    if _orientation(image) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or image.mode == "I":
+        image = Image.fromarray((np.asarray(image).astype("uint32") >> 8).astype("uint8"))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # directly to RGB, Pillow warns
+    pixels = np.asarray(image.convert(_MODES[channels]))
     return pixels[..., None] if channels == 1 else pixels
 
 

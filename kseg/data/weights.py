@@ -14,7 +14,7 @@ def class_weights(dataset, method="sqrt_median_frequency", num_classes=None, ign
     trains more steadily.
 
     Args:
-        dataset: batches `(image, mask)`; not augmented, so that it counts what is there.
+        dataset: batches or single pairs `(image, mask)`; not augmented, so that it counts what is there.
         method: `"median_frequency"` or `"sqrt_median_frequency"`.
         num_classes: int; `None` reads the dataset's attribute of that name.
         ignore_class: int, void.
@@ -32,7 +32,8 @@ def class_weights(dataset, method="sqrt_median_frequency", num_classes=None, ign
         raise ValueError("num_classes is not known: the dataset has no such attribute; give it")
     pixels, seen_in = np.zeros(num_classes), np.zeros(num_classes)
     for _, masks in dataset.as_numpy_iterator():
-        for mask in masks if np.ndim(masks) == 3 else [masks]:
+        masks = masks[..., 0] if masks.ndim == 4 else masks  # (B, H, W, 1)
+        for mask in masks if masks.ndim == 3 else [masks]:
             counts = np.bincount(mask[mask != ignore_class].ravel(), minlength=num_classes)
             if len(counts) > num_classes:
                 raise ValueError(

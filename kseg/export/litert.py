@@ -100,7 +100,11 @@ def _static_size(model, input_size):
                 "input_size=(H, W) is missing: the model takes any size, a .tflite file takes one"
             )
         return fixed
-    if len(input_size) != 2 or not all(isinstance(side, int) and side > 0 for side in input_size):
+    if (
+        np.ndim(input_size) != 1
+        or len(input_size) != 2
+        or not all(isinstance(side, int) and side > 0 for side in input_size)
+    ):
         raise ValueError(f"input_size must be (H, W), positive ints, got {input_size!r}")
     if any(have not in (None, want) for have, want in zip(fixed, input_size, strict=True)):
         raise ValueError(f"input_size={tuple(input_size)} is not the size the model was built for, {fixed}")

@@ -3,6 +3,7 @@
 import statistics
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -104,7 +105,7 @@ def verify(model, path, *, title, shown_path, size_bytes, data, quantize=None, i
     reference, written = open_model(in_float32(model)), open_model(path)
     pairs = data or [(picture, None) for picture in generated_pictures(written)]
     pairs = [_fit(picture, mask, written.input_size) for picture, mask in pairs]
-    comparison = _Comparison(TOLERANCES[quantize])
+    comparison = _Comparison(TOLERANCES[quantize], reference.from_logits)
     times = []
     for picture, mask in pairs:
         image = picture[None].astype("float32")
@@ -131,7 +132,10 @@ def verify(model, path, *, title, shown_path, size_bytes, data, quantize=None, i
 
 
 def collect(data, limit=MAX_PICTURES):
-    """Return up to `limit` `(picture, mask or None)` of a dataset, an array `(B, H, W, C)` or an iterable.
+    """Return up to `limit` `(picture, mask or None)`.
+
+    `data` is a dataset or another iterable of batches, an array `(B, H, W, C)`, or Keras' pair of arrays
+    `(x, y)`.
 
     Raises:
         ValueError: if there is none, or a picture is not `(H, W, C)` of finite numbers.
@@ -139,7 +143,8 @@ def collect(data, limit=MAX_PICTURES):
     if data is None:
         return []
     pairs = []
-    for batch in data if not isinstance(data, np.ndarray) else [data]:
+    one_batch = isinstance(data, np.ndarray) or (isinstance(data, tuple) and len(data) == 2)
+    for batch in [data] if one_batch else data:
         images, masks = batch if isinstance(batch, tuple | list) else (batch, None)
         images = np.asarray(images)
         images = images[None] if images.ndim == 3 else images
@@ -181,8 +186,9 @@ def _fit(picture, mask, size):
 class _Comparison:
     """Sums over pictures of how two sets of scores differ."""
 
-    def __init__(self, tolerance):
+    def __init__(self, tolerance, from_logits):
         self.tolerance = tolerance
+        self.from_logits = from_logits
         self.pixels = self.same = self.decided = self.decided_same = 0
         self.low, self.high, self.largest_difference = np.inf, -np.inf, 0.0
         self.confusions = None
@@ -197,7 +203,8 @@ class _Comparison:
         self.low, self.high = min(self.low, expected.min()), max(self.high, expected.max())
         self.largest_difference = max(self.largest_difference, float(np.abs(expected - scores).max()))
         if expected.shape[-1] == 1:  # binary: compare with the threshold
-            expected, scores = (np.concatenate([-x, x], -1) for x in (expected, scores))
+            other = np.negative if self.from_logits else partial(np.subtract, 1)
+            expected, scores = (np.concatenate([other(x), x], -1) for x in (expected, scores))
         best = np.sort(expected, axis=-1)
         decided = best[..., -1] - best[..., -2] > self.tolerance.margin * (expected.max() - expected.min())
         before, after = expected.argmax(-1), scores.argmax(-1)
@@ -227,7 +234,7 @@ class _Comparison:
             problems.append(
                 f"scores differ by {share:.2g} of their range (at most {self.tolerance.difference})"
             )
-        agreement = self.decided_same / max(self.decided, 1)
+        agreement = self.decided_same / self.decided if self.decided else 1.0
         if agreement < self.tolerance.same_class:
             problems.append(
                 f"only {100 * agreement:.2f} % of clearly decided pixels keep their class "

@@ -40,13 +40,9 @@ def in_float32(model):
             return in_float32(layer)
         return layer.__class__.from_config(config)
 
-    clone = keras.models.clone_model(model, clone_function=convert, call_function=_plain_call)
+    clone = keras.models.clone_model(model, clone_function=convert)
     clone.set_weights(model.get_weights())
     return clone
-
-
-def _plain_call(layer, *args, **kwargs):
-    return layer(*args, **kwargs)
 
 
 def _layers(model):
@@ -56,17 +52,21 @@ def _layers(model):
 
 
 def check_target(path, overwrite, suffix=None):
-    """Return `path` as `Path` if something may be written there.
+    """Return `path` as `Path` if something may be written there; a folder only where it is a SavedModel.
 
     Raises:
-        FileExistsError: if it exists and `overwrite` is false.
+        FileExistsError: if it exists and `overwrite` is false, or what is there is of another kind.
         ValueError: if it lacks the suffix.
     """
     path = Path(path)
     if suffix is not None and path.suffix != suffix:
         raise ValueError(f"path must end in {suffix}, got {str(path)!r}")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path}: exists already; remove it, choose another path or set overwrite=True")
+        raise FileExistsError(f"{path}: exists already; remove it, choose another path or overwrite it")
+    same_kind = path.is_file() if suffix else (path / "saved_model.pb").is_file()
+    if path.exists() and not same_kind:
+        kind = "a file" if suffix else "a SavedModel folder"
+        raise FileExistsError(f"{path}: exists and is not {kind}, it is not overwritten; choose another path")
     return path
 
 
@@ -82,11 +82,17 @@ def workshop(path):
 
 
 def put_in_place(made, path):
-    """Rename what was made and verified to its path; an older folder there goes last."""
-    if path.is_dir() and not path.is_symlink():
-        old = made.with_name("old")
-        path.rename(old)
-    made.replace(path)
+    """Rename what was made and verified to its path; an older folder goes last, and back if that fails."""
+    if not path.is_dir():
+        made.replace(path)
+        return
+    old = made.with_name("old")
+    path.rename(old)
+    try:
+        made.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
 
 
 def size_of(path):

@@ -7,6 +7,8 @@ from kseg import backbones, blocks
 from kseg.arguments import check_choice, check_input_shape, check_num_classes
 from kseg.layers import PadToMultiple
 
+_DECODER_FILTERS = (256, 128, 64, 32, 16)  # segmentation_models' default: figures compare
+
 
 def build_unet(
     num_classes,
@@ -15,7 +17,7 @@ def build_unet(
     backbone=None,
     backbone_weights=None,
     filters=64,
-    decoder_filters=(256, 128, 64, 32, 16),
+    decoder_filters=None,
     upsampling=None,
     normalization="batch",
     dropout=0.0,
@@ -45,7 +47,8 @@ def build_unet(
         backbone_weights: `None`, `"imagenet"`, or the path of a weights file; only with a named backbone.
         filters: int, width of the first of five levels, doubled at each (64 → 1024); or the widths
             themselves. Ignored on a backbone.
-        decoder_filters: widths of the decoder on a backbone, from its coarsest stride to the full size.
+        decoder_filters: widths of the decoder on a backbone, from its coarsest stride to the full size;
+            `None` is `(256, 128, 64, 32, 16)`. Only with a backbone.
         upsampling: `"transpose"` (2×2 up-convolution), `"bilinear"` or `"nearest"`; `None` is
             `"transpose"` with the paper's encoder, `"nearest"` on a backbone.
         normalization: `"batch"`, `"group"` or `None`, outside the backbone.
@@ -70,13 +73,23 @@ def build_unet(
     if backbone is None:
         if backbone_weights is not None:
             raise ValueError("backbone_weights needs a named backbone; the paper's own encoder has none")
+        if decoder_filters is not None:
+            raise ValueError(
+                "decoder_filters is for a backbone; filters sets the widths of the paper's own U-Net"
+            )
         x = _paper_unet(
             image, blocks.level_widths(filters), upsampling or "transpose", normalization, dropout
         )
         kernel_size = 1
     else:
         features = backbones.pyramid(image, backbone, backbone_weights)
-        x = _backbone_unet(features, tuple(decoder_filters), upsampling or "nearest", normalization, dropout)
+        x = _backbone_unet(
+            features,
+            tuple(decoder_filters or _DECODER_FILTERS),
+            upsampling or "nearest",
+            normalization,
+            dropout,
+        )
         kernel_size = 3
     scores = blocks.finish(x, num_classes, kernel_size=kernel_size, activation=activation, crop_to=image)
     return keras.Model(image, scores, name=name)

@@ -1,0 +1,52 @@
+"""The examples load, say how to run them, and the one for a user's own folder runs."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kseg.data.shapes import scene
+from kseg.export.verification import Tolerance
+
+FOLDER = Path(__file__).parents[1] / "examples"
+EXAMPLES = sorted(FOLDER.rglob("*.py"))
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_says_how_to_run_it(path):
+    module = load(path)
+    assert f"python {path.relative_to(FOLDER.parent)}" in module.__doc__
+    assert "ata" in module.__doc__ and "cores" in module.__doc__  # what data, what time
+    assert callable(module.main)
+
+
+def test_folder_to_phone_runs(tmp_path, monkeypatch):
+    for split, count in (("train", 4), ("val", 2)):
+        for kind in ("images", "masks"):
+            (tmp_path / split / kind).mkdir(parents=True)
+        for index in range(count):
+            image, mask = scene(index, (40, 48), seed=count)
+            Image.fromarray(image).save(tmp_path / split / "images" / f"{index}.png")
+            Image.fromarray(mask.astype("uint8")).save(tmp_path / split / "masks" / f"{index}.png")
+    (tmp_path / "classes.txt").write_text("\n".join("abcdef"))
+    example = load(FOLDER / "folder_to_phone.py")
+    example.EPOCHS, example.CROP = 1, (32, 32)
+    monkeypatch.setattr(sys, "argv", ["folder_to_phone.py", str(tmp_path)])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "kseg.export.verification.TOLERANCES",
+        {"int8": Tolerance(None, 1.0, 0.0)},  # one step decides nothing
+    )
+    example.main()
+    assert np.asarray(Image.open("overlay.png")).shape[0] == 40
+    assert Path("int8.tflite").stat().st_size > 1000
