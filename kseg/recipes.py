@@ -157,7 +157,7 @@ def comparison(model_or_path, dataset, class_names, count=4, zoom=1):
             image, mask = (part.numpy() for part in resize_pair(image, mask, size))
         predicted = runner.masks(image[None])[0]
         shown = visualization.as_rgb(image)
-        rows.append([shown, *(visualization.overlay(shown, m, alpha=0.65) for m in (mask, predicted))])
+        rows.append([shown, *(visualization.overlay(shown, m, alpha=0.8) for m in (mask, predicted))])
     return visualization.gallery(rows, ["image", "truth", "prediction"], class_names=class_names, zoom=zoom)
 
 

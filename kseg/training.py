@@ -25,7 +25,7 @@ class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
     Example:
         >>> schedule = WarmupPoly(0.1, steps=100, warmup_steps=10)
         >>> [round(float(schedule(step)), 3) for step in (0, 5, 10, 100)]
-        [0.01, 0.06, 0.091, 0.0]
+        [0.01, 0.057, 0.091, 0.0]
     """
 
     def __init__(self, learning_rate, steps=0, warmup_steps=0, power=0.9, name="warmup_poly"):

@@ -132,14 +132,14 @@ def test_fit_saves_the_best_and_prints_a_line_per_epoch(model, tmp_path, capsys)
     lines = capsys.readouterr().out.splitlines()
     for epoch, line in enumerate(lines):
         values = [f"{key} {logs[key][epoch]:.4f}" for key in ("loss", "val_loss", "val_mean_iou")]
-        assert line == f"epoch {epoch + 1}/2  {'  '.join(values)}  0.0 min"
+        assert line.startswith(f"epoch {epoch + 1}/2  {'  '.join(values)}  ") and line.endswith(" min")
     assert len(lines) == 2
 
 
 def test_epoch_line_prints_the_keys_there_are(model):
     file = io.StringIO()
     logs = fit(model, EpochLine(["absent", "mean_iou"], file)).history
-    assert file.getvalue().splitlines()[1] == f"epoch 2/2  mean_iou {logs['mean_iou'][1]:.4f}  0.0 min"
+    assert file.getvalue().splitlines()[1].startswith(f"epoch 2/2  mean_iou {logs['mean_iou'][1]:.4f}  ")
 
 
 def test_epoch_line_runs_along_on_a_terminal(model):

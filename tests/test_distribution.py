@@ -27,7 +27,7 @@ def trainable(loss, devices):
 
 
 def example(shares=(0, 0)):
-    """Two batches of four pictures; of each, replica 0 has the first two."""
+    """Eight pictures; of every four, replica 0 has the first two."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8, 8, 8, 3)).astype("float32")
     share = np.tile(np.repeat(shares, 2), 2)[:, None, None]
@@ -44,12 +44,16 @@ def models(request):
 combined = pytest.mark.parametrize("models", ["sum"], indirect=True)
 
 
-def assert_trained_alike(models, images, mask):
+def batched(images, mask):
+    return tf.data.Dataset.from_tensor_slices((images, mask)).batch(4)
+
+
+def assert_trained_alike(models, dataset):
     start = models[0].get_weights()
     logs, changes = [], []
     for model in models:
         model.set_weights(start)
-        logs.append(model.fit(images, mask, batch_size=4, shuffle=False, verbose=0).history)
+        logs.append(model.fit(dataset, shuffle=False, verbose=0).history)
         change = [after - before for after, before in zip(model.get_weights(), start, strict=True)]
         changes.append(np.concatenate([weight.ravel() for weight in change]))
         model.set_weights(start)
@@ -62,19 +66,19 @@ def assert_trained_alike(models, images, mask):
 
 @pytest.mark.parametrize("shares", VOID.values(), ids=VOID)
 def test_two_devices_train_like_one(models, shares):
-    assert_trained_alike(models, *example(shares))
+    assert_trained_alike(models, batched(*example(shares)))
 
 
 @combined
 def test_two_devices_train_like_one_on_an_uneven_last_batch(models):
     images, mask = example()
-    assert_trained_alike(models, images[:7], mask[:7])
+    assert_trained_alike(models, batched(images[:7], mask[:7]))
 
 
 @combined
 @pytest.mark.parametrize("shares", VOID.values(), ids=VOID)
 def test_two_devices_evaluate_like_one(models, shares):
-    one, two = (model.evaluate(*example(shares), batch_size=4, verbose=0) for model in models)
+    one, two = (model.evaluate(batched(*example(shares)), verbose=0) for model in models)
     assert two == pytest.approx(one, rel=1e-5)
 
 
@@ -88,8 +92,7 @@ def test_two_devices_refuse_masks_of_floats_too(models):
 def test_the_defaults_train_on_two_devices():
     with kseg.strategy(CPUS).scope():
         model = kseg.compile(kseg.build_conv_stack(3, depth=1, filters=2), 2, class_names=["a", "b", "c"])
-    dataset = tf.data.Dataset.from_tensor_slices(example()).batch(4)
-    logs = model.fit(dataset, validation_data=dataset, shuffle=False, verbose=0).history
+    logs = model.fit(*example(), batch_size=4, validation_data=batched(*example()), verbose=0).history
     assert np.isfinite(logs["loss"]).all() and np.isfinite(logs["val_loss"]).all()
     assert logs["val_pixels_outside"] == [0]
 

@@ -69,6 +69,11 @@ def export_tflite(
             "representative_data is missing: quantize='int8' needs pictures like those the file will see, "
             "for instance the training dataset"
         )
+    highest = max((picture.max() for picture, _ in calibration), default=255)
+    if highest <= 1:
+        raise ValueError(
+            f"representative_data holds values up to {highest:.3g}, expected 0–255 as in training"
+        )
     data = collect(validation_data) or calibration[:32]
     title = f"LiteRT {quantize or 'float32'}"
     with workshop(path) as folder:

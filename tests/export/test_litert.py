@@ -131,15 +131,19 @@ def test_an_existing_file_is_left_alone_unless_told(model, tmp_path):
 
 def test_calibration_on_the_wrong_scale_is_refused(model, tmp_path):
     """0–1 pictures where the file will see 0–255: the classic, silent elsewhere."""
-    with pytest.raises(RuntimeError, match=r"disagrees .* calibrate with pictures like those it will see"):
+    with pytest.raises(ValueError, match="representative_data holds values up to .*, expected 0–255"):
         kseg.export_tflite(
-            model,
-            tmp_path / "m.tflite",
-            input_size=SIZE,
-            quantize="int8",
-            representative_data=PICTURES / 255,
-            validation_data=PICTURES,
+            model, tmp_path / "m.tflite", input_size=SIZE, quantize="int8", representative_data=PICTURES / 255
         )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_disagreement_is_an_error_and_leaves_nothing(model, tmp_path, monkeypatch):
+    other = kseg.build_unet(6, filters=8)
+    write = module.write_archive
+    monkeypatch.setattr(module, "write_archive", lambda _, path, size: write(other, path, size))
+    with pytest.raises(RuntimeError, match="disagrees with the Keras model, nothing was written"):
+        kseg.export_tflite(model, tmp_path / "m.tflite", input_size=SIZE)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -48,10 +48,18 @@ def test_an_existing_path_is_left_alone(model, tmp_path):
 def test_overwrite_replaces_the_whole_folder(model, tmp_path):
     path = tmp_path / "saved"
     path.mkdir()
+    (path / "saved_model.pb").write_text("an older export")
     (path / "stale.txt").write_text("old")
     kseg.export_saved_model(model, path, overwrite=True)
     assert (path / "saved_model.pb").is_file() and not (path / "stale.txt").exists()
     assert [entry.name for entry in tmp_path.iterdir()] == ["saved"]
+
+
+def test_overwrite_never_replaces_a_folder_that_is_no_saved_model(model, tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(FileExistsError, match="is not a SavedModel folder, it is not overwritten"):
+        kseg.export_saved_model(model, tmp_path, overwrite=True)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
 def test_disagreement_is_an_error_and_leaves_nothing(model, tmp_path, monkeypatch):
