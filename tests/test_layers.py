@@ -146,7 +146,9 @@ def test_under_mixed_precision_activations_are_half_and_statistics_are_float(mix
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
-def test_resizing_and_padding_keep_float32_under_mixed_precision(mixed_precision, interpolation):
-    image = picture(1, 5, 7, 2)
-    padded = PadToMultiple(8)(Upsample(2, interpolation)(image))
-    assert padded.dtype == CropLike()(padded, image).dtype == "float32"
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_resizing_and_padding_keep_the_dtype_under_mixed_precision(mixed_precision, interpolation, dtype):
+    image = tf.cast(picture(1, 5, 7, 2), dtype)
+    resized = Upsample(2, interpolation)(image)
+    padded = PadToMultiple(8)(resized)
+    assert resized.dtype == padded.dtype == CropLike()(padded, image).dtype == dtype

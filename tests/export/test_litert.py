@@ -131,7 +131,7 @@ def test_an_existing_file_is_left_alone_unless_told(model, tmp_path):
 
 def test_calibration_on_the_wrong_scale_is_refused(model, tmp_path):
     """0–1 pictures where the file will see 0–255: the classic, silent elsewhere."""
-    with pytest.raises(ValueError, match="representative_data holds values up to .*, expected 0–255"):
+    with pytest.raises(ValueError, match=r"representative_data holds values up to .*, expected 0–255"):
         kseg.export_tflite(
             model, tmp_path / "m.tflite", input_size=SIZE, quantize="int8", representative_data=PICTURES / 255
         )
