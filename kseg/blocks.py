@@ -7,7 +7,7 @@ import keras
 from keras import layers
 
 from kseg.arguments import check_choice
-from kseg.layers import BatchNormalization, CropLike, Upsample
+from kseg.layers import AuxiliaryOutputs, BatchNormalization, CropLike, Upsample
 
 NORMALIZATIONS = ("batch", "group", None)
 UPSAMPLINGS = ("transpose", "bilinear", "nearest")
@@ -90,18 +90,28 @@ def upsample(x, upsampling, *, filters=None, name):
     return Upsample(2, upsampling, name=f"{name}_resize")(x)
 
 
-def finish(x, num_classes, *, kernel_size=1, activation=None, crop_to=None):
+def finish(x, num_classes, *, stride=1, kernel_size=1, activation=None, crop_to=None, name="logits"):
     """Turn decoder features into the model's output, float32 scores also under mixed precision.
 
-    `crop_to` is the unpadded tensor whose size the output gets, where the graph padded its input.
+    `stride` is that of `x`: the scores are resized by it, bilinear. `crop_to` is the unpadded tensor whose
+    size the output gets, where the graph padded its input or rounded up while it halved.
     """
     check_choice("activation", activation, (None, "softmax", "sigmoid"))
-    x = layers.Conv2D(num_classes, kernel_size, padding="same", dtype="float32", name="logits")(x)
+    x = layers.Conv2D(num_classes, kernel_size, padding="same", dtype="float32", name=name)(x)
+    if stride > 1:
+        x = Upsample(stride, "bilinear", dtype="float32", name=f"{name}_resize")(x)
     if crop_to is not None and (None in x.shape[1:3] or x.shape[1:3] != crop_to.shape[1:3]):
-        x = CropLike(dtype="float32", name="logits_crop")(x, crop_to)
+        x = CropLike(dtype="float32", name=f"{name}_crop")(x, crop_to)
     if activation is not None:
-        x = layers.Activation(activation, dtype="float32", name="probabilities")(x)
+        x = layers.Activation(activation, dtype="float32", name=f"{name}_probabilities")(x)
     return x  # (B, H, W, num_classes)
+
+
+def with_auxiliary(main, auxiliary):
+    """Join the model's output with those of its auxiliary heads, which only a training step then sees."""
+    if not auxiliary:
+        return main
+    return AuxiliaryOutputs(dtype="float32", name="auxiliary_outputs")(main, *auxiliary)
 
 
 def rescale(image, name="normalization"):

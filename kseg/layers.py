@@ -1,4 +1,5 @@
-"""Layers that stock Keras lacks: resize, pad and crop for static and for `None` sizes, a fused batch norm."""
+"""Layers that stock Keras lacks: resize, pad and crop for static and for `None` sizes, a fused batch norm,
+auxiliary heads."""
 
 import keras
 from keras import ops
@@ -8,6 +9,15 @@ def _known_size(tensor):
     """Return `(H, W)` when both are known while the graph is built, else `None`."""
     height, width = tensor.shape[1:3]
     return None if height is None or width is None else (int(height), int(width))
+
+
+def _resize(inputs, size, interpolation):
+    """Resize `(B, h, w, C)` to `size`, half-pixel centres, in the dtype of `inputs`."""
+    if keras.backend.backend() != "tensorflow":
+        return ops.image.resize(inputs, size, interpolation=interpolation)
+    import tensorflow as tf  # keras.ops.image.resize fails on sizes known only at run time
+
+    return tf.cast(tf.image.resize(inputs, size, method=interpolation), inputs.dtype)
 
 
 def _register(layer):
@@ -81,12 +91,7 @@ class Upsample(keras.layers.Layer):
 
     def call(self, inputs):
         height, width = ops.shape(inputs)[1:3]
-        size = (height * self.factor, width * self.factor)
-        if keras.backend.backend() != "tensorflow":
-            return ops.image.resize(inputs, size, interpolation=self.interpolation)
-        import tensorflow as tf  # keras.ops.image.resize fails on sizes known only at run time
-
-        return tf.cast(tf.image.resize(inputs, size, method=self.interpolation), inputs.dtype)
+        return _resize(inputs, (height * self.factor, width * self.factor), self.interpolation)
 
     def compute_output_spec(self, inputs):
         size = [None if side is None else side * self.factor for side in inputs.shape[1:3]]
@@ -94,6 +99,38 @@ class Upsample(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "factor": self.factor, "interpolation": self.interpolation}
+
+
+@_register
+class ResizeLike(keras.layers.Layer):
+    """Resize the first tensor to the height and width of the second, half-pixel centres as `Upsample`.
+
+    Args:
+        interpolation: `"bilinear"` or `"nearest"`.
+
+    Call arguments:
+        inputs: `(B, h, w, C)`, any float dtype.
+        reference: `(B, H, W, ...)`; only its size is read.
+
+    Returns:
+        `(B, H, W, C)` in the dtype of `inputs`.
+    """
+
+    def __init__(self, interpolation="bilinear", **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.interpolation = interpolation
+
+    def call(self, inputs, reference):
+        size = _known_size(reference)
+        if size is not None and size == _known_size(inputs):
+            return inputs
+        return _resize(inputs, size or ops.shape(reference)[1:3], self.interpolation)
+
+    def compute_output_spec(self, inputs, reference):
+        return keras.KerasTensor((inputs.shape[0], *reference.shape[1:3], inputs.shape[3]), inputs.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "interpolation": self.interpolation}
 
 
 @_register
@@ -160,3 +197,26 @@ class CropLike(keras.layers.Layer):
 
     def compute_output_spec(self, inputs, reference):
         return keras.KerasTensor((inputs.shape[0], *reference.shape[1:3], inputs.shape[3]), inputs.dtype)
+
+
+@_register
+class AuxiliaryOutputs(keras.layers.Layer):
+    """Hand the scores of auxiliary heads to the loss while training, and to nobody else.
+
+    In a training step the scores come back stacked along a last axis, the main ones first; the losses of
+    `kseg.losses.Auxiliary` and the metrics take that apart. In prediction, evaluation and every export the
+    main scores pass alone, and the heads are not computed.
+
+    Call arguments:
+        main: `(B, H, W, C)`.
+        *auxiliary: `(B, H, W, C)` each.
+
+    Returns:
+        `(B, H, W, C)`; in training `(B, H, W, C, 1 + heads)`.
+    """
+
+    def call(self, main, *auxiliary, training=False):
+        return ops.stack([main, *auxiliary], axis=-1) if training else main
+
+    def compute_output_spec(self, main, *auxiliary, training=False):
+        return keras.KerasTensor(main.shape, main.dtype)

@@ -68,6 +68,49 @@ class WeightedSum(_Combinable):
         return cls(parts, name=config["name"])
 
 
+@keras.saving.register_keras_serializable(package="kseg")
+class Auxiliary(_Combinable):
+    """A loss on the main scores plus `weight` times the same loss on each auxiliary head.
+
+    What a model built with `aux_heads=True` trains with; `kseg.compile` sets it by itself. On plain
+    `(B, H, W, C)` scores, as in evaluation, it is the loss itself.
+
+    Reference: Zhao et al. 2017 (PSPNet), section 3.2, weight 0.4.
+
+    Args:
+        loss: a `keras.losses.Loss`, its name, or a sum of losses.
+        weight: float.
+        name: str.
+
+    Example:
+        >>> mask, logits = np.array([[[0, 1]]]), np.zeros((1, 1, 2, 2, 2))
+        >>> f"{Auxiliary(CrossEntropy())(mask, logits):.4f}"
+        '0.9704'
+    """
+
+    def __init__(self, loss, weight=0.4, name="auxiliary"):
+        super().__init__(name)
+        self.loss = keras.losses.get(loss)
+        self.weight = float(weight)
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if len(y_pred.shape) != 5:
+            return self.loss(y_true, y_pred, sample_weight)
+        main, *auxiliary = ops.unstack(y_pred, axis=-1)
+        value = self.loss(y_true, main, sample_weight)
+        for scores in auxiliary:
+            value = value + self.weight * self.loss(y_true, scores, sample_weight)
+        return value
+
+    def get_config(self):
+        loss = keras.saving.serialize_keras_object(self.loss)
+        return {"loss": loss, "weight": self.weight, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
+
+
 class _MaskLoss(_Combinable):
     """What the losses share: reading the target, void, class weights. Subclasses give `value`."""
 
@@ -79,6 +122,11 @@ class _MaskLoss(_Combinable):
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         scores = ops.cast(ops.convert_to_tensor(y_pred), "float32")
+        if len(scores.shape) == 5:
+            raise ValueError(
+                f"y_pred {tuple(scores.shape)} holds auxiliary heads: train with kseg.compile(model) or "
+                f"loss=kseg.losses.Auxiliary(loss)"
+            )
         y_true = ops.convert_to_tensor(y_true)
         with_ids = holds_ids(y_true, scores)
         if scores.shape[-1] == 1:  # binary: the missing class 0 has logit 0

@@ -71,7 +71,10 @@ class MeanIoU(keras.metrics.Metric):
             raise ValueError(
                 f"{self.name} counts pixels: it takes no sample_weight; mark pixels void instead"
             )
-        true, predicted, void = self._ids(ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred))
+        y_pred = ops.convert_to_tensor(y_pred)
+        if len(y_pred.shape) == 5:
+            y_pred = y_pred[..., 0]  # a training step with auxiliary heads: the main scores stand first
+        true, predicted, void = self._ids(ops.convert_to_tensor(y_true), y_pred)
         n = self.num_classes
         inside = ops.logical_and(
             ops.logical_and(true >= 0, true < n), ops.logical_and(predicted >= 0, predicted < n)

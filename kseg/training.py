@@ -5,7 +5,8 @@ import inspect
 import keras
 from keras import ops
 
-from kseg.losses import CrossEntropy
+from kseg.layers import AuxiliaryOutputs
+from kseg.losses import Auxiliary, CrossEntropy
 from kseg.metrics import MeanIoU
 
 
@@ -74,10 +75,18 @@ def output_activation(model):
     last = model.outputs[0]._keras_history.operation
     if isinstance(last, keras.Model):
         return output_activation(last)
+    if isinstance(last, AuxiliaryOutputs):
+        last = last._inbound_nodes[0].arguments.args[0]._keras_history.operation
     if isinstance(last, keras.layers.Softmax):
         return "softmax"
     name = getattr(getattr(last, "activation", None), "__name__", None)
     return name if name in ("softmax", "sigmoid") else None
+
+
+def has_auxiliary_heads(model):
+    """Tell whether a training step of the model gives the scores of auxiliary heads too."""
+    last = model.outputs[0]._keras_history.operation
+    return isinstance(last, AuxiliaryOutputs) or (isinstance(last, keras.Model) and has_auxiliary_heads(last))
 
 
 def compile(
@@ -95,7 +104,8 @@ def compile(
 ):
     """Compile a segmentation model: AdamW, warm-up and poly schedule, cross-entropy, mean IoU.
 
-    It only calls `model.compile`; whatever you give takes the place of what stands here.
+    It only calls `model.compile`; whatever you give takes the place of what stands here. The loss of a model
+    with auxiliary heads is wrapped in `kseg.losses.Auxiliary`.
 
     Args:
         model: `keras.Model` with one output `(B, H, W, C)`.
@@ -138,6 +148,8 @@ def compile(
     elif class_weights is not None:
         raise ValueError("class_weights is for the default loss; give them to your own loss instead")
     _check_activation(loss, activation, channels)
+    if has_auxiliary_heads(model) and not isinstance(loss, Auxiliary):
+        loss = Auxiliary(loss)
     if optimizer is None:
         optimizer = _adamw(steps, learning_rate, weight_decay)
     elif steps is not None:
@@ -164,6 +176,7 @@ def _check_activation(loss, activation, channels):
     if activation == "softmax" and channels == 1:
         raise ValueError("softmax over one channel is always 1; use sigmoid or None, or two classes")
     loss = keras.losses.get(loss)
+    loss = loss.loss if isinstance(loss, Auxiliary) else loss
     for part, _ in getattr(loss, "parts", [(loss, 1.0)]):
         if isinstance(part, CrossEntropy) and activation == "sigmoid" and channels > 1:
             raise ValueError(

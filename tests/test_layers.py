@@ -5,7 +5,14 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kseg.layers import BatchNormalization, CropLike, PadToMultiple, Upsample
+from kseg.layers import (
+    AuxiliaryOutputs,
+    BatchNormalization,
+    CropLike,
+    PadToMultiple,
+    ResizeLike,
+    Upsample,
+)
 
 ANY_SIZE = tf.TensorSpec((None, None, None, 2))
 
@@ -68,6 +75,26 @@ def test_pad_and_crop_fit_into_a_model_of_open_sizes():
     assert model.output_shape == [(None, None, None, 2)] * 2
     padded, cropped = model(picture(1, 13, 16, 2))
     assert padded.shape == (1, 16, 16, 2) and cropped.shape == (1, 13, 16, 2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 30), st.integers(1, 30))
+def test_resize_like_takes_any_size(height, width, new_height, new_width):
+    image, reference = picture(1, height, width, 2), picture(1, new_height, new_width, 1)
+    expected = tf.image.resize(image, (new_height, new_width))
+    inputs = [keras.Input((height, width, 2)), keras.Input((new_height, new_width, 1))]
+    static = keras.Model(inputs, ResizeLike()(*inputs))
+    assert static.output_shape == (None, new_height, new_width, 2)
+    np.testing.assert_allclose(static([image, reference]), expected, atol=1e-6)
+    open_sizes = tf.function(ResizeLike(), input_signature=[ANY_SIZE, tf.TensorSpec((None, None, None, 1))])
+    np.testing.assert_allclose(open_sizes(image, reference), expected, atol=1e-6)
+
+
+def test_auxiliary_scores_reach_a_training_step_alone():
+    main, head = picture(2, 3, 4, 5), picture(2, 3, 4, 5, seed=1)
+    layer = AuxiliaryOutputs()
+    np.testing.assert_array_equal(layer(main, head), main)
+    np.testing.assert_array_equal(layer(main, head, training=True), np.stack([main, head], -1))
 
 
 def step(layer, image, training, mask=None):

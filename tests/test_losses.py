@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kseg
-from kseg.losses import CrossEntropy, Dice, WeightedSum
+from kseg.losses import Auxiliary, CrossEntropy, Dice, WeightedSum
 
 
 def read(target, scores, ignore, from_logits):
@@ -355,3 +355,20 @@ def test_fit_reports_the_loss(as_dataset, jit_compile):
     else:
         history = model.fit(images, mask, sample_weight=weight, verbose=0).history
     assert history["loss"] == pytest.approx([expected], rel=1e-5)
+
+
+def test_auxiliary_heads_add_their_weighted_loss():
+    rng = np.random.default_rng(5)
+    mask, scores = rng.integers(0, 3, (2, 4, 5)), rng.normal(size=(2, 4, 5, 3, 3)).astype("float32")
+    loss = CrossEntropy() + Dice()
+    expected = sum(weight * loss(mask, scores[..., head]) for head, weight in enumerate((1, 0.25, 0.25)))
+    both = Auxiliary(loss, 0.25)
+    np.testing.assert_allclose(both(mask, scores), expected, rtol=1e-6)
+    np.testing.assert_allclose(both(mask, scores[..., 0]), loss(mask, scores[..., 0]), rtol=1e-6)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(both))
+    np.testing.assert_allclose(again(mask, scores), expected, rtol=1e-6)
+
+
+def test_auxiliary_heads_without_their_loss_are_an_error():
+    with pytest.raises(ValueError, match=r"loss=kseg\.losses\.Auxiliary\(loss\)"):
+        CrossEntropy()(np.zeros((1, 2, 2), "int32"), np.zeros((1, 2, 2, 3, 2), "float32"))

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 import kseg
-from kseg.losses import CrossEntropy, Dice
+from kseg import blocks
+from kseg.losses import Auxiliary, CrossEntropy, Dice
 from kseg.metrics import MeanIoU
 from kseg.training import WarmupPoly, output_activation
 
@@ -161,3 +162,43 @@ def test_class_weights_go_to_the_default_loss():
 def test_what_does_not_fit_is_refused(classes, activation, options, message):
     with pytest.raises(ValueError, match=message):
         kseg.compile(network(classes, activation), **options)
+
+
+def with_auxiliary_head(activation=None):
+    image = keras.Input((None, None, 3), name="image")
+    features = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="features")(
+        blocks.rescale(image)
+    )
+    main = blocks.finish(features, 2, activation=activation)
+    head = blocks.finish(features, 2, activation=activation, name="auxiliary")
+    return keras.Model(image, blocks.with_auxiliary(main, [head]))
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_an_auxiliary_head_trains_and_shows_nowhere_else(activation):
+    model = kseg.compile(with_auxiliary_head(activation), weight_decay=0.0)
+    assert isinstance(model.loss, Auxiliary) and output_activation(model) == activation
+    head = model.get_layer("auxiliary").get_weights()[0]
+    images, mask = example()
+    logs = model.fit(images, mask, verbose=0).history
+    assert np.abs(model.get_layer("auxiliary").get_weights()[0] - head).max() > 0
+    assert model.predict(images, verbose=0).shape == (4, 8, 6, 2)
+    assert logs["loss"][0] > model.evaluate(images, mask, verbose=0)[0]
+    assert 0 <= logs["mean_iou"][0] <= 1
+
+
+def test_an_auxiliary_head_survives_saving(tmp_path):
+    model = kseg.compile(with_auxiliary_head())
+    images, mask = example()
+    model.fit(images, mask, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert isinstance(again.loss, Auxiliary)
+    np.testing.assert_allclose(again(images, training=True), model(images, training=True), atol=1e-6)
+
+
+def test_plain_keras_losses_refuse_an_auxiliary_head():
+    model = with_auxiliary_head()
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(ValueError, match="shape"):
+        model.fit(*example(), verbose=0)
