@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from kseg.distribution import replica_share, sum_over_replicas
-from kseg.masks import class_ids, holds_ids, is_void, sizes_agree
+from kseg.masks import class_ids, holds_ids, is_void, size_checked, sizes_agree
 
 _EPSILON = 1e-7
 
@@ -129,6 +129,7 @@ class _MaskLoss(_Combinable):
             )
         y_true = ops.convert_to_tensor(y_true)
         with_ids = holds_ids(y_true, scores)
+        y_true = size_checked(y_true, scores)
         if scores.shape[-1] == 1:  # binary: the missing class 0 has logit 0
             other = ops.zeros_like(scores) if self.from_logits else 1 - scores
             scores = ops.concatenate([other, scores], axis=-1)
@@ -291,4 +292,5 @@ def _pixel_weights(sample_weight, valid):
             f"sample_weight must be (B,), (B, H, W) or (B, H, W, 1) for y_pred of the size "
             f"{tuple(valid.shape)}, got {shape}"
         )
+    weight = size_checked(weight, valid, axes)
     return valid * (weight[:, None, None] if axes == 1 else weight)

@@ -114,17 +114,23 @@ def class_ids(mask, last_axis_is_one):
 
 
 def sizes_agree(tensor, other, axes=3):
-    """Tell whether the first `axes` axes agree; what is known at run time only is checked then."""
-    pairs = list(zip(tensor.shape[:axes], other.shape[:axes], strict=True))
-    if any(None not in pair and pair[0] != pair[1] for pair in pairs):
-        return False
-    if any(None in pair for pair in pairs) and keras.backend.backend() == "tensorflow":
-        import tensorflow as tf  # keras.ops has no check that runs with the graph
+    """Tell whether the first `axes` axes agree as far as they are known while the graph is built."""
+    pairs = zip(tensor.shape[:axes], other.shape[:axes], strict=True)
+    return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
-        tf.debugging.assert_equal(
-            tf.shape(tensor)[:axes], tf.shape(other)[:axes], "targets, scores and weights differ in size"
-        )
-    return True
+
+def size_checked(tensor, other, axes=3):
+    """Return `tensor`; where sizes are known at run time only, its use waits for their check."""
+    open_sizes = None in (*tensor.shape[:axes], *other.shape[:axes])
+    if not open_sizes or keras.backend.backend() != "tensorflow":
+        return tensor
+    import tensorflow as tf  # keras.ops has no check that runs with the graph
+
+    check = tf.debugging.assert_equal(
+        tf.shape(tensor)[:axes], tf.shape(other)[:axes], "targets, scores and weights differ in size"
+    )
+    with tf.control_dependencies([check]):
+        return tf.identity(tensor)
 
 
 def holds_ids(y_true, y_pred):

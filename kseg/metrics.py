@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from kseg.arguments import check_class_names
-from kseg.masks import class_ids, count_ids, holds_ids, is_void, sizes_agree, to_mask, void_ids
+from kseg.masks import class_ids, count_ids, holds_ids, is_void, size_checked, sizes_agree, to_mask, void_ids
 
 
 @keras.saving.register_keras_serializable(package="kseg")
@@ -97,14 +97,16 @@ class MeanIoU(keras.metrics.Metric):
                     f"{tuple(y_true.shape)}"
                 )
             predicted = class_ids(y_pred, False)
-            true = class_ids(y_true, False)
+            true = class_ids(size_checked(y_true, y_pred), False)
             return true, predicted, is_void(true, self.ignore_class)
         if y_pred.shape[-1] != self.num_classes and (y_pred.shape[-1], self.num_classes) != (1, 2):
             raise ValueError(
                 f"{self.name} has num_classes={self.num_classes}, y_pred has {y_pred.shape[-1]} channels"
             )
         predicted = to_mask(y_pred, self.from_logits)
-        if holds_ids(y_true, y_pred):
+        with_ids = holds_ids(y_true, y_pred)
+        y_true = size_checked(y_true, y_pred)
+        if with_ids:
             true = class_ids(y_true, len(y_true.shape) == 4)
             return true, predicted, is_void(true, self.ignore_class)
         return to_mask(y_true), predicted, ops.logical_not(ops.any(y_true > 0, axis=-1))
