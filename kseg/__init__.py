@@ -27,7 +27,14 @@ with _quiet_libraries() if _in_shell() else _contextlib.nullcontext():  # Tensor
     from kseg.backbones import list_backbones
     from kseg.distribution import strategy
     from kseg.masks import one_hot, to_mask
-    from kseg.models import build, build_conv_stack, build_encoder_decoder, build_unet, list_models
+    from kseg.models import (
+        build,
+        build_conv_stack,
+        build_ddrnet,
+        build_encoder_decoder,
+        build_unet,
+        list_models,
+    )
     from kseg.training import compile
 
 # What needs tf.data, LiteRT or Pillow loads when first used: the builders run on any Keras backend.
@@ -46,6 +53,7 @@ __all__ = [
     "__version__",
     "build",
     "build_conv_stack",
+    "build_ddrnet",
     "build_encoder_decoder",
     "build_unet",
     "compile",

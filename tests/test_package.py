@@ -17,7 +17,7 @@ ROWS = [
     ["masks", "layers"],
     ["losses", "metrics", "backbones", "blocks"],
     ["models"],
-    ["training", "callbacks", "visualization", "data"],
+    ["training", "callbacks", "visualization", "data", "report"],
     ["inference"],
     ["export"],
     ["recipes", "demo"],

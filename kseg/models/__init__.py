@@ -4,24 +4,26 @@ import inspect
 
 from kseg.arguments import unknown_name
 from kseg.models.conv_stack import build_conv_stack
+from kseg.models.ddrnet import build_ddrnet
 from kseg.models.encoder_decoder import build_encoder_decoder
 from kseg.models.unet import build_unet
 
 _BUILDERS = {
     "conv_stack": build_conv_stack,
+    "ddrnet": build_ddrnet,
     "encoder_decoder": build_encoder_decoder,
     "unet": build_unet,
 }
 
-__all__ = ["build", "build_conv_stack", "build_encoder_decoder", "build_unet", "list_models"]
+__all__ = ["build", *(f"build_{name}" for name in _BUILDERS), "list_models"]
 
 
 def list_models():
     """Return the names that `kseg.build` takes, sorted.
 
     Example:
-        >>> list_models()
-        ['conv_stack', 'encoder_decoder', 'unet']
+        >>> list_models()[:3]
+        ['conv_stack', 'ddrnet', 'encoder_decoder']
     """
     return sorted(_BUILDERS)
 
