@@ -86,7 +86,7 @@ def build_ddrnet(
     high = _bottleneck(high, 2 * planes, name="high_last")  # (B, H/8, W/8, 4 planes)
     low = _bottleneck(low, 8 * planes, strides=2, name="low_last")  # (B, H/64, W/64, 16 planes)
     context = dappm(low, 128 if filters is None else 4 * planes, 4 * planes, name="dappm")
-    x = layers.Add(name="sum")([high, ResizeLike(name="dappm_resize")(context, high)])
+    x = layers.Add(name="branches_sum")([high, ResizeLike(name="dappm_resize")(context, high)])
     head = head if filters is None else planes
     outputs = _head(x, image, num_classes, head, dropout, activation, "logits")
     heads = (
