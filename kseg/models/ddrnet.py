@@ -88,11 +88,11 @@ def build_ddrnet(
     context = dappm(low, 128 if filters is None else 4 * planes, 4 * planes, name="dappm")
     x = layers.Add(name="branches_sum")([high, ResizeLike(name="dappm_resize")(context, high)])
     head = head if filters is None else planes
-    outputs = _head(x, image, num_classes, head, dropout, activation, "logits")
-    heads = (
-        [_head(auxiliary, image, num_classes, head, dropout, activation, "auxiliary")] if aux_heads else []
-    )
-    return keras.Model(image, blocks.with_auxiliary(outputs, heads), name=name)
+    heads = [
+        _head(features, image, num_classes, head, dropout, activation, role)
+        for features, role in ((x, "logits"), (auxiliary, "auxiliary_logits"))
+    ]
+    return keras.Model(image, blocks.with_auxiliary(heads[0], heads[1:] if aux_heads else []), name=name)
 
 
 def dappm(x, branch_filters, filters, *, name):
