@@ -31,7 +31,15 @@ with _quiet_libraries() if _in_shell() else _contextlib.nullcontext():  # Tensor
         build,
         build_conv_stack,
         build_ddrnet,
+        build_deeplabv1,
+        build_deeplabv2,
+        build_deeplabv3,
+        build_deeplabv3plus,
+        build_dilatednet,
         build_encoder_decoder,
+        build_fcn,
+        build_pspnet,
+        build_segnet,
         build_unet,
         list_models,
     )
@@ -40,11 +48,13 @@ with _quiet_libraries() if _in_shell() else _contextlib.nullcontext():  # Tensor
 # What needs tf.data, LiteRT or Pillow loads when first used: the builders run on any Keras backend.
 _LAZY_MODULES = ("callbacks", "data", "export", "inference", "visualization")
 _LAZY_NAMES = {
+    "dense_crf": "crf",
     "evaluate": "inference",
     "export_saved_model": "export",
     "export_tflite": "export",
     "load": "inference",
     "predict": "inference",
+    "tune_crf": "tuning",
 }
 
 __all__ = [
@@ -54,7 +64,15 @@ __all__ = [
     "build",
     "build_conv_stack",
     "build_ddrnet",
+    "build_deeplabv1",
+    "build_deeplabv2",
+    "build_deeplabv3",
+    "build_deeplabv3plus",
+    "build_dilatednet",
     "build_encoder_decoder",
+    "build_fcn",
+    "build_pspnet",
+    "build_segnet",
     "build_unet",
     "compile",
     "list_backbones",

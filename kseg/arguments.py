@@ -56,6 +56,20 @@ def check_input_shape(input_shape):
     return shape
 
 
+def check_weights_have_backbone(backbone, backbone_weights):
+    """Raise where weights are asked for without a backbone that has them."""
+    if backbone is None and backbone_weights is not None:
+        raise ValueError("backbone_weights needs a named backbone; the paper's own encoder has none")
+
+
+def check_dilation_rates(dilation_rates):
+    """Return the rates of parallel branches as a tuple; raise unless they are different positive ints."""
+    rates = tuple(dilation_rates) if isinstance(dilation_rates, (tuple, list)) else (0,)
+    if not all(isinstance(rate, int) and rate > 0 for rate in rates) or len(set(rates)) < len(rates):
+        raise ValueError(f"dilation_rates must be different positive ints or None, got {dilation_rates!r}")
+    return rates
+
+
 def check_class_names(class_names, num_classes):
     """Raise unless there is one name per class."""
     if class_names is not None and len(class_names) != num_classes:

@@ -10,6 +10,7 @@ from kseg.arguments import check_choice
 from kseg.layers import AuxiliaryOutputs, BatchNormalization, CropLike, Upsample
 
 NORMALIZATIONS = ("batch", "group", None)
+ACTIVATIONS = (None, "softmax", "sigmoid")
 UPSAMPLINGS = ("transpose", "bilinear", "nearest")
 
 
@@ -23,27 +24,35 @@ def level_widths(filters, levels=5):
     return widths
 
 
-def normalize(x, normalization, name):
+def check_filters(filters):
+    """Raise unless `filters` is one positive int, where all widths follow from the first."""
+    if not isinstance(filters, int) or isinstance(filters, bool) or filters < 1:
+        raise ValueError(f"filters must be a positive int, the first width, got {filters!r}")
+
+
+def normalize(x, normalization, name, epsilon=1e-5):
     """Apply `"batch"` (momentum 0.9: short runs settle) or `"group"` (groups of 16 or fewer) or nothing."""
     check_choice("normalization", normalization, NORMALIZATIONS)
     if normalization == "batch":
-        return BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
+        return BatchNormalization(momentum=0.9, epsilon=epsilon, name=f"{name}_norm")(x)
     if normalization == "group":
         channels = x.shape[-1]
         groups = next(g for g in range(max(channels // 16, 1), 0, -1) if channels % g == 0)
-        return layers.GroupNormalization(groups, epsilon=1e-5, name=f"{name}_norm")(x)
+        return layers.GroupNormalization(groups, epsilon=epsilon, name=f"{name}_norm")(x)
     return x
 
 
-def conv_norm_relu(x, filters, *, kernel_size=3, dilation_rate=1, normalization="batch", name):
-    """`(B, H, W, c)` → `(B, H, W, filters)`: SAME convolution, normalisation, ReLU.
+def conv_norm_relu(
+    x, filters, *, kernel_size=3, dilation_rate=1, normalization="batch", padding="same", name
+):
+    """`(B, H, W, c)` → `(B, H, W, filters)`: convolution, normalisation, ReLU.
 
     The convolution has a bias only where no normalisation follows, which would cancel it.
     """
     x = layers.Conv2D(
         filters,
         kernel_size,
-        padding="same",
+        padding=padding,
         dilation_rate=dilation_rate,
         use_bias=normalization is None,
         kernel_initializer="he_normal",
@@ -53,13 +62,39 @@ def conv_norm_relu(x, filters, *, kernel_size=3, dilation_rate=1, normalization=
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
-def double_conv(x, filters, *, middle=None, normalization="batch", name):
+def separable_conv(x, filters, *, strides=1, dilation_rate=1, relu=True, epsilon=1e-5, name):
+    """3×3 convolution per channel, then 1×1 to `filters` channels, each with its own batch normalisation.
+
+    Both bias-free; a ReLU follows each where `relu`. Where it strides, padding is symmetric, unlike SAME.
+    """
+    if strides > 1:
+        x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+    x = layers.DepthwiseConv2D(
+        3,
+        strides=strides,
+        padding="valid" if strides > 1 else "same",
+        dilation_rate=dilation_rate,
+        use_bias=False,
+        # Keras takes all channels for the fan of a depthwise kernel; 0.33 is the references' deviation
+        depthwise_initializer=keras.initializers.TruncatedNormal(stddev=0.33),
+        name=f"{name}_depthwise",
+    )(x)
+    x = normalize(x, "batch", f"{name}_depthwise", epsilon)
+    if relu:
+        x = layers.Activation("relu", name=f"{name}_depthwise_relu")(x)
+    x = layers.Conv2D(filters, 1, use_bias=False, kernel_initializer="he_normal", name=f"{name}_pointwise")(x)
+    x = normalize(x, "batch", f"{name}_pointwise", epsilon)
+    return layers.Activation("relu", name=f"{name}_pointwise_relu")(x) if relu else x
+
+
+def double_conv(x, filters, *, middle=None, normalization="batch", padding="same", name):
     """Two 3×3 convolutions, `middle` (default `filters`) then `filters` wide."""
-    x = conv_norm_relu(x, middle or filters, normalization=normalization, name=f"{name}_conv1")
-    return conv_norm_relu(x, filters, normalization=normalization, name=f"{name}_conv2")
+    common = {"normalization": normalization, "padding": padding}
+    x = conv_norm_relu(x, middle or filters, **common, name=f"{name}_conv1")
+    return conv_norm_relu(x, filters, **common, name=f"{name}_conv2")
 
 
-def contracting_path(x, filters, *, normalization="batch", dropout=0.0):
+def contracting_path(x, filters, *, normalization="batch", padding="same", dropout=0.0):
     """Return one tensor per entry of `filters`, each at half the size of the one before.
 
     `(B, H, W, c)` → `[(B, H, W, f0), (B, H/2, W/2, f1), ...]`: a double convolution per level, 2×2 max
@@ -69,7 +104,7 @@ def contracting_path(x, filters, *, normalization="batch", dropout=0.0):
     for level, width in enumerate(filters, start=1):
         if levels:
             x = layers.MaxPooling2D(2, name=f"encoder_pool{level - 1}")(x)
-        x = double_conv(x, width, normalization=normalization, name=f"encoder_level{level}")
+        x = double_conv(x, width, normalization=normalization, padding=padding, name=f"encoder_level{level}")
         if dropout and level >= len(filters) - 1:
             x = layers.Dropout(dropout, name=f"encoder_level{level}_dropout")(x)
         levels.append(x)
@@ -93,11 +128,20 @@ def upsample(x, upsampling, *, filters=None, name):
 def finish(x, num_classes, *, stride=1, kernel_size=1, activation=None, crop_to=None, name="logits"):
     """Turn decoder features into the model's output, float32 scores also under mixed precision.
 
+    `stride`, `activation` and `crop_to` are those of `full_size`.
+    """
+    check_choice("activation", activation, ACTIVATIONS)
+    x = layers.Conv2D(num_classes, kernel_size, padding="same", dtype="float32", name=name)(x)
+    return full_size(x, stride=stride, activation=activation, crop_to=crop_to, name=name)
+
+
+def full_size(x, *, stride=1, activation=None, crop_to=None, name="logits"):
+    """Bring scores at a stride to the size of the picture, float32.
+
     `stride` is that of `x`: the scores are resized by it, bilinear. `crop_to` is the unpadded tensor whose
     size the output gets, where the graph padded its input or rounded up while it halved.
     """
-    check_choice("activation", activation, (None, "softmax", "sigmoid"))
-    x = layers.Conv2D(num_classes, kernel_size, padding="same", dtype="float32", name=name)(x)
+    check_choice("activation", activation, ACTIVATIONS)
     if stride > 1:
         x = Upsample(stride, "bilinear", dtype="float32", name=f"{name}_resize")(x)
     if crop_to is not None and (None in x.shape[1:3] or x.shape[1:3] != crop_to.shape[1:3]):

@@ -263,6 +263,7 @@ def _add_predict(commands):
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="picture files")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--classes", metavar="NAME,... | FILE", help="names for the legend")
+    parser.add_argument("--crf", action="store_true", help="refine along edges by the dense CRF")
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
 
 
@@ -275,6 +276,7 @@ def _predict(arguments):
         arguments.images,
         arguments.output,
         class_names=options["class_names"],
+        crf=arguments.crf,
         overwrite=arguments.overwrite,
         progress=Progress("predicting"),
     )

@@ -1,6 +1,7 @@
 """One way to run a model, whatever it is stored as: a Keras model, `.keras`, SavedModel or `.tflite`."""
 
 import functools
+import inspect
 import os
 import threading
 import zipfile
@@ -12,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from kseg.arguments import check_class_names
+from kseg.arguments import check_class_names, unknown_name
 from kseg.data.reading import pixels_of, read_image
 from kseg.metrics import Confusion, iou_of
 from kseg.training import output_activation
@@ -43,9 +44,15 @@ class Runner:
         scores = self.run(images)
         return scores if scores.shape[1:3] == size else tf.image.resize(scores, size).numpy()
 
-    def masks(self, images):
-        """Return uint8 class ids `(B, H, W)`."""
-        return collapse(self.scores(images), self.from_logits).astype("uint8")
+    def masks(self, images, crf=False):
+        """Return uint8 class ids `(B, H, W)`; `crf` is as for `predict`."""
+        arguments, scores = crf_arguments(crf), self.scores(images)
+        if arguments is not None:
+            from kseg.crf import dense_crf  # loads SciPy, which only the CRF needs
+
+            pairs = zip(as_probabilities(scores, self.from_logits), images, strict=True)
+            return np.stack([dense_crf(p, i, **arguments).argmax(-1) for p, i in pairs]).astype("uint8")
+        return collapse(scores, self.from_logits).astype("uint8")
 
 
 def collapse(scores, from_logits):
@@ -53,6 +60,38 @@ def collapse(scores, from_logits):
     if scores.shape[-1] == 1:
         return (scores[..., 0] > (0 if from_logits else 0.5)).astype("int64")
     return scores.argmax(-1)
+
+
+def as_probabilities(scores, from_logits):
+    """Return float32 probabilities of NumPy scores, which sum to 1; one channel becomes two classes."""
+    if scores.shape[-1] == 1:
+        one = tf.sigmoid(scores).numpy() if from_logits else np.clip(scores, 0, 1)
+        return np.concatenate([1 - one, one], -1)
+    if from_logits:
+        return tf.nn.softmax(scores).numpy()
+    scores = np.maximum(scores, 1e-7)  # one sigmoid per class, or int8: they need not sum to 1
+    return scores / scores.sum(-1, keepdims=True)
+
+
+def crf_arguments(crf):
+    """Return the arguments of `dense_crf` for a `crf` as given to `predict`, or `None` for none.
+
+    Raises:
+        TypeError: if `crf` is neither a bool nor a dict.
+        ValueError: for a name that `dense_crf` does not have.
+    """
+    if crf is None or isinstance(crf, bool):
+        return {} if crf else None
+    if not isinstance(crf, dict):
+        raise TypeError(f"crf must be True, False or a dict of dense_crf's arguments, got {crf!r}")
+    from kseg.crf import dense_crf
+
+    known = inspect.signature(dense_crf).parameters.values()
+    known = [parameter.name for parameter in known if parameter.kind is parameter.KEYWORD_ONLY]
+    for name in crf:
+        if name not in known:
+            raise unknown_name("argument in crf", name, known)
+    return crf
 
 
 def open_model(model_or_path):
@@ -200,7 +239,7 @@ def _dequantized(values, detail):
     return (values.astype("float32") - zero_point) * np.float32(scale)
 
 
-def predict(model_or_path, image):
+def predict(model_or_path, image, *, crf=False):
     """Segment one picture.
 
     A model of fixed size gets the picture resized, and its scores are brought back to the picture's size.
@@ -208,13 +247,17 @@ def predict(model_or_path, image):
     Args:
         model_or_path: `keras.Model`, or the path of a `.keras` file, a SavedModel folder or a `.tflite` file.
         image: path of a picture, or `(H, W, C)` array, values 0–255.
+        crf: whether `kseg.dense_crf` refines the probabilities by the picture's edges; a dict gives its
+            arguments, for instance `kseg.tune_crf(...).parameters`.
 
     Returns:
         uint8 class ids `(H, W)`, at the picture's size.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if a file is damaged or the picture has another number of channels than the model.
+        TypeError: if `crf` is neither a bool nor a dict.
+        ValueError: if a file is damaged or the picture has another number of channels than the model; for
+            arguments in `crf` that do not fit.
 
     Example:
         >>> import kseg
@@ -223,7 +266,7 @@ def predict(model_or_path, image):
         (24, 32)
     """
     runner = open_model(model_or_path)
-    return runner.masks(as_picture(image, runner.channels)[None])[0]
+    return runner.masks(as_picture(image, runner.channels)[None], crf)[0]
 
 
 def as_picture(image, channels):

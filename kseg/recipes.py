@@ -161,13 +161,14 @@ def comparison(model_or_path, dataset, class_names, count=4, zoom=1):
     return visualization.gallery(rows, ["image", "truth", "prediction"], class_names=class_names, zoom=zoom)
 
 
-def predict_files(model, images, output, *, class_names=None, overwrite=False, progress=None):
+def predict_files(model, images, output, *, class_names=None, crf=False, overwrite=False, progress=None):
     """Segment picture files into `output`: `NAME.png` with class ids and `NAME_overlay.png`.
 
     Args:
         model: path of a `.keras` file, a SavedModel folder or a `.tflite` file.
         images: paths of pictures; output: folder.
         class_names: `None` or names for the legend.
+        crf: as for `kseg.predict`.
         overwrite: bool.
         progress: `None` or a function `(done, total)`.
 
@@ -192,7 +193,7 @@ def predict_files(model, images, output, *, class_names=None, overwrite=False, p
     runner = open_model(model)
     for done, (path, (mask_path, overlay_path)) in enumerate(targets.items(), start=1):
         image = as_picture(path, runner.channels)
-        mask = runner.masks(image[None])[0]
+        mask = runner.masks(image[None], crf)[0]
         names = class_names or [f"class {number}" for number in range(int(mask.max()) + 1)]
         _save_picture(visualization.overlay(image, mask, names), overlay_path)
         _save_picture(mask, mask_path)

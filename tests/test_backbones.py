@@ -1,9 +1,15 @@
+"""Names, strides, weights and errors of the backbones; dilation: test_backbone_dilation.py."""
+
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 
 import kseg
 from kseg import backbones
+from kseg.backbones import named, weights
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3)).astype("float32")
 
@@ -13,64 +19,150 @@ def features(backbone, channels=3, **arguments):
     return keras.Model(image, backbones.pyramid(image, backbone, **arguments))
 
 
-@pytest.mark.parametrize("name", kseg.list_backbones())
-def test_every_backbone_has_all_strides(name):
-    image = keras.Input((64, 96, 3))
-    pyramid = backbones.pyramid(image, name)
-    assert list(pyramid) == [2, 4, 8, 16, 32]
+def check_strides(pyramid, size, finest=2):
+    assert list(pyramid) == [stride for stride in (2, 4, 8, 16, 32) if stride >= finest]
     for stride, tensor in pyramid.items():
-        assert tuple(tensor.shape[1:3]) == (64 // stride, 96 // stride)
+        assert tuple(tensor.shape[1:3]) == (size[0] // stride, size[1] // stride)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet50", "efficientnet_v2_b0", "csp_darknet_tiny"])
+# The smallest of each family that no other test here builds; the others differ in depth and width.
+@pytest.mark.parametrize(("name", "finest"), [("convnext_tiny", 4), ("vgg19", 2), ("xception", 2)])
+def test_every_stride_is_exact(name, finest):
+    check_strides(backbones.pyramid(keras.Input((64, 96, 4)), name), (64, 96), finest)
+
+
+def test_every_name_is_a_function_of_keras():
+    for _, names in named._FAMILIES.values():
+        assert all(callable(getattr(keras.applications, function)) for function in names.values())
+    names = kseg.list_backbones()
+    assert len(names) == len(set(names)) == len(named._CSP_DARKNETS) + 35
+    assert kseg.list_backbones("vgg*") == ["vgg16", "vgg19"]
+
+
+def test_details_are_counted_in_the_graph():
+    table = kseg.list_backbones("vgg16", details=True)
+    assert table == [("vgg16", 14_714_688, {2: 128, 4: 256, 8: 512, 16: 512, 32: 512}, "imagenet")]
+    assert str(table).splitlines()[1].startswith("vgg16  14,714,688  {2: 128,")
+
+
 @pytest.mark.parametrize("channels", [1, 4])
-def test_any_number_of_channels(name, channels):
-    outputs = features(name, channels)(np.zeros((1, 37, 33, channels), "float32"))
-    assert {stride: tensor.shape[1:3] for stride, tensor in outputs.items()} == {
-        stride: (64 // stride, 64 // stride) for stride in (2, 4, 8, 16, 32)
-    }
+def test_any_number_of_channels(channels):
+    outputs = features("mobilenet", channels)(np.zeros((1, 37, 33, channels), "float32"))
+    check_strides(outputs, (64, 64))
 
 
-def reference(name):
-    """keras.applications' own model and preprocessing, random weights."""
-    applications = keras.applications
-    return {
-        "mobilenet_v2": (applications.MobileNetV2, applications.mobilenet_v2.preprocess_input),
-        "resnet50": (applications.ResNet50, applications.resnet50.preprocess_input),
-        "vgg16": (applications.VGG16, applications.vgg16.preprocess_input),
-        "efficientnet_v2_b0": (applications.EfficientNetV2B0, lambda x: x),  # preprocessing is in the model
-        "mobilenet_v3_small": (applications.MobileNetV3Small, lambda x: x),
-    }[name]
+@pytest.mark.parametrize(("expects", "mode"), [("unit", "tf"), ("standardized", "torch"), ("caffe", "caffe")])
+def test_normalizations_are_those_of_keras(expects, mode):
+    theirs = keras.src.applications.imagenet_utils.preprocess_input(IMAGE.copy(), mode=mode)
+    ours = weights.normalization_for(expects, 3)(IMAGE)
+    np.testing.assert_allclose(ours[..., ::-1] if mode == "caffe" else ours, theirs, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "name", ["mobilenet_v2", "resnet50", "vgg16", "efficientnet_v2_b0", "mobilenet_v3_small"]
-)
-def test_raw_pixels_give_what_keras_applications_gives_after_its_preprocessing(name, tmp_path):
-    build, preprocess = reference(name)
-    original = build(include_top=False, weights=None, input_shape=(None, None, 3))
-    weights = tmp_path / "encoder.weights.h5"
-    # the model inside has no rescaling layer: layers with weights are the same
-    ours_inside, _ = backbones._named(name, 3, None)
-    ours_inside.set_weights([w for w in original.get_weights() if w.shape != () and w.shape != (3,)])
-    expects_bgr = name in ("resnet50", "vgg16")
-    if expects_bgr:
-        backbones._swap_red_and_blue(ours_inside)
-    ours_inside.save_weights(weights)
-    expected = original(preprocess(IMAGE.copy()), training=False)
-    got = features(name, weights=str(weights))(IMAGE, training=False)[32]
-    np.testing.assert_allclose(got, expected, atol=1e-4 * float(np.abs(expected).max()))
+def pretend_download(monkeypatch, function):
+    """Let keras.applications' function give random weights where it would download some."""
+    build, made = getattr(keras.applications, function), []
+
+    def fake(weights, **kwargs):
+        model = build(weights=None, **kwargs)
+        if weights == "imagenet":
+            made.append(model)
+        return model
+
+    monkeypatch.setattr(keras.applications, function, fake)
+    return made
 
 
-@pytest.mark.parametrize(("pretrained", "momentum"), [(False, 0.9), (True, 0.99)])
-def test_batch_norms_settle_in_a_short_training(pretrained, momentum, tmp_path):
-    path = None
-    if pretrained:
-        path = tmp_path / "encoder.weights.h5"
-        backbones._named("mobilenet_v2", 3, None)[0].save_weights(path)
-    model, _ = backbones._named("mobilenet_v2", 3, path)
-    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    assert {layer.momentum for layer in norms} == {momentum}  # Keras' own is 0.999
+PREPROCESSED = {
+    "mobilenet": ("MobileNet", keras.applications.mobilenet.preprocess_input),
+    "vgg16": ("VGG16", keras.applications.vgg16.preprocess_input),
+    "efficientnet_v2_b0": ("EfficientNetV2B0", None),  # in the model
+    "mobilenet_v3_small": ("MobileNetV3Small", None),
+}
+
+
+@pytest.mark.parametrize("name", PREPROCESSED)
+def test_raw_pixels_give_what_keras_applications_gives_after_its_preprocessing(name, monkeypatch):
+    function, preprocess = PREPROCESSED[name]
+    build = getattr(keras.applications, function)
+    made = pretend_download(monkeypatch, function)
+    outputs = features(name, weights="imagenet")(IMAGE, training=False)
+    check_strides(outputs, (64, 96))
+    (theirs,) = made
+    if name == "vgg16":  # reversed in place, for RGB; its own preprocessing gives BGR
+        weights.swap_red_and_blue(theirs)
+    if preprocess is None:
+        pretrained = theirs.get_weights()
+        theirs = build(include_top=False, weights=None, input_shape=(None, None, 3))
+        theirs.set_weights(theirs.get_weights()[: -len(pretrained)] + pretrained)  # statistics come first
+    expected = theirs(preprocess(IMAGE.copy()) if preprocess else IMAGE, training=False)
+    np.testing.assert_allclose(outputs[32], expected, atol=1e-4 * float(np.abs(expected).max()))
+
+
+def test_efficientnet_v1_keeps_its_scaling(monkeypatch):
+    """Keras' own layers with the statistics of the downloaded file (tensorflow issue 49930)."""
+    made = pretend_download(monkeypatch, "EfficientNetB0")
+    outputs = features("efficientnet_b0", weights="imagenet")(IMAGE, training=False)
+    check_strides(outputs, (64, 96))
+    (model,) = made
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    inside = keras.Model(model.get_layer("stem_conv_pad").input, backbones.probing.levels(model)[2])
+    expected = inside((IMAGE / 255 - mean) / np.sqrt(std) / np.sqrt(std), training=False)
+    np.testing.assert_allclose(outputs[2], expected, atol=1e-4 * float(np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 6])
+@pytest.mark.parametrize("expects", ["unit", "caffe"])
+def test_grey_in_any_number_of_channels_gives_the_features_of_grey_in_rgb(channels, expects, monkeypatch):
+    monkeypatch.setitem(named._FAMILIES, "mobilenet", (expects, {"mobilenet": "MobileNet"}))
+    made = pretend_download(monkeypatch, "MobileNet")
+    monkeypatch.setattr(keras.applications, "MobileNet", _quarter(keras.applications.MobileNet))
+    grey = IMAGE[..., :1]
+    got = features("mobilenet", channels, weights="imagenet")(np.repeat(grey, channels, -1), training=False)
+    tint = np.asarray(weights._EXPECTED[expects][0]) if channels < 3 else np.zeros(3)
+    color = (grey + tint - tint.mean()).astype("float32")  # below 3 channels: grey in the mean tint
+    normalized = weights.normalization_for(expects, 3)(color)
+    (rgb,) = made
+    expected = {32: rgb(normalized, training=False)}
+    np.testing.assert_allclose(got[32], expected[32], atol=1e-4 * float(np.abs(expected[32]).max()))
+
+
+def _quarter(build):
+    return lambda **kwargs: build(**kwargs, alpha=0.25)
+
+
+@pytest.fixture(scope="module")
+def encoder_file(tmp_path_factory):
+    """Weights of a MobileNet for RGB, and the model they come from."""
+    path = tmp_path_factory.mktemp("weights") / "encoder.weights.h5"
+    encoder = features("mobilenet").get_layer("mobilenet")
+    encoder.save_weights(path)
+    return path, encoder
+
+
+def test_a_file_for_rgb_serves_four_channels(encoder_file):
+    path, encoder = encoder_file
+    kernel = np.asarray(encoder.get_layer("conv1").kernel)
+    model = features("mobilenet", 4, weights=path)
+    got = np.asarray(model.get_layer("mobilenet").get_layer("conv1").kernel)
+    np.testing.assert_allclose(got[:, :, [0, 3]], kernel[:, :, [0, 0]] / 2)
+    np.testing.assert_allclose(got[:, :, 1:3], kernel[:, :, 1:])
+
+
+def test_six_channels_are_the_kernel_tiled_and_halved():
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 5))
+    np.testing.assert_allclose(weights.adapt_stem(kernel, 6), np.concatenate([kernel, kernel], 2) * 3 / 6)
+    np.testing.assert_allclose(weights.adapt_stem(kernel, 1), kernel.sum(2, keepdims=True))
+
+
+def test_weights_from_a_file_come_back_at_any_output_stride(encoder_file):
+    path, encoder = encoder_file
+    again = features("mobilenet", weights=path, output_stride=16).get_layer("mobilenet")
+    for expected, got in zip(encoder.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    # batch norms settle in a short training: Keras' own momentum is 0.99, MobileNetV2's 0.999
+    for model, momentum in ((encoder, 0.9), (again, 0.99)):
+        norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        assert {layer.momentum for layer in norms} == {momentum}
 
 
 def test_a_functional_model_is_a_backbone():
@@ -82,25 +174,78 @@ def test_a_functional_model_is_a_backbone():
     assert model(IMAGE).shape == (1, 64, 96, 3)
 
 
-def test_a_keras_cv_backbone_object():
+def test_declared_outputs_win_over_later_layers():
+    """keras-hub's backbones are functional models with `pyramid_outputs`."""
+    image = keras.Input((None, None, 3))
+    first = keras.layers.Conv2D(4, 3, strides=2, padding="same")(image)
+    last = keras.layers.Conv2D(6, 1)(first)
+    model = keras.Model(image, last)
+    assert backbones.pyramid(image, model)[2].shape[-1] == 6
+    model.pyramid_outputs = {"P7": first}
+    assert backbones.pyramid(image, model)[2].shape[-1] == 4
+
+
+def tiny_keras_cv():
     import keras_cv
 
-    backbone = keras_cv.models.ResNetBackbone(
-        stackwise_filters=[8, 16, 24, 32],
-        stackwise_blocks=[1, 1, 1, 1],
-        stackwise_strides=[1, 2, 2, 2],
-        include_rescaling=True,
-    )
-    assert list(features(backbone)(IMAGE)) == [2, 4, 8, 16, 32]
+    return {
+        "mobilenet_v3": keras_cv.models.MobileNetV3Backbone(
+            stackwise_expansion=[1, 4, 4, 4],
+            stackwise_filters=[8, 16, 16, 16],
+            stackwise_kernel_size=[3, 3, 5, 5],
+            stackwise_stride=[2, 2, 2, 2],
+            stackwise_se_ratio=[0.25, None, 0.25, 0.25],
+            stackwise_activation=["relu", "relu", "hard_swish", "hard_swish"],
+            include_rescaling=True,
+        ),
+        "efficientnet_v2": keras_cv.models.EfficientNetV2Backbone(
+            include_rescaling=True,
+            width_coefficient=0.25,
+            depth_coefficient=0.1,
+            stackwise_kernel_sizes=[3] * 6,
+            stackwise_num_repeats=[1] * 6,
+            stackwise_input_filters=[32, 16, 32, 48, 96, 112],
+            stackwise_output_filters=[16, 32, 48, 96, 112, 192],
+            stackwise_expansion_ratios=[1, 4, 4, 4, 6, 6],
+            stackwise_squeeze_and_excite_ratios=[0, 0, 0, 0.25, 0.25, 0.25],
+            stackwise_strides=[1, 2, 2, 2, 1, 2],
+            stackwise_conv_types=["fused", "fused", "fused", "unfused", "unfused", "unfused"],
+        ),
+    }
 
 
-def test_weights_from_a_file_come_back(tmp_path):
-    first = features("mobilenet_v2")
-    path = tmp_path / "encoder.weights.h5"
-    backbones._named("mobilenet_v2", 3, None)[0].save_weights(path)
-    second, third = (features("mobilenet_v2", weights=path)(IMAGE)[32] for _ in range(2))
-    np.testing.assert_array_equal(second, third)
-    assert np.abs(first(IMAGE)[32] - second).max() > 0
+def test_keras_cv_backbones_compute_the_same_and_load_where_only_kseg_is_imported(tmp_path):
+    np.save(tmp_path / "image.npy", IMAGE)
+    made = tiny_keras_cv() | {"csp_darknet_tiny": named._csp_darknet("csp_darknet_tiny", 3, None)}
+    for name, backbone in made.items():
+        model = features(backbone)
+        np.testing.assert_allclose(
+            model(IMAGE)[32],
+            keras.Model(backbone.input, backbones.probing.levels(backbone))(IMAGE)[32],
+            atol=1e-5,
+        )
+        model.save(tmp_path / f"{name}.keras")
+        np.save(tmp_path / f"{name}.npy", model(IMAGE)[32])
+    script = f"""
+import sys, keras, numpy as np, kseg
+for name in {list(made)}:
+    model = keras.models.load_model(rf"{tmp_path}/{{name}}.keras")
+    got = model(np.load(r"{tmp_path}/image.npy"))
+    np.testing.assert_allclose(got[max(got, key=int)], np.load(rf"{tmp_path}/{{name}}.npy"), atol=1e-4)
+assert "keras_cv" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def offline(*args, **kwargs):
+    raise Exception("URL fetch failure on https://host/weights.h5: None -- Connection refused")  # as Keras
+
+
+def test_without_network_the_file_and_its_place_are_named(monkeypatch):
+    monkeypatch.setattr(keras.applications, "MobileNetV2", offline)
+    with pytest.raises(OSError, match=r"'mobilenet_v2'.*https://host/weights\.h5.*~/\.keras/models"):
+        features("mobilenet_v2", weights="imagenet")
 
 
 @pytest.mark.parametrize(
@@ -108,8 +253,14 @@ def test_weights_from_a_file_come_back(tmp_path):
     [
         ("resnet5O", {}, ValueError, r"unknown backbone 'resnet5O'; did you mean 'resnet50'\?"),
         (keras.layers.Dense(2), {}, TypeError, "functional keras.Model, got Dense"),
-        ("mobilenet_v2", {"weights": "imagnet"}, ValueError, "backbone_weights='imagnet' cannot be loaded"),
-        ("mobilenet_v2", {"weights": "imagenet", "channels": 1}, ValueError, "needs 3 channels"),
+        ("mobilenet", {"weights": "imagnet"}, ValueError, "'imagnet'; did you mean 'imagenet'"),
+        (
+            "mobilenet_v2",
+            {"weights": "no.weights.h5"},
+            ValueError,
+            r"'no\.weights\.h5': there is no such file",
+        ),
+        ("mobilenet_v2", {"output_stride": 12}, ValueError, r"output_stride must be one of \(8, 16, 32\)"),
         ("csp_darknet_s", {"weights": "imagenet"}, ValueError, "has no 'imagenet' weights"),
     ],
 )
@@ -118,8 +269,11 @@ def test_wrong_arguments_are_named(backbone, arguments, error, message):
         features(backbone, **arguments)
 
 
-def test_weights_of_another_backbone_are_refused(tmp_path):
-    path = tmp_path / "other.weights.h5"
-    backbones._named("mobilenet_v3_small", 3, None)[0].save_weights(path)
-    with pytest.raises(ValueError, match=r"other\.weights\.h5.* cannot be loaded into"):
-        features("mobilenet_v2", weights=path)
+def test_weights_of_another_backbone_are_refused(encoder_file, tmp_path):
+    path, _ = encoder_file
+    with pytest.raises(ValueError, match=r"encoder\.weights\.h5.* cannot be loaded into 'vgg16'"):
+        features("vgg16", weights=path)
+    broken = tmp_path / "broken.weights.h5"
+    broken.write_bytes(path.read_bytes()[:10_000])
+    with pytest.raises(ValueError, match=r"broken\.weights\.h5.* cannot be loaded into 'vgg16'"):
+        features("vgg16", weights=broken)

@@ -111,6 +111,12 @@ def test_export_evaluate_and_predict_what_was_trained(trained, capsys):
     np.testing.assert_array_equal(pixels(out / "0.png"), kseg.predict(run / "model.keras", picture))
     assert pixels(out / "0_overlay.png").shape[0] == 48
     assert "exists already" in refused(capsys, "predict", trained / "saved", picture, "--output", out)
+    code, _, err = shell(
+        capsys, "predict", run / "model.keras", picture, "--output", out, "--crf", "--overwrite"
+    )
+    assert code == 0, err
+    expected = kseg.predict(run / "model.keras", picture, crf=True)
+    np.testing.assert_array_equal(pixels(out / "0.png"), expected)
 
 
 def test_check_prints_classes_and_every_problem(folder, capsys):

@@ -1,3 +1,5 @@
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,11 @@ from hypothesis import strategies as st
 from kseg.layers import (
     AuxiliaryOutputs,
     BatchNormalization,
+    BinPooling,
     CropLike,
+    LocalResponseNormalization,
+    MaxPoolWithIndices,
+    MaxUnpool,
     PadToMultiple,
     ResizeLike,
     Upsample,
@@ -90,6 +96,51 @@ def test_resize_like_takes_any_size(height, width, new_height, new_width):
     np.testing.assert_allclose(open_sizes(image, reference), expected, atol=1e-6)
 
 
+def adaptive_average(image, bins):
+    """PyTorch's adaptive average pooling, window by window."""
+    height, width = image.shape[1:3]
+    result = np.zeros((len(image), bins, bins, image.shape[-1]), "float32")
+    for i in range(bins):
+        for j in range(bins):
+            rows = slice(math.floor(i * height / bins), math.ceil((i + 1) * height / bins))
+            columns = slice(math.floor(j * width / bins), math.ceil((j + 1) * width / bins))
+            result[:, i, j] = image[:, rows, columns].mean((1, 2))
+    return result
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 30), st.sampled_from([1, 2, 3, 6]))
+def test_bins_cover_maps_of_any_size(height, width, bins):
+    image = picture(2, height, width, 2)
+    expected = adaptive_average(image, bins)
+    layer = BinPooling(bins)
+    open_sizes = tf.function(layer, input_signature=[ANY_SIZE])
+    for pooled in (layer(image), layer(image, training=True), open_sizes(image)):
+        np.testing.assert_allclose(pooled, expected, atol=1e-5)
+
+
+def test_bins_know_their_size_and_pass_gradients():
+    inputs = keras.Input((None, None, 2))
+    model = keras.Model(inputs, BinPooling(3)(inputs))
+    assert model.output_shape == (None, 3, 3, 2)
+    image = tf.constant(picture(1, 7, 4, 2))
+    gradients = []
+    for training in (True, False):
+        with tf.GradientTape() as tape:
+            tape.watch(image)
+            loss = tf.reduce_sum(BinPooling(3)(image, training=training) ** 2)
+        gradients.append(tape.gradient(loss, image))
+    np.testing.assert_allclose(*gradients, atol=1e-6)
+
+
+def test_bins_of_half_precision_are_summed_in_single(mixed_precision):
+    image = tf.fill((1, 90, 91, 1), tf.constant(100.125, "float16"))  # the sums exceed float16
+    for training in (True, False):
+        pooled = BinPooling(2)(image, training=training)
+        assert pooled.dtype == "float16"
+        np.testing.assert_allclose(pooled, 100.125, atol=0.07)
+
+
 def test_auxiliary_scores_reach_a_training_step_alone():
     main, head = picture(2, 3, 4, 5), picture(2, 3, 4, 5, seed=1)
     layer = AuxiliaryOutputs()
@@ -152,7 +203,13 @@ def test_batch_normalization_trains_in_one_kernel():
     assert "FusedBatchNormV3" in {operation.type for operation in graph.graph.get_operations()}
 
 
-LAYERS = [Upsample(3, "nearest"), PadToMultiple(8), CropLike(), BatchNormalization(momentum=0.5, scale=False)]
+LAYERS = [
+    BinPooling(6),
+    Upsample(3, "nearest"),
+    PadToMultiple(8),
+    CropLike(),
+    BatchNormalization(momentum=0.5, scale=False),
+]
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
@@ -179,3 +236,109 @@ def test_resizing_and_padding_keep_the_dtype_under_mixed_precision(mixed_precisi
     resized = Upsample(2, interpolation)(image)
     padded = PadToMultiple(8)(resized)
     assert resized.dtype == padded.dtype == CropLike()(padded, image).dtype == dtype
+
+
+def pooled_by_hand(image):
+    """Return the maxima and the place 0..3 of the first, window by window; cells outside do not count."""
+    batch, height, width, channels = image.shape
+    size = (batch, -(-height // 2), -(-width // 2), channels)
+    maxima, places = np.full(size, -np.inf), np.zeros(size, int)
+    for row, column in np.ndindex(height, width):
+        here = (slice(None), row // 2, column // 2)
+        better = image[:, row, column] > maxima[here]
+        maxima[here] = np.where(better, image[:, row, column], maxima[here])
+        places[here] = np.where(better, row % 2 * 2 + column % 2, places[here])
+    return maxima, places
+
+
+def unpooled_by_hand(values, places, height, width):
+    result = np.zeros((values.shape[0], height, width, values.shape[3]))
+    for batch, row, column, channel in np.ndindex(values.shape):
+        down, right = divmod(places[batch, row, column, channel], 2)
+        result[batch, 2 * row + down, 2 * column + right, channel] = values[batch, row, column, channel]
+    return result
+
+
+def pool_and_unpool(image, values):
+    pooled, mask = MaxPoolWithIndices()(image)
+    return pooled, mask, MaxUnpool()(values, mask, image)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.integers(0, 99))
+def test_pooling_with_indices_and_back_is_that_of_the_definition(height, width, levels, seed):
+    """Few distinct values, also negative ones: ties in nearly every window; all sizes, odd ones too."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(-1, levels, (2, height, width, 2)).astype("float32")
+    maxima, places = pooled_by_hand(image)
+    values = rng.standard_normal(maxima.shape).astype("float32")
+    expected = unpooled_by_hand(values, places, height, width)
+    spec = tf.TensorSpec((None, None, None, 2))
+    for function in (pool_and_unpool, tf.function(pool_and_unpool, input_signature=[spec, spec])):
+        pooled, mask, back = function(image, values)
+        np.testing.assert_array_equal(pooled, maxima)
+        one_hot = np.asarray(mask).reshape(*maxima.shape[:3], 4, 2)
+        np.testing.assert_array_equal(one_hot.sum(3), 1)
+        np.testing.assert_array_equal(one_hot.argmax(3), places)
+        np.testing.assert_array_equal(back, expected)
+
+
+def test_rounding_does_not_choose_the_cell():
+    """Flat areas tie but for rounding: the first cell is taken; a difference that means something counts."""
+    rng = np.random.default_rng(0)
+    flat = (3 + 2e-5 * rng.uniform(-1, 1, (1, 5, 6, 2))).astype("float32")
+    pooled, mask = MaxPoolWithIndices()(flat)
+    assert np.all(np.asarray(mask)[..., :2]) and not np.any(np.asarray(mask)[..., 2:])
+    assert np.asarray(pooled)[0, 0, 0, 0] == flat[0, :2, :2, 0].max()
+    flat[0, 1, 1] += 1e-3
+    assert np.all(np.asarray(MaxPoolWithIndices()(flat)[1])[0, 0, 0, 6:])
+
+
+@pytest.mark.parametrize("size", [(5, 8), (None, None)])
+def test_pooling_with_indices_declares_its_sizes(size):
+    inputs = keras.Input((*size, 3))
+    pooled, mask = MaxPoolWithIndices()(inputs)
+    back = MaxUnpool()(pooled, mask, inputs)
+    small = tuple(side and -(-side // 2) for side in size)
+    assert pooled.shape == (None, *small, 3) and mask.shape == (None, *small, 12)
+    assert back.shape == (None, *size, 3)
+
+
+def test_the_gradient_of_pooling_goes_to_the_first_maximum():
+    image = tf.zeros((1, 2, 2, 1))
+    with tf.GradientTape() as tape:
+        tape.watch(image)
+        total = tf.reduce_sum(MaxPoolWithIndices()(image)[0])
+    np.testing.assert_array_equal(tape.gradient(total, image)[0, ..., 0], [[1, 0], [0, 0]])
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 7])
+@pytest.mark.parametrize(("size", "alpha"), [(5, 1e-4), (3, 0.2)])
+def test_local_response_normalization_is_that_of_the_definition(channels, size, alpha):
+    image = 100 * picture(1, 3, 2, channels)
+    expected = np.zeros_like(image)
+    for channel in range(channels):
+        near = image[..., max(channel - size // 2, 0) : channel + size // 2 + 1]
+        expected[..., channel] = image[..., channel] / (1 + alpha / size * (near**2).sum(-1)) ** 0.75
+    layer = LocalResponseNormalization(size, alpha)
+    np.testing.assert_allclose(layer(image), expected, rtol=1e-5)
+    of_tensorflow = tf.nn.local_response_normalization(image, size // 2, 1.0, alpha / size, 0.75)
+    np.testing.assert_allclose(layer(image), of_tensorflow, rtol=1e-5)
+
+
+def test_local_response_normalization_survives_float16(mixed_precision):
+    inputs = keras.Input((1, 1, 3))
+    model = keras.Model(inputs, LocalResponseNormalization()(inputs))
+    bright = model(np.full((1, 1, 1, 3), 255, "float32"))
+    assert bright.dtype == "float16" and model.output.dtype == "float16"
+    np.testing.assert_allclose(bright, 255 / (1 + 2e-5 * 3 * 255**2) ** 0.75, rtol=1e-3)
+
+
+def test_a_centred_crop_cuts_the_same_from_each_side():
+    image = picture(1, 8, 9, 2)
+    like = np.zeros((1, 4, 3, 1), "float32")
+    np.testing.assert_array_equal(CropLike(centered=True)(image, like), image[:, 2:6, 3:6])
+    with pytest.raises(ValueError, match=r"cannot cut \(8, 9\) to \(4, 4\) about its centre"):
+        CropLike(centered=True)(image, np.zeros((1, 4, 4, 1)))
+    centred = CropLike.from_config(CropLike(centered=True).get_config())
+    assert centred.centered

@@ -5,13 +5,29 @@ import inspect
 from kseg.arguments import unknown_name
 from kseg.models.conv_stack import build_conv_stack
 from kseg.models.ddrnet import build_ddrnet
+from kseg.models.deeplabv1 import build_deeplabv1
+from kseg.models.deeplabv2 import build_deeplabv2
+from kseg.models.deeplabv3 import build_deeplabv3
+from kseg.models.deeplabv3plus import build_deeplabv3plus
+from kseg.models.dilatednet import build_dilatednet
 from kseg.models.encoder_decoder import build_encoder_decoder
+from kseg.models.fcn import build_fcn
+from kseg.models.pspnet import build_pspnet
+from kseg.models.segnet import build_segnet
 from kseg.models.unet import build_unet
 
 _BUILDERS = {
     "conv_stack": build_conv_stack,
     "ddrnet": build_ddrnet,
+    "deeplabv1": build_deeplabv1,
+    "deeplabv2": build_deeplabv2,
+    "deeplabv3": build_deeplabv3,
+    "deeplabv3plus": build_deeplabv3plus,
+    "dilatednet": build_dilatednet,
     "encoder_decoder": build_encoder_decoder,
+    "fcn": build_fcn,
+    "pspnet": build_pspnet,
+    "segnet": build_segnet,
     "unet": build_unet,
 }
 
@@ -23,7 +39,7 @@ def list_models():
 
     Example:
         >>> list_models()[:3]
-        ['conv_stack', 'ddrnet', 'encoder_decoder']
+        ['conv_stack', 'ddrnet', 'deeplabv1']
     """
     return sorted(_BUILDERS)
 

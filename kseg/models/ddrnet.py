@@ -5,6 +5,7 @@ from keras import layers
 
 from kseg import blocks
 from kseg.arguments import check_choice, check_input_shape, check_num_classes
+from kseg.backbones.weights import normalization_for
 from kseg.layers import BatchNormalization, ResizeLike
 
 # variant: (width of the stem, blocks per stage, width of the head)
@@ -13,7 +14,6 @@ _VARIANTS = {
     "23": (64, (2, 2, 2, 2), 128),
     "39": (64, (3, 4, 6, 3), 256),
 }
-_IMAGENET = {"scale": [1 / 58.395, 1 / 57.12, 1 / 57.375], "offset": [-2.1179, -2.0357, -1.8044]}
 
 
 def build_ddrnet(
@@ -68,7 +68,7 @@ def build_ddrnet(
     # (blocks, width of the deep branch) of each stage that ends in a fusion; 39 halves its third stage
     fused = [(depths[2], 4), (depths[3], 8)] if variant != "39" else [(3, 4), (3, 4), (depths[3], 8)]
 
-    x = _rescale(image)
+    x = normalization_for("standardized", image.shape[-1])(image)
     for step in (1, 2):
         x = _conv_norm(x, planes, 3, strides=2, use_bias=True, name=f"stem_conv{step}")
         x = _relu(x, f"stem_conv{step}")
@@ -207,10 +207,3 @@ def _norm(x, name):
 
 def _relu(x, name):
     return layers.Activation("relu", name=f"{name}_relu")(x)
-
-
-def _rescale(image):
-    """ImageNet's statistics for RGB, −1…1 for any other number of channels."""
-    if image.shape[-1] != 3:
-        return blocks.rescale(image)
-    return layers.Rescaling(_IMAGENET["scale"], offset=_IMAGENET["offset"], name="normalization")(image)

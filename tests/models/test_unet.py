@@ -63,6 +63,43 @@ def test_a_skip_carries_the_finest_detail():
     assert rows.min() >= 12 and rows.max() <= 20 and columns.min() >= 12 and columns.max() <= 20
 
 
+def test_without_padding_it_is_the_figure_of_the_paper():
+    model = build_unet(2, (572, 572, 1), filters=2, normalization=None, padding="valid")
+    assert model.output_shape == (None, 388, 388, 2)
+    encoder = [model.get_layer(f"encoder_level{level}_conv2").output.shape[1] for level in range(1, 6)]
+    decoder = [model.get_layer(f"decoder_level{level}_conv2").output.shape[1] for level in range(4, 0, -1)]
+    assert (encoder, decoder) == ([568, 280, 136, 64, 28], [52, 100, 196, 388])
+
+
+def test_without_padding_the_parameters_are_those_of_the_paper(count):
+    got = count(build_unet, 2, (None, None, 1), normalization=None, padding="valid")
+    assert got == (31_030_658, 31_030_658)
+
+
+def test_without_padding_scores_are_those_of_the_padded_network_far_from_its_border():
+    """Cut by 14 pixels, the padded network pools the same windows; output 0 lies at pixel 92."""
+    same = build_unet(2, (None, None, 1), filters=2, normalization=None)
+    valid = build_unet(2, (None, None, 1), filters=2, normalization=None, padding="valid")
+    valid.set_weights(same.get_weights())
+    image = np.random.default_rng(0).integers(0, 256, (1, 252, 236, 1)).astype("float32")
+    expected = np.asarray(same(image[:, 14:, 14:]))[:, 108:-108, 108:-108]
+    scores = np.asarray(valid(image))
+    assert scores.shape == (1, 68, 52, 2)
+    np.testing.assert_allclose(scores[:, 30:-16, 30:-16], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [188, 204, 572])
+def test_valid_sizes_give_184_less(size):
+    assert build_unet(2, (size, None, 3), filters=2, padding="valid").output_shape[1] == size - 184
+
+
+@pytest.mark.parametrize("size", [190, 572 + 8, 573])
+def test_open_sizes_are_checked_when_a_picture_comes(size):
+    model = build_unet(2, filters=2, padding="valid")
+    with pytest.raises(ValueError, match="about its centre"):
+        model(np.zeros((1, size, 188, 3), "float32"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -70,6 +107,10 @@ def test_a_skip_carries_the_finest_detail():
         ({"backbone_weights": "imagenet"}, "backbone_weights needs a named backbone"),
         ({"filters": 0}, "filters must be a positive int"),
         ({"upsampling": "bilinaer"}, "did you mean 'bilinear'"),
+        ({"padding": "valit"}, "did you mean 'valid'"),
+        ({"padding": "valid", "backbone": "mobilenet_v2"}, "padding='valid' is the paper's own U-Net"),
+        ({"padding": "valid", "input_shape": (256, 572, 3)}, "size is 252 or 268 pixels"),
+        ({"padding": "valid", "input_shape": (64, 572, 3)}, "size is 188 pixels"),
         ({"normalization": "bach"}, "did you mean 'batch'"),
         ({"activation": "softmx"}, "did you mean 'softmax'"),
     ],

@@ -1,14 +1,9 @@
-"""Layers that stock Keras lacks: resize, pad and crop for static and for `None` sizes, a fused batch norm,
-auxiliary heads."""
+"""Resize, pad and crop, for sizes known while the graph is built and for sizes that are not."""
 
 import keras
 from keras import ops
 
-
-def _known_size(tensor):
-    """Return `(H, W)` when both are known while the graph is built, else `None`."""
-    height, width = tensor.shape[1:3]
-    return None if height is None or width is None else (int(height), int(width))
+from kseg.layers.common import known_size, register
 
 
 def _resize(inputs, size, interpolation):
@@ -20,52 +15,7 @@ def _resize(inputs, size, interpolation):
     return tf.cast(tf.image.resize(inputs, size, method=interpolation), inputs.dtype)
 
 
-def _register(layer):
-    return keras.saving.register_keras_serializable(package="kseg")(layer)
-
-
-@_register
-class BatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization`, trained by TensorFlow's fused kernel.
-
-    Same arguments, weights and results. Keras computes the moments and the normalisation in separate steps
-    and in float32; one kernel makes a training step of a U-Net a fifth to a third shorter. Anywhere else
-    (other backends, inference, synchronised replicas, what the kernel lacks) it is Keras' own.
-    """
-
-    def call(self, inputs, training=None, mask=None):
-        fused = (
-            training
-            and self.trainable
-            and self.scale
-            and self.center
-            and not self.synchronized
-            and not self.renorm
-            and mask is None
-            and len(inputs.shape) == 4
-            and self.axis in (-1, 3)
-            and self.variable_dtype == "float32"
-            and keras.backend.backend() == "tensorflow"
-        )
-        if not fused:
-            return super().call(inputs, training=training, mask=mask)
-        import tensorflow as tf  # the kernel has no name in keras.ops
-
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs,
-            tf.cast(self.gamma, "float32"),
-            tf.cast(self.beta, "float32"),
-            epsilon=self.epsilon,
-            is_training=True,
-        )
-        count = tf.cast(tf.size(inputs, out_type=tf.int64) // inputs.shape[-1], variance.dtype)
-        variance *= (count - 1) / count  # the kernel returns the unbiased estimate, Keras keeps the plain one
-        for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            average.assign(average * self.momentum + value * (1.0 - self.momentum))
-        return outputs
-
-
-@_register
+@register
 class Upsample(keras.layers.Layer):
     """Multiply height and width by `factor`.
 
@@ -101,7 +51,7 @@ class Upsample(keras.layers.Layer):
         return {**super().get_config(), "factor": self.factor, "interpolation": self.interpolation}
 
 
-@_register
+@register
 class ResizeLike(keras.layers.Layer):
     """Resize the first tensor to the height and width of the second, half-pixel centres as `Upsample`.
 
@@ -121,8 +71,8 @@ class ResizeLike(keras.layers.Layer):
         self.interpolation = interpolation
 
     def call(self, inputs, reference):
-        size = _known_size(reference)
-        if size is not None and size == _known_size(inputs):
+        size = known_size(reference)
+        if size is not None and size == known_size(inputs):
             return inputs
         return _resize(inputs, size or ops.shape(reference)[1:3], self.interpolation)
 
@@ -133,7 +83,7 @@ class ResizeLike(keras.layers.Layer):
         return {**super().get_config(), "interpolation": self.interpolation}
 
 
-@_register
+@register
 class PadToMultiple(keras.layers.Layer):
     """Pad zeros at the bottom and the right until height and width are multiples of `multiple`.
 
@@ -173,9 +123,12 @@ class PadToMultiple(keras.layers.Layer):
         return {**super().get_config(), "multiple": self.multiple}
 
 
-@_register
+@register
 class CropLike(keras.layers.Layer):
     """Cut the first tensor, from its top left corner, to the height and width of the second.
+
+    Args:
+        centered: bool, cut as much from each side instead; the difference must then be even.
 
     Call arguments:
         inputs: `(B, h, w, C)` with `h >= H` and `w >= W`.
@@ -183,40 +136,36 @@ class CropLike(keras.layers.Layer):
 
     Returns:
         `(B, H, W, C)` in the dtype of `inputs`.
+
+    Raises:
+        ValueError: where `centered` and a known difference is odd.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, centered=False, **kwargs):
         super().__init__(autocast=False, **kwargs)
+        self.centered = centered
 
     def call(self, inputs, reference):
-        size = _known_size(reference)
-        if size is not None and size == _known_size(inputs):
+        size, given = known_size(reference), known_size(inputs)
+        if size is not None and size == given:
             return inputs
         height, width = ops.shape(reference)[1:3]
-        return inputs[:, :height, :width, :]
+        if not self.centered:
+            return inputs[:, :height, :width, :]
+        if (
+            size is not None
+            and given is not None
+            and any((a - b) % 2 for a, b in zip(given, size, strict=True))
+        ):
+            raise ValueError(
+                f"cannot cut {given} to {size} about its centre: choose a picture of which every level "
+                f"halves evenly, see the builder's Args"
+            )
+        top, left = [(a - b) // 2 for a, b in zip(ops.shape(inputs)[1:3], (height, width), strict=True)]
+        return inputs[:, top : top + height, left : left + width, :]
 
     def compute_output_spec(self, inputs, reference):
         return keras.KerasTensor((inputs.shape[0], *reference.shape[1:3], inputs.shape[3]), inputs.dtype)
 
-
-@_register
-class AuxiliaryOutputs(keras.layers.Layer):
-    """Hand the scores of auxiliary heads to the loss while training, and to nobody else.
-
-    In a training step the scores come back stacked along a last axis, the main ones first; the losses of
-    `kseg.losses.Auxiliary` and the metrics take that apart. In prediction, evaluation and every export the
-    main scores pass alone, and the heads are not computed.
-
-    Call arguments:
-        main: `(B, H, W, C)`.
-        *auxiliary: `(B, H, W, C)` each.
-
-    Returns:
-        `(B, H, W, C)`; in training `(B, H, W, C, 1 + heads)`.
-    """
-
-    def call(self, main, *auxiliary, training=False):
-        return ops.stack([main, *auxiliary], axis=-1) if training else main
-
-    def compute_output_spec(self, main, *auxiliary, training=False):
-        return keras.KerasTensor(main.shape, main.dtype)
+    def get_config(self):
+        return {**super().get_config(), "centered": self.centered}

@@ -1,0 +1,99 @@
+"""DeepLab v2 (Chen, Papandreou, Kokkinos, Murphy, Yuille 2018)."""
+
+import keras
+from keras import layers
+
+from kseg import blocks, encoders
+from kseg.arguments import check_choice, check_dilation_rates, check_input_shape, check_num_classes
+from kseg.layers import PadToMultiple
+from kseg.resnets import resnet
+
+# variant: dilation rates of the parallel branches, in features of stride 8
+_VARIANTS = {
+    "vgg16-aspp-l": (6, 12, 18, 24),
+    "vgg16-aspp-s": (2, 4, 8, 12),
+    "resnet101": (6, 12, 18, 24),
+}
+
+
+def build_deeplabv2(
+    num_classes,
+    input_shape=(None, None, 3),
+    *,
+    variant="vgg16-aspp-l",
+    backbone_weights=None,
+    dilation_rates=None,
+    filters=64,
+    dropout=0.5,
+    activation=None,
+    name="deeplabv2",
+):
+    """Build DeepLab v2: features at stride 8, and the sum of four dilated classifiers on them.
+
+    Prefer it to reproduce the paper (followed by `kseg.dense_crf`); `build_deeplabv3` replaced it.
+
+    Reference: Chen, Papandreou, Kokkinos, Murphy, Yuille, "DeepLab: Semantic Image Segmentation with Deep
+    Convolutional Nets, Atrous Convolution, and Fully Connected CRFs", PAMI 2018, figure 7, section 4.1.
+
+    Differences from the reference: batch norms of the ResNet learn; one scale of the picture instead of the
+    maximum over three; half-pixel resizing; on VGG16 the pads of
+    `kseg.encoders.atrous_vgg16`.
+
+    Args:
+        num_classes: int, 1..255.
+        input_shape: `(H, W, C)`; H and W in pixels or `None`, any size.
+        variant: `"vgg16-aspp-l"` (rates 6, 12, 18, 24), `"vgg16-aspp-s"` (2, 4, 8, 12) or `"resnet101"`.
+        backbone_weights: `None`, `"imagenet"`, or the path of a `.weights.h5` file of
+            `keras.applications.VGG16(include_top=False)`; for the VGG16 variants.
+        dilation_rates: one int per branch, in features; `None` is the variant's.
+        filters: int, width of the first stage, 64 in the paper; all widths scale with it.
+        dropout: float in [0, 1), twice in each branch on VGG16; ResNet has none.
+        activation: `None` (logits), `"softmax"` or `"sigmoid"`.
+        name: str.
+
+    Returns:
+        `keras.Model`: `(B, H, W, C)` values 0–255 → `(B, H, W, num_classes)` float32.
+
+    Raises:
+        ValueError: for an argument out of range or an unknown name.
+
+    Example:
+        >>> model = build_deeplabv2(21)
+        >>> f"{model.count_params():,}"
+        '37,877,652'
+    """
+    check_num_classes(num_classes)
+    image = keras.Input(check_input_shape(input_shape), name="image")
+    check_choice("variant", variant, tuple(_VARIANTS))
+    if variant == "resnet101" and backbone_weights is not None:
+        raise ValueError("backbone_weights is for the VGG16 variants, got it with variant='resnet101'")
+    blocks.check_filters(filters)
+    rates = _VARIANTS[variant] if dilation_rates is None else check_dilation_rates(dilation_rates)
+    if variant == "resnet101":
+        x = resnet(image, 101, output_stride=8, filters=filters)[8]  # (B, H/8, W/8, 2048)
+        branches = [_scores(x, num_classes, 3, rate, f"logits_rate{rate}") for rate in rates]
+    else:
+        x = PadToMultiple(8, name="pad")(encoders.normalize_image(image))
+        x = encoders.atrous_vgg16(x, filters=filters)  # (B, H/8, W/8, 512)
+        branches = [_branch(x, num_classes, rate, 16 * filters, dropout) for rate in rates]
+    scores = layers.Add(dtype="float32", name="logits")(branches) if len(branches) > 1 else branches[0]
+    scores = blocks.full_size(scores, stride=8, activation=activation, crop_to=image)
+    model = keras.Model(image, scores, name=name)
+    if variant != "resnet101":
+        encoders.load_vgg16(model, backbone_weights)
+    return model
+
+
+def _branch(x, num_classes, rate, filters, dropout):
+    """fc6 to fc8 of VGG16 as convolutions, the first dilated."""
+    name = f"branch_rate{rate}"
+    x = encoders.fully_connected(
+        x, filters, kernel_size=3, dilation_rate=rate, dropout=dropout, name=name
+    )  # (B, H/8, W/8, 1024)
+    return _scores(x, num_classes, 1, 1, f"{name}_fc8")
+
+
+def _scores(x, num_classes, kernel_size, dilation_rate, name):
+    return layers.Conv2D(
+        num_classes, kernel_size, padding="same", dilation_rate=dilation_rate, dtype="float32", name=name
+    )(x)
