@@ -3,6 +3,8 @@
 import difflib
 from numbers import Integral
 
+import keras
+
 
 def unknown_name(kind, name, known):
     """Return the `ValueError` for `name`, with the nearest of the `known` names."""
@@ -10,6 +12,11 @@ def unknown_name(kind, name, known):
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return ValueError(f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}")
+
+
+def is_count(value):
+    """Tell whether `value` is a positive int; `True` is none."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
 
 
 def check_choice(argument, value, known):
@@ -22,7 +29,7 @@ def check_choice(argument, value, known):
 
 def check_num_classes(num_classes):
     """Raise unless `num_classes` is an int in 1..255: ids are `uint8` in predicted masks, 255 is void."""
-    if isinstance(num_classes, bool) or not isinstance(num_classes, Integral) or not 1 <= num_classes <= 255:
+    if not is_count(num_classes) or num_classes > 255:
         raise ValueError(
             f"num_classes must be an int in 1..255 (mask ids are uint8, 255 is the default void), "
             f"got {num_classes!r}"
@@ -54,6 +61,15 @@ def check_input_shape(input_shape):
             f"input_shape needs its number of channels, got {shape}; use (None, None, 3) for RGB"
         )
     return shape
+
+
+def check_tensorflow(what):
+    """Raise on another backend: graphs build and run on any of them, what is around them on TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"{what} needs the TensorFlow backend, but Keras runs on {keras.backend.backend()!r}: unset "
+            "KERAS_BACKEND before keras is imported"
+        )
 
 
 def check_weights_have_backbone(backbone, backbone_weights):

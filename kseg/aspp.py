@@ -31,4 +31,4 @@ def aspp(x, dilation_rates, *, filters=256, separable=False, name="aspp"):
     branches.append(ResizeLike(name=f"{name}_image_resize")(pooled, x))
     x = layers.Concatenate(name=f"{name}_concat")(branches)  # (B, h, w, 5 * filters)
     x = blocks.conv_norm_relu(x, filters, kernel_size=1, name=f"{name}_projection")
-    return layers.Dropout(0.1, name=f"{name}_dropout")(x)
+    return blocks.drop(x, 0.1, name=f"{name}_dropout")

@@ -6,27 +6,28 @@ Every function takes a `name` and gives its layers path-like names, `decoder_lev
 import keras
 from keras import layers
 
-from kseg.arguments import check_choice
+from kseg.arguments import check_choice, is_count
 from kseg.layers import AuxiliaryOutputs, BatchNormalization, CropLike, Upsample
 
 NORMALIZATIONS = ("batch", "group", None)
 ACTIVATIONS = (None, "softmax", "sigmoid")
+DOWNSAMPLINGS = ("pool", "stride")
 UPSAMPLINGS = ("transpose", "bilinear", "nearest")
 
 
 def level_widths(filters, levels=5):
     """Return one width per level: `filters` doubled at each, or `filters` itself where it is a sequence."""
-    widths = (
-        tuple(filters * 2**level for level in range(levels)) if isinstance(filters, int) else tuple(filters)
-    )
-    if len(widths) < 2 or not all(isinstance(width, int) and width > 0 for width in widths):
+    if is_count(filters):
+        filters = tuple(filters * 2**level for level in range(levels))
+    widths = tuple(filters) if isinstance(filters, (tuple, list)) else ()
+    if len(widths) < 2 or not all(map(is_count, widths)):
         raise ValueError(f"filters must be a positive int or two or more of them, got {filters!r}")
     return widths
 
 
 def check_filters(filters):
     """Raise unless `filters` is one positive int, where all widths follow from the first."""
-    if not isinstance(filters, int) or isinstance(filters, bool) or filters < 1:
+    if not is_count(filters):
         raise ValueError(f"filters must be a positive int, the first width, got {filters!r}")
 
 
@@ -42,8 +43,15 @@ def normalize(x, normalization, name, epsilon=1e-5):
     return x
 
 
+def drop(x, dropout, name):
+    """Apply dropout, where it is not 0."""
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be a number in [0, 1), got {dropout!r}")
+    return layers.Dropout(dropout, name=name)(x) if dropout else x
+
+
 def conv_norm_relu(
-    x, filters, *, kernel_size=3, dilation_rate=1, normalization="batch", padding="same", name
+    x, filters, *, kernel_size=3, strides=1, dilation_rate=1, normalization="batch", padding="same", name
 ):
     """`(B, H, W, c)` → `(B, H, W, filters)`: convolution, normalisation, ReLU.
 
@@ -52,6 +60,7 @@ def conv_norm_relu(
     x = layers.Conv2D(
         filters,
         kernel_size,
+        strides=strides,
         padding=padding,
         dilation_rate=dilation_rate,
         use_bias=normalization is None,
@@ -87,26 +96,29 @@ def separable_conv(x, filters, *, strides=1, dilation_rate=1, relu=True, epsilon
     return layers.Activation("relu", name=f"{name}_pointwise_relu")(x) if relu else x
 
 
-def double_conv(x, filters, *, middle=None, normalization="batch", padding="same", name):
-    """Two 3×3 convolutions, `middle` (default `filters`) then `filters` wide."""
+def double_conv(x, filters, *, middle=None, strides=1, normalization="batch", padding="same", name):
+    """Two 3×3 convolutions, `middle` (default `filters`) then `filters` wide; the first takes the strides."""
     common = {"normalization": normalization, "padding": padding}
-    x = conv_norm_relu(x, middle or filters, **common, name=f"{name}_conv1")
+    x = conv_norm_relu(x, middle or filters, strides=strides, **common, name=f"{name}_conv1")
     return conv_norm_relu(x, filters, **common, name=f"{name}_conv2")
 
 
-def contracting_path(x, filters, *, normalization="batch", padding="same", dropout=0.0):
+def contracting_path(x, filters, *, downsampling="pool", normalization="batch", padding="same", dropout=0.0):
     """Return one tensor per entry of `filters`, each at half the size of the one before.
 
-    `(B, H, W, c)` → `[(B, H, W, f0), (B, H/2, W/2, f1), ...]`: a double convolution per level, 2×2 max
-    pooling between. `dropout` acts on the last two levels, where U-Net has it.
+    `(B, H, W, c)` → `[(B, H, W, f0), (B, H/2, W/2, f1), ...]`: a double convolution per level. Between them
+    2×2 max pooling, or, by `"stride"`, the first convolution of a level takes every second pixel. `dropout`
+    acts on the last two levels, where U-Net has it.
     """
-    levels = []
+    check_choice("downsampling", downsampling, DOWNSAMPLINGS)
+    levels, common = [], {"normalization": normalization, "padding": padding}
     for level, width in enumerate(filters, start=1):
-        if levels:
+        strides = 2 if levels and downsampling == "stride" else 1
+        if levels and downsampling == "pool":
             x = layers.MaxPooling2D(2, name=f"encoder_pool{level - 1}")(x)
-        x = double_conv(x, width, normalization=normalization, padding=padding, name=f"encoder_level{level}")
-        if dropout and level >= len(filters) - 1:
-            x = layers.Dropout(dropout, name=f"encoder_level{level}_dropout")(x)
+        x = double_conv(x, width, strides=strides, **common, name=f"encoder_level{level}")
+        if level >= len(filters) - 1:
+            x = drop(x, dropout, name=f"encoder_level{level}_dropout")
         levels.append(x)
     return levels
 
@@ -123,6 +135,18 @@ def upsample(x, upsampling, *, filters=None, name):
             filters, 2, strides=2, kernel_initializer="he_normal", name=f"{name}_upconv"
         )(x)
     return Upsample(2, upsampling, name=f"{name}_resize")(x)
+
+
+def conv_dropout(x, filters, *, name):
+    """3×3 convolution to `filters` channels, normalisation, ReLU, dropout 0.1: the usual end of a head."""
+    x = conv_norm_relu(x, filters, name=name)
+    return drop(x, 0.1, name=f"{name}_dropout")
+
+
+def auxiliary_head(x, filters, num_classes, **ending):
+    """Return scores of a stage before the last, for the loss alone; `ending` as `finish` takes it."""
+    x = conv_dropout(x, filters, name="auxiliary_conv")
+    return finish(x, num_classes, name="auxiliary_logits", **ending)
 
 
 def finish(x, num_classes, *, stride=1, kernel_size=1, activation=None, crop_to=None, name="logits"):
@@ -142,6 +166,8 @@ def full_size(x, *, stride=1, activation=None, crop_to=None, name="logits"):
     size the output gets, where the graph padded its input or rounded up while it halved.
     """
     check_choice("activation", activation, ACTIVATIONS)
+    if activation == "softmax" and x.shape[-1] == 1:
+        raise ValueError("softmax over num_classes=1 is always 1: use activation='sigmoid', or two classes")
     if stride > 1:
         x = Upsample(stride, "bilinear", dtype="float32", name=f"{name}_resize")(x)
     if crop_to is not None and (None in x.shape[1:3] or x.shape[1:3] != crop_to.shape[1:3]):

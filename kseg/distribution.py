@@ -5,6 +5,7 @@ import json
 import os
 
 import keras
+from keras import ops
 
 
 def strategy(devices=None):
@@ -71,6 +72,13 @@ def _workers():
         ) from error
 
 
+def replicas():
+    """Return how many replicas train in step in the scope that is open."""
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
 def replica_context():
     """Return TensorFlow's replica context when several replicas run in step, else `None`."""
     if keras.backend.backend() != "tensorflow":
@@ -101,6 +109,23 @@ def sum_over_replicas(tensor):
     """Return the sum of `tensor` over all replicas; the gradient flows back through the sum."""
     context = replica_context()
     return tensor if context is None else context.all_reduce("SUM", tensor)
+
+
+def gather_from_replicas(tensor):
+    """Return the tensors of all replicas one after the other, along the first axis; no gradient flows."""
+    context = replica_context()
+    return tensor if context is None else context.all_gather(tensor, axis=0)
+
+
+def own_part(tensor, size):
+    """Return the part of this replica, `size` long, of a tensor in the order of `gather_from_replicas`."""
+    context = replica_context()
+    if context is None:
+        return tensor
+    sizes = context.all_gather(ops.reshape(size, [1]), axis=0)
+    earlier = ops.arange(context.num_replicas_in_sync) < context.replica_id_in_sync_group
+    start = ops.sum(ops.where(earlier, sizes, 0))
+    return tensor[start : start + size]
 
 
 def replica_share(value):

@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers
 
 from kseg import blocks
+from kseg.arguments import is_count
 from kseg.backbones.weights import CAFFE_MEAN, adapt_stem
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # 3×3, in each of the five blocks
@@ -20,10 +21,10 @@ def vgg_widths(filters, head=64):
 
     `filters` is the first (64 → 128, 256, 512, 512, 4096) or all six.
     """
-    if isinstance(filters, int):
+    if is_count(filters):
         filters = tuple(filters * factor for factor in (1, 2, 4, 8, 8, head))
-    widths = tuple(filters)
-    if len(widths) != 6 or not all(isinstance(width, int) and width > 0 for width in widths):
+    widths = tuple(filters) if isinstance(filters, (tuple, list)) else ()
+    if len(widths) != 6 or not all(map(is_count, widths)):
         raise ValueError(
             f"filters must be a positive int or six of them (five blocks, fc6/fc7), got {filters!r}"
         )
@@ -83,8 +84,7 @@ def fully_connected(x, filters, *, kernel_size=7, dilation_rate=1, dropout=0.5, 
     """VGG16's fc6 and fc7 as convolutions: `(B, h, w, 512)` → `(B, h, w, filters)`, dropout after each."""
     for number, size, rate in ((6, kernel_size, dilation_rate), (7, 1, 1)):
         x = conv_relu(x, filters, kernel_size=size, dilation_rate=rate, name=f"{name}_fc{number}")
-        if dropout:
-            x = layers.Dropout(dropout, name=f"{name}_fc{number}_dropout")(x)
+        x = blocks.drop(x, dropout, name=f"{name}_fc{number}_dropout")
     return x
 
 

@@ -5,9 +5,14 @@ import inspect
 import keras
 from keras import ops
 
+from kseg.arguments import check_tensorflow
+from kseg.distribution import replicas
 from kseg.layers import AuxiliaryOutputs
-from kseg.losses import Auxiliary, CrossEntropy
+from kseg.losses import Auxiliary, CrossEntropy, Focal, OhemCrossEntropy, PerReplica
+from kseg.losses.base import for_replicas
 from kseg.metrics import MeanIoU
+
+_OF_ONE_CLASS = (CrossEntropy, OhemCrossEntropy, Focal)  # they look at the pixel's own class alone
 
 
 @keras.saving.register_keras_serializable(package="kseg")
@@ -105,7 +110,8 @@ def compile(
     """Compile a segmentation model: AdamW, warm-up and poly schedule, cross-entropy, mean IoU.
 
     It only calls `model.compile`; whatever you give takes the place of what stands here. The loss of a model
-    with auxiliary heads is wrapped in `kseg.losses.Auxiliary`.
+    with auxiliary heads is wrapped in `kseg.losses.Auxiliary`; under a strategy of several devices one that
+    is not of kseg in `kseg.losses.PerReplica`.
 
     Args:
         model: `keras.Model` with one output `(B, H, W, C)`.
@@ -125,6 +131,7 @@ def compile(
         The model.
 
     Raises:
+        RuntimeError: if Keras runs on another backend than TensorFlow.
         ValueError: if the loss expects logits of a model that ends in softmax or sigmoid, or the reverse;
             if the activation cannot train; if `steps` is not positive; if names or weights do not fit the
             classes.
@@ -135,6 +142,7 @@ def compile(
         >>> model.loss.name
         'cross_entropy'
     """
+    check_tensorflow("kseg.compile")
     if not learning_rate > 0:
         raise ValueError(f"learning_rate must be above 0, got {learning_rate!r}")
     channels = model.output_shape[-1]
@@ -150,6 +158,8 @@ def compile(
     _check_activation(loss, activation, channels)
     if has_auxiliary_heads(model) and not isinstance(loss, Auxiliary):
         loss = Auxiliary(loss)
+    elif replicas() > 1:
+        loss = for_replicas(loss)
     if optimizer is None:
         optimizer = _adamw(steps, learning_rate, weight_decay)
     elif steps is not None:
@@ -178,7 +188,8 @@ def _check_activation(loss, activation, channels):
     loss = keras.losses.get(loss)
     loss = loss.loss if isinstance(loss, Auxiliary) else loss
     for part, _ in getattr(loss, "parts", [(loss, 1.0)]):
-        if isinstance(part, CrossEntropy) and activation == "sigmoid" and channels > 1:
+        part = part.loss if isinstance(part, PerReplica) else part
+        if isinstance(part, _OF_ONE_CLASS) and activation == "sigmoid" and channels > 1:
             raise ValueError(
                 f"cross-entropy on sigmoid trains every one of the {channels} channels to 1; use softmax or "
                 "None, or another loss"

@@ -60,7 +60,7 @@ def tune_crf(
 
     On pictures that the model was not trained on, and not on those that it is reported on. Every combination
     of the given values is tried, then those half a step around the best. Smoothness stays at weight 3 and
-    3 pixels. 53 combinations on 20 pictures of 360 × 480 pixels take about TUNE_TIME on two cores.
+    3 pixels. 53 combinations on 20 pictures of 360 × 480 pixels take about 10 minutes on two cores.
 
     Reference: Chen et al. 2015 (DeepLab v1), section 4.1, "Learning"; 2017 (v2), section 4.1.2: coarse to
     fine over 100 pictures of the validation set.

@@ -218,3 +218,20 @@ def test_a_layer_that_cannot_be_dilated_is_named(layer):
     assert list(backbones.pyramid(image, model))[-1] >= 16
     with pytest.raises(ValueError, match=r"'mine' cannot have output_stride=16.*'strange_layer'"):
         backbones.pyramid(image, model, output_stride=16)
+
+
+class _Unbuildable(keras.layers.Layer):
+    def __init__(self, factor):
+        super().__init__(name="strange_layer")
+        self.factor = factor
+
+    def call(self, x):
+        return x * self.factor
+
+
+def test_a_layer_that_cannot_be_copied_is_named():
+    image = keras.Input((None, None, 3))
+    x = _Unbuildable(2)(keras.layers.Conv2D(4, 3, strides=8, padding="same")(image))
+    model = keras.Model(image, keras.layers.Conv2D(4, 3, strides=2, padding="same")(x))
+    with pytest.raises(ValueError, match=r"'strange_layer' .* cannot be copied for this output_stride"):
+        backbones.pyramid(image, model, output_stride=8)

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 import keras
-import numpy as np
 
 import kseg
+from kseg.data.shapes import scene
 from kseg.inference import open_model
 from kseg.report import multiply_adds, parameters, receptive_field
 
@@ -41,7 +41,7 @@ def exported(model):
     """Return the size in MB and the median milliseconds of one picture of a float32 `.tflite` file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
-        picture = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3)).astype("uint8")
+        picture = scene(0, SIZE)[0][None]
         kseg.export_tflite(model, path, input_size=SIZE, validation_data=[picture])
         runner = open_model(path)
         times = []

@@ -1,7 +1,7 @@
 """Time U-Net and DeepLabV3+ on ResNet-50 beside other packages: forward and training step, in turn.
 
     pip install segmentation-models tf_keras torch segmentation-models-pytorch
-    python examples/benchmarks/peers.py
+    python examples/benchmarks/peers.py [unet | deeplabv3plus]
 
 No data needed; ten minutes on two cores. Every package that is installed runs its own form of the network
 in its own framework: same size, batch, classes, loss (cross-entropy) and optimiser (SGD), float32. Prints
@@ -9,11 +9,14 @@ medians of seconds and the ratio of kseg's time to each (below 1: kseg is faster
 """
 
 import os
+import sys
 
-if __name__ == "__main__":  # segmentation_models needs tf_keras; kseg does not look at tf.keras
+if __name__ == "__main__" and sys.argv[1:] == ["unet"]:
+    # for segmentation_models, which has no DeepLabV3+; keras-cv, which has no U-Net, would switch as well
     os.environ |= {"TF_USE_LEGACY_KERAS": "1", "SM_FRAMEWORK": "tf.keras"}
 
 import statistics
+import subprocess
 import time
 
 import keras
@@ -127,16 +130,19 @@ def in_turn(functions):
     return {package: statistics.median(seconds[1:]) for package, seconds in times.items()}
 
 
-def main():
-    print(f"batch {BATCH}, {SIZE}×{SIZE}, {CLASSES} classes, medians of {ROUNDS} rounds in turn")
-    for name in ("unet", "deeplabv3plus"):
-        ready = prepared(name)
-        for number, what in enumerate(("forward", "training step")):
-            seconds = in_turn({package: functions[number] for package, functions in ready.items()})
-            print(f"\n{name} on ResNet-50, {what}")
-            for package, value in seconds.items():
-                print(f"  {package:22}{value:8.3f} s   kseg / it {seconds['kseg'] / value:6.2f}")
+def main(name):
+    ready = prepared(name)
+    for number, what in enumerate(("forward", "training step")):
+        seconds = in_turn({package: functions[number] for package, functions in ready.items()})
+        print(f"\n{name} on ResNet-50, {what}")
+        for package, value in seconds.items():
+            print(f"  {package:22}{value:8.3f} s   kseg / it {seconds['kseg'] / value:6.2f}", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:]:
+        main(sys.argv[1])
+    else:
+        print(f"batch {BATCH}, {SIZE}×{SIZE}, {CLASSES} classes, medians of {ROUNDS} rounds in turn", flush=True)
+        for each in ("unet", "deeplabv3plus"):
+            subprocess.run([sys.executable, __file__, each], check=True)

@@ -13,6 +13,11 @@ from kseg.layers import PadToMultiple
 
 __all__ = ["list_backbones", "pyramid", "stages"]
 
+# keras-cv's layers that hold nothing but layers of Keras
+_COMPOSITES = {
+    *("CrossStagePartial", "FusedMBConvBlock", "HardSigmoidActivation", "MBConvBlock", "SqueezeAndExcite2D")
+}
+
 
 def pyramid(image, backbone, weights=None, output_stride=32):
     """Run `image` through a backbone and return its features by stride.
@@ -24,10 +29,12 @@ def pyramid(image, backbone, weights=None, output_stride=32):
         image: symbolic `(B, H, W, C)`, values 0–255; H and W may be `None`.
         backbone: str, one of `list_backbones()`; or a functional `keras.Model` that takes values 0–255,
             for instance a keras-cv or keras-hub backbone. One of keras-cv is copied, down to the layers of
-            Keras where it can be, so that what is saved loads without keras-cv.
-        weights: `None`, `"imagenet"` (keras.applications only, downloaded by Keras and checked against its
-            hash), or the path of a `.weights.h5` file saved from the same backbone. Where C is not 3, the
-            first convolution of weights for 3 channels is adapted, see `kseg.backbones.weights`.
+            Keras, so that what is saved loads without keras-cv; its MiT is used as it is, at a static
+            square size, and does not come back from a saved file (its layers' configs do not rebuild them).
+        weights: `None`, `"imagenet"` (keras.applications only, downloaded by Keras, which checks the hash
+            where it knows one), or the path of a `.weights.h5` file saved from the same backbone. Where C
+            is not 3, the first convolution of weights for 3 channels is adapted, see
+            `kseg.backbones.weights`.
         output_stride: 8, 16 or 32, the coarsest stride. What comes after it is dilated instead, so the
             pretrained weights stay right; memory and time grow. A `keras.Model` is then copied, with weights.
 
@@ -60,9 +67,9 @@ def stages(image, backbone, weights=None, output_stride=32):
                 "backbone_weights needs a named backbone; load weights into your keras.Model itself"
             )
         inputs, tensors, name = backbone.inputs, levels(backbone), backbone.name
-        portable = not _of_keras_cv(backbone)
-        if max(tensors) > output_stride or not portable:
-            rebuilt = Rebuild(backbone, output_stride, flatten=not portable)
+        flatten = _of_keras_cv(backbone)
+        if max(tensors) > output_stride or flatten:
+            rebuilt = Rebuild(backbone, output_stride, flatten=flatten)
             inputs = [rebuilt.inputs]
             tensors = {stride: rebuilt.tensors[id(tensor)] for stride, tensor in tensors.items()}
     else:
@@ -76,5 +83,10 @@ def stages(image, backbone, weights=None, output_stride=32):
 
 
 def _of_keras_cv(model):
-    """Tell whether a saved model would need keras-cv's classes, which `import kseg` does not load."""
-    return any(type(layer).__module__.startswith("keras_cv.") for layer in model._flatten_layers())
+    """Tell whether a saved model would need keras-cv, which `import kseg` does not load, without necessity.
+
+    Those of its layers that are made of Keras' layers can be taken apart; MiT's attention cannot.
+    """
+    kinds = {type(layer) for layer in model._flatten_layers(include_self=False)}
+    names = {kind.__name__ for kind in kinds if kind.__module__.startswith("keras_cv.")}
+    return type(model).__module__.startswith("keras_cv.") and names <= _COMPOSITES

@@ -12,7 +12,13 @@ def copy_layer(layer, name):
     """Copy a layer without its weights, under another name."""
     if isinstance(layer, layers.Lambda):
         return layer  # it has no weights, and Keras builds none from a config
-    return layer.__class__.from_config({**_config(layer), "name": name})
+    try:
+        return layer.__class__.from_config({**_config(layer), "name": name})
+    except Exception as error:  # whatever a foreign layer makes of its own config
+        raise ValueError(
+            f"layer {layer.name!r} ({type(layer).__name__}) of the backbone cannot be copied for this "
+            f"output_stride, its get_config does not rebuild it: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def fused_norms(momentum):

@@ -3,6 +3,7 @@
 Reference: Adams, Baek & Davis 2010, "Fast High-Dimensional Filtering Using the Permutohedral Lattice".
 """
 
+import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,13 +11,14 @@ import numpy as np
 from scipy import sparse
 
 THREADS = ThreadPoolExecutor(os.cpu_count(), "kseg-crf")  # NumPy and SciPy let go of the GIL
-_BAND = 2**15  # pixels that one thread works on at a time: their arrays stay in its cache
+_BAND = 2**16  # pixels, at most, that one thread works on at a time
 
 
 def bands(height, width):
-    """Return slices that cover the pixels `height * width` row by row, a piece of work each."""
-    rows = max(1, _BAND // width) * width
-    return [slice(start, min(start + rows, height * width)) for start in range(0, height * width, rows)]
+    """Return slices of whole rows that cover the pixels, an even number of like pieces of work."""
+    pieces = min(height, 2 * -(-height * width // (2 * _BAND)))
+    edges = [height * piece // pieces * width for piece in range(pieces + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(edges)]
 
 
 def in_threads(function, *items):

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import tensorflow as tf
 
-from kseg.arguments import check_choice
+from kseg.arguments import check_choice, check_tensorflow
 from kseg.data.directory import resize_pair
 from kseg.export.verification import collect, verify
 from kseg.export.writing import check_target, put_in_place, workshop, write_archive
@@ -60,6 +60,7 @@ def export_tflite(
         >>> report.format
         'LiteRT float32'
     """
+    check_tensorflow("kseg.export_tflite")
     path = check_target(path, overwrite, suffix=".tflite")
     check_choice("quantize", quantize, _QUANTIZATIONS)
     size = _static_size(model, input_size)

@@ -1,5 +1,6 @@
 """Export to SavedModel."""
 
+from kseg.arguments import check_tensorflow
 from kseg.export.verification import collect, verify
 from kseg.export.writing import check_target, put_in_place, size_of, workshop, write_archive
 
@@ -34,6 +35,7 @@ def export_saved_model(model, path, *, validation_data=None, ignore_class=255, o
         >>> report.same_class
         1.0
     """
+    check_tensorflow("kseg.export_saved_model")
     path = check_target(path, overwrite)
     data = collect(validation_data)
     with workshop(path) as folder:

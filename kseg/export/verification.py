@@ -11,6 +11,7 @@ import tensorflow as tf
 from kseg.data.directory import resize_pair
 from kseg.export.writing import in_float32
 from kseg.inference import open_model
+from kseg.layers import MaxPoolWithIndices
 from kseg.metrics import Confusion, iou_of
 
 MAX_PICTURES = 32
@@ -36,6 +37,9 @@ TOLERANCES = {
     "float16": Tolerance(3e-2, 3e-2, 0.999),
     "int8": Tolerance(None, 0.1, 0.95),
 }
+# Of pooling with indices, in float32: where two cells are alike, rounding decides which keeps the value, and
+# one such cell in the deepest block reaches hundreds of pixels. An untrained SegNet at 360×480 keeps 99.94 %.
+WITH_INDICES = Tolerance(None, 2e-3, 0.99)
 
 
 @dataclass
@@ -105,7 +109,10 @@ def verify(model, path, *, title, shown_path, size_bytes, data, quantize=None, i
     reference, written = open_model(in_float32(model)), open_model(path)
     pairs = data or [(picture, None) for picture in generated_pictures(written)]
     pairs = [_fit(picture, mask, written.input_size) for picture, mask in pairs]
-    comparison = _Comparison(TOLERANCES[quantize], reference.from_logits)
+    tolerance = TOLERANCES[quantize]
+    if quantize is None and any(isinstance(layer, MaxPoolWithIndices) for layer in model._flatten_layers()):
+        tolerance = WITH_INDICES
+    comparison = _Comparison(tolerance, reference.from_logits)
     times = []
     for picture, mask in pairs:
         image = picture[None].astype("float32")

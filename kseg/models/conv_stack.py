@@ -47,6 +47,7 @@ def build_conv_stack(
     """
     check_num_classes(num_classes)
     image = keras.Input(check_input_shape(input_shape), name="image")
+    blocks.check_filters(filters)
     rates = (1,) * depth if dilation_rates is None else tuple(dilation_rates)
     if len(rates) != depth or depth < 1:
         raise ValueError(

@@ -64,6 +64,8 @@ def build_ddrnet(
     check_choice("variant", variant, tuple(_VARIANTS))
     image = keras.Input(check_input_shape(input_shape), name="image")
     planes, depths, head = _VARIANTS[variant]
+    if filters is not None:
+        blocks.check_filters(filters)
     planes = filters or planes
     # (blocks, width of the deep branch) of each stage that ends in a fusion; 39 halves its third stage
     fused = [(depths[2], 4), (depths[3], 8)] if variant != "39" else [(3, 4), (3, 4), (depths[3], 8)]
@@ -139,8 +141,7 @@ def _fuse(low, high, *, name):
 def _head(x, image, num_classes, width, dropout, activation, name):
     x = _pre_conv(x, width, 3, name=f"{name}_features")
     x = _relu(_norm(x, f"{name}_scores"), f"{name}_scores")
-    if dropout:
-        x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
+    x = blocks.drop(x, dropout, name=f"{name}_dropout")
     return blocks.finish(x, num_classes, stride=8, activation=activation, crop_to=image, name=name)
 
 

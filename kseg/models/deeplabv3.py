@@ -5,7 +5,7 @@ import keras
 from kseg import backbones, blocks
 from kseg.arguments import check_choice, check_input_shape, check_num_classes, check_weights_have_backbone
 from kseg.aspp import aspp, aspp_rates
-from kseg.resnets import resnet
+from kseg.resnets import resnet_stages
 
 _DEPTHS = {"resnet50": 50, "resnet101": 101}
 
@@ -20,6 +20,8 @@ def build_deeplabv3(
     output_stride=16,
     multi_grid=(1, 2, 4),
     dilation_rates=None,
+    head_conv=False,
+    aux_heads=False,
     filters=64,
     activation=None,
     name="deeplabv3",
@@ -34,7 +36,8 @@ def build_deeplabv3(
 
     Differences from the reference: half-pixel resizing instead of aligned corners; the stride of a stage
     stands in its first unit (TF-Slim: in its last); output stride 32, with rates 3, 6, 9, is ours.
-    torchvision's namesake adds a 3×3 convolution, has no multi-grid, and dilates less in first units.
+    torchvision's `deeplabv3_resnet50` is `head_conv=True, multi_grid=(1, 1, 1), output_stride=8`, except that
+    it leaves the first unit of a dilated stage at the dilation before.
 
     Args:
         num_classes: int, 1..255.
@@ -46,7 +49,9 @@ def build_deeplabv3(
         output_stride: 8, 16 or 32, pixels per feature.
         multi_grid: three ints, multiply the dilation of the units of the last stage; ignored on a backbone.
         dilation_rates: ints, in features; `None` is (6, 12, 18) at output stride 16, doubled at 8.
-        filters: int, width of the first stage, 64 in the paper; all widths follow, the head's as well.
+        head_conv: bool, a 3×3 convolution between the pooling and the scores, as torchvision has it.
+        aux_heads: bool, a second head on stage 4 that only training sees.
+        filters: int, width of the first stage, 64 in the paper; all widths follow, the heads' as well.
         activation: `None` (logits), `"softmax"` or `"sigmoid"`.
         name: str.
 
@@ -69,11 +74,18 @@ def build_deeplabv3(
     blocks.check_filters(filters)
     rates = aspp_rates(output_stride, dilation_rates)
     if backbone is None:
-        features = resnet(
-            image, _DEPTHS[variant], output_stride=output_stride, multi_grid=multi_grid, filters=filters
-        )
+        depth, form = _DEPTHS[variant], {"multi_grid": multi_grid, "filters": filters}
+        stages = resnet_stages(image, depth, output_stride=output_stride, **form)
     else:
-        features = backbones.pyramid(image, backbone, backbone_weights, output_stride=output_stride)
-    x = aspp(features[output_stride], rates, filters=4 * filters)  # (B, H/16, W/16, 256)
-    scores = blocks.finish(x, num_classes, stride=output_stride, activation=activation, crop_to=image)
-    return keras.Model(image, scores, name=name)
+        stages = backbones.stages(image, backbone, backbone_weights, output_stride)
+    *_, stage4, x = stages.values()
+    ending = {"activation": activation, "crop_to": image}
+    x = aspp(x, rates, filters=4 * filters)  # (B, H/16, W/16, 256)
+    if head_conv:
+        x = blocks.conv_norm_relu(x, 4 * filters, name="decoder_conv")
+    scores = blocks.finish(x, num_classes, stride=output_stride, **ending)
+    auxiliary = []
+    if aux_heads:
+        stride = min(output_stride, 16)  # without dilation stage 4 is at 16, the last at 32
+        auxiliary = [blocks.auxiliary_head(stage4, 4 * filters, num_classes, stride=stride, **ending)]
+    return keras.Model(image, blocks.with_auxiliary(scores, auxiliary), name=name)

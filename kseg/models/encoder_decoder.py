@@ -12,6 +12,7 @@ def build_encoder_decoder(
     input_shape=(None, None, 3),
     *,
     filters=64,
+    downsampling="pool",
     upsampling="transpose",
     normalization="batch",
     dropout=0.0,
@@ -29,6 +30,8 @@ def build_encoder_decoder(
         input_shape: `(H, W, C)`; H and W in pixels or `None`, any size.
         filters: int, width of the first of five levels, doubled at each (64 → 1024); or the widths
             themselves.
+        downsampling: `"pool"` (2×2 max pooling) or `"stride"` (the first convolution of each deeper level
+            strides by 2): the same parameters.
         upsampling: `"transpose"` (2×2, halves the channels), `"bilinear"` or `"nearest"` (keep them).
         normalization: `"batch"`, `"group"` or `None`.
         dropout: float in [0, 1), on the two deepest levels.
@@ -50,7 +53,8 @@ def build_encoder_decoder(
     image = keras.Input(check_input_shape(input_shape), name="image")
     widths = blocks.level_widths(filters)
     x = PadToMultiple(2 ** (len(widths) - 1), name="pad")(blocks.rescale(image))
-    x = blocks.contracting_path(x, widths, normalization=normalization, dropout=dropout)[-1]
+    common = {"normalization": normalization, "dropout": dropout}
+    x = blocks.contracting_path(x, widths, downsampling=downsampling, **common)[-1]
     for level, width in reversed(list(enumerate(widths[:-1], start=1))):
         step = f"decoder_level{level}"
         x = blocks.upsample(x, upsampling, filters=width, name=step)

@@ -78,13 +78,12 @@ def build_pspnet(
     *_, stage4, x = stages.values()
     ending = {"activation": activation, "crop_to": image}
     x = _pyramid_pooling(x)  # (B, H/8, W/8, 4096)
-    x = _head(x, 8 * filters, "decoder_conv")
+    x = blocks.conv_dropout(x, 8 * filters, name="decoder_conv")
     scores = blocks.finish(x, num_classes, stride=output_stride, **ending)
     auxiliary = []
     if aux_heads:
-        x = _head(stage4, 4 * filters, "auxiliary_conv")
         stride = min(output_stride, 16)  # without dilation stage 4 is at 16, the last at 32
-        auxiliary = [blocks.finish(x, num_classes, stride=stride, name="auxiliary_logits", **ending)]
+        auxiliary = [blocks.auxiliary_head(stage4, 4 * filters, num_classes, stride=stride, **ending)]
     return keras.Model(image, blocks.with_auxiliary(scores, auxiliary), name=name)
 
 
@@ -98,8 +97,3 @@ def _pyramid_pooling(x):
         pooled = blocks.conv_norm_relu(pooled, width, kernel_size=1, name=f"{name}_conv")
         branches.append(ResizeLike(name=f"{name}_resize")(pooled, x))
     return layers.Concatenate(name="pyramid_concat")(branches)
-
-
-def _head(x, filters, name):
-    x = blocks.conv_norm_relu(x, filters, name=name)
-    return layers.Dropout(0.1, name=f"{name}_dropout")(x)

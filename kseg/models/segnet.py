@@ -65,8 +65,7 @@ def build_segnet(
     check_num_classes(num_classes)
     image = keras.Input(check_input_shape(input_shape), name="image")
     check_choice("variant", variant, ("vgg16", "basic"))
-    if not isinstance(filters, int) or filters < 1:
-        raise ValueError(f"filters must be a positive int, got {filters!r}")
+    blocks.check_filters(filters)
     if variant == "basic":
         if backbone_weights is not None:
             raise ValueError("backbone_weights is for variant='vgg16'; the encoder of 'basic' has none")
@@ -126,6 +125,4 @@ def _basic(image, filters, normalization, dropout):
 
 
 def _drop(x, block, dropout, path):
-    if not dropout or block not in _DROPPED:
-        return x
-    return layers.Dropout(dropout, name=f"{path}_block{block}_dropout")(x)
+    return blocks.drop(x, dropout, name=f"{path}_block{block}_dropout") if block in _DROPPED else x

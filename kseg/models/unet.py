@@ -162,8 +162,7 @@ def _backbone_unet(features, decoder_filters, upsampling, normalization, dropout
             f"stride {stride} to the full size, got {decoder_filters}"
         )
     x = features[stride]  # (B, H/32, W/32, c32)
-    if dropout:
-        x = layers.Dropout(dropout, name="encoder_dropout")(x)
+    x = blocks.drop(x, dropout, name="encoder_dropout")
     for level, width in enumerate(decoder_filters, start=1):
         stride //= 2
         step = f"decoder_level{level}"

@@ -1,3 +1,5 @@
+import inspect
+
 import pytest
 
 import kseg
@@ -43,3 +45,36 @@ def test_num_classes_must_be_a_count(builder, num_classes):
 def test_input_shape_must_be_height_width_channels(builder, shape, message):
     with pytest.raises(ValueError, match=message):
         builder(2, shape)
+
+
+WRONG = [  # argument, value, message; for the builders that take the argument
+    ("activation", "softmx", "unknown activation 'softmx'; did you mean 'softmax'"),
+    ("dropout", 1.0, r"dropout must be a number in \[0, 1\), got 1.0"),
+    ("dropout", -0.1, r"dropout must be a number in \[0, 1\), got -0.1"),
+    ("dropout", "a", r"dropout must be a number in \[0, 1\), got 'a'"),
+    ("filters", 0, "filters .*must be"),
+    ("filters", 2.5, "filters .*must be"),
+    ("filters", True, "filters .*must be"),
+    ("normalization", "bach", "unknown normalization 'bach'; did you mean 'batch'"),
+    ("output_stride", 4, r"output_stride must be one of \(8, 16, 32"),
+    ("upsampling", "bilnear", "unknown upsampling 'bilnear'; did you mean 'bilinear'"),
+    ("variant", "vg16", "unknown variant 'vg16'"),
+    ("backbone", "resnet5O", "unknown backbone 'resnet5O'; did you mean 'resnet50'"),
+]
+
+
+@pytest.mark.parametrize(("argument", "value", "message"), WRONG)
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_a_wrong_argument_is_named(builder, argument, value, message):
+    taken = inspect.signature(builder).parameters
+    arguments = {"filters": 6} if "filters" in taken and argument != "backbone" else {}
+    if argument in taken:
+        with pytest.raises(ValueError, match=message):
+            builder(2, (64, 64, 3), **{**arguments, argument: value})
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_softmax_over_one_class_is_refused(builder):
+    arguments = {"filters": 6} if "filters" in inspect.signature(builder).parameters else {}
+    with pytest.raises(ValueError, match="softmax over num_classes=1 is always 1"):
+        builder(1, (64, 64, 3), activation="softmax", **arguments)

@@ -4,14 +4,6 @@ import pytest
 from kseg import build_conv_stack
 
 
-@pytest.mark.parametrize(
-    ("num_classes", "depth", "normalization", "count"),
-    [(11, 4, None, 113_291), (12, 4, None, 113_356), (11, 5, None, 150_219), (11, 6, "batch", 188_299)],
-)
-def test_parameters(num_classes, depth, normalization, count):
-    assert build_conv_stack(num_classes, depth=depth, normalization=normalization).count_params() == count
-
-
 @pytest.mark.parametrize(("rates", "seen"), [((1, 1, 1), 7), ((1, 2, 4), 15)])
 def test_receptive_field(rates, seen):
     model = build_conv_stack(2, (41, 41, 1), depth=3, filters=4, dilation_rates=rates, normalization=None)

@@ -6,22 +6,6 @@ from kseg import build_deeplabv2
 
 
 @pytest.mark.parametrize(
-    ("num_classes", "arguments", "count"),
-    [
-        (11, {}, 37_836_652),
-        (19, {}, 37_869_452),
-        (21, {"variant": "vgg16-aspp-s"}, 37_877_652),
-        (11, {"variant": "resnet101"}, 43_311_212),
-        (21, {"variant": "resnet101"}, 44_048_532),
-    ],
-)
-def test_parameters_of_the_paper(num_classes, arguments, count):
-    model = build_deeplabv2(num_classes, **arguments)
-    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == count
-    keras.backend.clear_session()
-
-
-@pytest.mark.parametrize(
     ("arguments", "rates"),
     [
         ({}, (6, 12, 18, 24)),

@@ -6,20 +6,6 @@ from kseg import build_dilatednet
 from kseg.models.dilatednet import ContextIdentity
 
 
-@pytest.mark.parametrize(
-    ("arguments", "counts"),
-    [
-        ({"context": None}, {11: 134_305_611, 19: 134_338_387, 21: 134_346_581}),
-        ({}, {11: 134_313_443, 19: 134_361_643, 21: 134_374_973}),
-        ({"context": "large"}, {11: 136_172_740, 19: 139_907_572, 21: 141_149_720}),
-        ({"variant": "dilation10"}, {11: 134_315_643, 19: 134_368_179, 21: 134_382_953}),
-    ],
-)
-def test_parameters_of_the_paper(count, arguments, counts):
-    for num_classes, learn in counts.items():
-        assert count(build_dilatednet, num_classes, **arguments) == (learn, learn)
-
-
 def convolutions(model, prefix):
     return [
         layer

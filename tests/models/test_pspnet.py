@@ -6,27 +6,6 @@ import kseg
 from kseg import build_pspnet
 
 
-def trainable(model):
-    return sum(int(np.prod(w.shape)) for w in model.trainable_weights)
-
-
-@pytest.mark.parametrize(
-    ("num_classes", "arguments", "learn", "statistics"),
-    [
-        (11, {"aux_heads": True}, 49_073_878, 58_624 + 512),
-        (19, {}, 46_715_347, 58_624),
-        (21, {}, 46_716_373, 58_624),
-        (21, {"stem": "7x7", "aux_heads": True}, 48_957_802, None),
-        (21, {"variant": "resnet101"}, 65_708_501, 110_848),
-    ],
-)
-def test_parameters_of_the_paper(num_classes, arguments, learn, statistics):
-    model = build_pspnet(num_classes, **arguments)
-    assert trainable(model) == learn
-    assert statistics is None or model.count_params() == learn + statistics
-    keras.backend.clear_session()
-
-
 def test_pools_into_bins_of_an_eighth():
     model = build_pspnet(2, (473, 361, 3), filters=4)
     features = model.get_layer("encoder_stage5_unit3_relu").output

@@ -7,18 +7,6 @@ import kseg
 from kseg import build_segnet
 
 
-@pytest.mark.parametrize(
-    ("variant", "counts", "statistics"),
-    [
-        ("vgg16", {11: 29_449_355, 12: 29_449_932, 19: 29_453_971, 21: 29_455_125}, 15_872),
-        ("basic", {11: 1_416_587, 12: 1_416_652}, 1_024),
-    ],
-)
-def test_parameters_of_the_paper(count, variant, counts, statistics):
-    for num_classes, learn in counts.items():
-        assert count(build_segnet, num_classes, variant=variant) == (learn, learn + statistics)
-
-
 def test_maps_have_the_sizes_of_the_released_model():
     """360 × 480: the fourth and fifth pools meet odd sides, 45 and 23."""
     model = build_segnet(11, (360, 480, 3), filters=4)

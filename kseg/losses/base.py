@@ -1,22 +1,14 @@
-"""Losses on integer masks and logits: void left out, normalised over all replicas, never broadcast.
-
-All take `y_true` as ids `(B, H, W)` or `(B, H, W, 1)`, or one-hot or soft targets `(B, H, W, C)`, told apart
-by shape, and `y_pred` as `(B, H, W, C)`. One channel is the binary case with ids 0 and 1. An id that is
-neither a class nor void makes them NaN, unless TensorFlow raises first. They combine:
-`CrossEntropy() + 0.5 * Dice()`.
-"""
+"""What every loss shares: reading targets, void, weights, replicas, and how losses combine."""
 
 import keras
 import numpy as np
 from keras import ops
 
-from kseg.distribution import replica_share, sum_over_replicas
+from kseg.distribution import replica_context, replica_share
 from kseg.masks import class_ids, holds_ids, is_void, size_checked, sizes_agree
 
-_EPSILON = 1e-7
 
-
-class _Combinable(keras.losses.Loss):
+class Combinable(keras.losses.Loss):
     """A loss with `+` and `*`. The value is a scalar, normalised by the loss itself."""
 
     def __init__(self, name):
@@ -38,12 +30,18 @@ class _Combinable(keras.losses.Loss):
     __rmul__ = __mul__
 
 
+def for_replicas(loss):
+    """Return `loss`, wrapped in `PerReplica` unless it is one of this package."""
+    loss = keras.losses.get(loss)
+    return loss if isinstance(loss, Combinable) else PerReplica(loss)
+
+
 def _parts(loss):
     return loss.parts if isinstance(loss, WeightedSum) else [(loss, 1.0)]
 
 
 @keras.saving.register_keras_serializable(package="kseg")
-class WeightedSum(_Combinable):
+class WeightedSum(Combinable):
     """The sum that `+` and `*` make.
 
     Args:
@@ -53,7 +51,7 @@ class WeightedSum(_Combinable):
 
     def __init__(self, parts, name="weighted_sum"):
         super().__init__(name)
-        self.parts = [(keras.losses.get(loss), float(weight)) for loss, weight in parts]
+        self.parts = [(for_replicas(loss), float(weight)) for loss, weight in parts]
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         return sum(weight * loss(y_true, y_pred, sample_weight) for loss, weight in self.parts)
@@ -69,7 +67,7 @@ class WeightedSum(_Combinable):
 
 
 @keras.saving.register_keras_serializable(package="kseg")
-class Auxiliary(_Combinable):
+class Auxiliary(Combinable):
     """A loss on the main scores plus `weight` times the same loss on each auxiliary head.
 
     What a model built with `aux_heads=True` trains with; `kseg.compile` sets it by itself. On plain
@@ -83,6 +81,7 @@ class Auxiliary(_Combinable):
         name: str.
 
     Example:
+        >>> from kseg.losses import CrossEntropy
         >>> mask, logits = np.array([[[0, 1]]]), np.zeros((1, 1, 2, 2, 2))
         >>> f"{Auxiliary(CrossEntropy())(mask, logits):.4f}"
         '0.9704'
@@ -90,7 +89,7 @@ class Auxiliary(_Combinable):
 
     def __init__(self, loss, weight=0.4, name="auxiliary"):
         super().__init__(name)
-        self.loss = keras.losses.get(loss)
+        self.loss = for_replicas(loss)
         self.weight = float(weight)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
@@ -111,7 +110,50 @@ class Auxiliary(_Combinable):
         return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
 
 
-class _MaskLoss(_Combinable):
+@keras.saving.register_keras_serializable(package="kseg")
+class PerReplica(Combinable):
+    """A loss of Keras or your own, averaged over replicas; `kseg.compile` and sums of losses wrap such ones.
+
+    Keras adds up what the replicas hand in. It divides by their number where a loss gives a value per picture
+    or pixel, but not where it gives one number, as `keras.losses.Dice` and most losses written by hand do: on
+    two devices these train twice as fast. Here they do not. What is not linear in the pixels still differs
+    from one device, for each replica sees its own part of the batch; the losses of this package see all.
+
+    Args:
+        loss: `keras.losses.Loss`, its name, or a function of `y_true` and `y_pred`.
+        name: str; `None` is that of the loss.
+
+    Example:
+        >>> loss = PerReplica(lambda y_true, y_pred: ops.mean(y_pred), name="mean_score")
+        >>> float(loss(np.zeros((1, 2)), np.ones((1, 2))))
+        1.0
+    """
+
+    def __init__(self, loss, name=None):
+        self.loss = keras.losses.get(loss)
+        super().__init__(name or getattr(self.loss, "name", None) or self.loss.__name__)
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        loss = self.loss if isinstance(self.loss, keras.losses.Loss) else _OfFunction(self.loss)
+        value = loss(y_true, y_pred, sample_weight)
+        one_number = replica_context() is not None and len(loss.call(y_true, y_pred).shape) == 0
+        return replica_share(value) if one_number else value
+
+    def get_config(self):
+        return {"loss": keras.saving.serialize_keras_object(self.loss), "name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
+
+
+class _OfFunction(keras.losses.Loss):
+    def __init__(self, function):
+        super().__init__()
+        self.call = function
+
+
+class MaskLoss(Combinable):
     """What the losses share: reading the target, void, class weights. Subclasses give `value`."""
 
     def __init__(self, ignore_class=255, class_weights=None, from_logits=True, name=None):
@@ -171,93 +213,6 @@ class _MaskLoss(_Combinable):
         }
 
 
-@keras.saving.register_keras_serializable(package="kseg")
-class CrossEntropy(_MaskLoss):
-    """Cross-entropy: the sum over all pixels that are not void, divided by their number.
-
-    Differences from `keras.losses.SparseCategoricalCrossentropy(ignore_class=...)`: the number of valid
-    pixels is that of the whole batch over all replicas, so one device and several train alike; soft
-    targets are taken too. A batch without a valid pixel has loss 0.
-
-    Args:
-        ignore_class: int, several ints, or `None`: ids that are left out.
-        class_weights: `None` or one float per class; each pixel counts by its class.
-        from_logits: whether `y_pred` holds logits (else probabilities).
-        name: str.
-
-    Raises:
-        ValueError: when called on shapes that do not fit; for weights of the wrong number.
-        TypeError: when called on a mask of floats.
-
-    Example:
-        >>> mask, logits = np.array([[[0, 255]]]), np.zeros((1, 1, 2, 2))
-        >>> f"{CrossEntropy()(mask, logits):.4f}"
-        '0.6931'
-    """
-
-    def __init__(self, ignore_class=255, class_weights=None, from_logits=True, name="cross_entropy"):
-        super().__init__(ignore_class, class_weights, from_logits, name)
-
-    def value(self, target, scores, valid, weight):
-        with_ids = len(target.shape) == 3
-        if with_ids and self.from_logits:
-            losses = ops.sparse_categorical_crossentropy(target, scores, from_logits=True)
-        else:
-            log_p = ops.log_softmax(scores) if self.from_logits else ops.log(ops.maximum(scores, _EPSILON))
-            hot = ops.one_hot(target, scores.shape[-1]) if with_ids else target
-            losses = -ops.sum(_weighted(hot, None if with_ids else self.class_weights) * log_p, axis=-1)
-        if with_ids and self.class_weights is not None:
-            weight = weight * ops.take(ops.convert_to_tensor(self.class_weights, "float32"), target)
-        total = ops.stack([ops.sum(losses * weight), ops.sum(valid)])
-        total, count = ops.unstack(sum_over_replicas(total), 2)
-        return ops.divide_no_nan(total, count)
-
-
-@keras.saving.register_keras_serializable(package="kseg")
-class Dice(_MaskLoss):
-    """Soft Dice loss: one minus twice the overlap by the sum of both areas, mean over the classes present.
-
-    Areas are those of the whole batch over all replicas, without void. A class that no valid pixel of the
-    batch shows is left out of the mean: it has no overlap to gain.
-
-    Reference: Milletari, Navab, Ahmadi 2016 (V-Net), section 3, with plain instead of squared areas.
-
-    Args:
-        ignore_class: int, several ints, or `None`: ids that are left out.
-        class_weights: `None` or one float per class: weights of the mean.
-        from_logits: whether `y_pred` holds logits (else probabilities).
-        smooth: float, pixels, added to both sides of the fraction.
-        name: str.
-
-    Raises:
-        ValueError: when called on shapes that do not fit; for weights of the wrong number.
-        TypeError: when called on a mask of floats.
-
-    Example:
-        >>> mask, logits = np.array([[[0, 1]]]), np.array([[[[9.0, -9.0], [-9.0, 9.0]]]])
-        >>> f"{Dice()(mask, logits):.4f}"
-        '0.0000'
-    """
-
-    def __init__(self, ignore_class=255, class_weights=None, from_logits=True, smooth=1.0, name="dice"):
-        super().__init__(ignore_class, class_weights, from_logits, name)
-        self.smooth = smooth
-
-    def value(self, target, scores, valid, weight):
-        num_classes = scores.shape[-1]
-        p = ops.softmax(scores) if self.from_logits else scores
-        hot = ops.one_hot(target, num_classes) if len(target.shape) == 3 else target
-        weight = weight[..., None]
-        areas = ops.stack([ops.sum(x * weight, axis=(0, 1, 2)) for x in (hot * p, hot, p)])
-        overlap, true_area, area = ops.unstack(sum_over_replicas(areas), 3)  # (C,) each
-        dice = (2 * overlap + self.smooth) / (true_area + area + self.smooth)
-        share = _weighted(ops.cast(true_area > 0, "float32"), self.class_weights)
-        return ops.divide_no_nan(ops.sum(share * (1 - dice)), ops.sum(share))
-
-    def get_config(self):
-        return {**super().get_config(), "smooth": self.smooth}
-
-
 def _checked_weights(class_weights):
     if class_weights is None:
         return None
@@ -274,7 +229,7 @@ def _checked_weights(class_weights):
     return weights.tolist()
 
 
-def _weighted(x, class_weights):
+def weighted(x, class_weights):
     return x if class_weights is None else x * ops.convert_to_tensor(class_weights, "float32")
 
 

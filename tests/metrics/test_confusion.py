@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kseg
-from kseg.metrics import Confusion, MeanIoU, iou_of
+from kseg.metrics import (
+    ClassIoU,
+    Confusion,
+    ConfusionMatrix,
+    MeanDice,
+    MeanIoU,
+    PixelAccuracy,
+    iou_of,
+)
 
 
 def scores_for(predicted, classes):
@@ -83,6 +91,61 @@ def test_predicted_ids_and_numpys_confusion_count_the_same(data):
     np.testing.assert_array_equal(confusion.matrix, matrix)
     assert int(metric.outside) == confusion.outside == outside
     np.testing.assert_allclose(iou_of(confusion.matrix), ious(matrix))
+
+
+@settings(max_examples=30, deadline=None)
+@given(several_batches())
+def test_the_other_numbers_of_a_matrix(data):
+    classes, batches = data
+    matrix = count(batches, classes)[0].astype("float64")
+    hits, true, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
+    with np.errstate(invalid="ignore"):
+        dice = 2 * hits / (true + predicted)
+    metric = updated(MeanDice(classes), *batches)
+    np.testing.assert_allclose(metric.class_dice(), dice, rtol=1e-6)
+    np.testing.assert_allclose(metric.result(), np.nanmean(dice) if matrix.any() else 0, rtol=1e-6)
+    accuracy = hits.sum() / max(matrix.sum(), 1)
+    np.testing.assert_allclose(updated(PixelAccuracy(classes), *batches).result(), accuracy, rtol=1e-6)
+    for target, iou in enumerate(np.nan_to_num(ious(matrix))):
+        np.testing.assert_allclose(updated(ClassIoU(classes, target), *batches).result(), iou, rtol=1e-6)
+    np.testing.assert_array_equal(updated(ConfusionMatrix(classes), *batches).result(), matrix)
+    totals = {"true": true[:, None], "predicted": predicted[None], "all": matrix.sum()}
+    for normalize, total in totals.items():
+        shares = np.divide(matrix, total, out=np.zeros_like(matrix), where=total > 0)
+        got = updated(ConfusionMatrix(classes, normalize=normalize), *batches).result()
+        np.testing.assert_allclose(got, shares, rtol=1e-6)
+
+
+def test_the_others_count_pixels_outside_and_come_back_from_their_config():
+    names = ["a", "b", "c"]
+    metrics = [
+        ConfusionMatrix(3, normalize="true", class_names=names),
+        MeanDice(3, class_names=names),
+        PixelAccuracy(3),
+        ClassIoU(3, "b", class_names=names),
+        ClassIoU(3, 2),
+    ]
+    batch = np.array([[[0, 1, 7, 255]]]), np.array([[[0, 1, 2, 0]]])
+    for metric in metrics:
+        assert int(updated(metric, batch).outside) == 1
+        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
+        assert again.get_config() == metric.get_config() and again.name == metric.name
+    assert set(metrics[1].result()) == {"mean_dice", "pixels_outside", "dice_a", "dice_b", "dice_c"}
+    assert [metric.name for metric in metrics[3:]] == ["iou_b", "iou_2"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target_class": "rod", "class_names": ["sky", "road"]}, "did you mean 'road'"),
+        ({"target_class": "road"}, "unknown target_class 'road'; known: a name of class_names"),
+        ({"target_class": 2}, "target_class must be one of 0..1"),
+        ({"target_class": True}, "target_class must be one of 0..1"),
+    ],
+)
+def test_a_class_that_is_not_there_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ClassIoU(2, **arguments)
 
 
 def test_keras_own_mean_is_the_same_where_no_id_is_outside():

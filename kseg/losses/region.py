@@ -1,0 +1,163 @@
+"""Losses of overlapping areas: Tversky's index and its two best-known cases."""
+
+import keras
+import numpy as np  # noqa: F401, the examples use it
+from keras import ops
+
+from kseg.distribution import sum_over_replicas
+from kseg.losses.base import MaskLoss, weighted
+
+
+class _Region(MaskLoss):
+    """One minus `(o + s) / (o + alpha * fp + beta * fn + s)`, mean over the classes that the batch shows.
+
+    `o`, `fp` and `fn` are sums of probabilities over the whole batch and all replicas, without void.
+    """
+
+    def __init__(self, ignore_class, class_weights, from_logits, smooth, name):
+        super().__init__(ignore_class, class_weights, from_logits, name)
+        if not smooth >= 0:
+            raise ValueError(f"smooth must be 0 or more pixels, got {smooth!r}")
+        self.smooth = smooth
+
+    def mean_loss(self, target, scores, weight, alpha, beta, smooth, gamma=1.0):
+        num_classes = scores.shape[-1]
+        p = ops.softmax(scores) if self.from_logits else scores
+        hot = ops.one_hot(target, num_classes) if len(target.shape) == 3 else target
+        weight = weight[..., None]
+        areas = ops.stack([ops.sum(x * weight, axis=(0, 1, 2)) for x in (hot * p, hot, p)])
+        overlap, true_area, area = ops.unstack(sum_over_replicas(areas), 3)  # (C,) each
+        whole = overlap + alpha * (area - overlap) + beta * (true_area - overlap)
+        losses = 1 - (overlap + smooth) / (whole + smooth)
+        if gamma != 1:
+            losses = ops.power(ops.maximum(losses, 1e-7), gamma)  # not 0: its power has no slope there
+        share = weighted(ops.cast(true_area > 0, "float32"), self.class_weights)
+        return ops.divide_no_nan(ops.sum(share * losses), ops.sum(share))
+
+    def get_config(self):
+        return {**super().get_config(), "smooth": self.smooth}
+
+
+@keras.saving.register_keras_serializable(package="kseg")
+class Dice(_Region):
+    """Soft Dice loss: one minus twice the overlap by the sum of both areas, mean over the classes present.
+
+    Areas are those of the whole batch over all replicas, without void. A class that no valid pixel of the
+    batch shows is left out of the mean: it has no overlap to gain.
+
+    Reference: Milletari, Navab, Ahmadi 2016 (V-Net), section 3, with plain instead of squared areas.
+
+    Args:
+        ignore_class: int, several ints, or `None`: ids that are left out.
+        class_weights: `None` or one float per class: weights of the mean.
+        from_logits: whether `y_pred` holds logits (else probabilities).
+        smooth: float, pixels, added to both sides of the fraction.
+        name: str.
+
+    Raises:
+        ValueError: when called on shapes that do not fit; for weights of the wrong number.
+        TypeError: when called on a mask of floats.
+
+    Example:
+        >>> mask, logits = np.array([[[0, 1]]]), np.array([[[[9.0, -9.0], [-9.0, 9.0]]]])
+        >>> f"{Dice()(mask, logits):.4f}"
+        '0.0000'
+    """
+
+    def __init__(self, ignore_class=255, class_weights=None, from_logits=True, smooth=1.0, name="dice"):
+        super().__init__(ignore_class, class_weights, from_logits, smooth, name)
+
+    def value(self, target, scores, valid, weight):
+        return self.mean_loss(target, scores, weight, alpha=0.5, beta=0.5, smooth=self.smooth / 2)
+
+
+@keras.saving.register_keras_serializable(package="kseg")
+class Jaccard(_Region):
+    """Soft Jaccard loss: one minus the overlap by the union of both areas, mean over the classes present.
+
+    Areas are those of the whole batch over all replicas, without void; a class that no valid pixel of the
+    batch shows is left out.
+
+    Reference: Rahman, Wang 2016 ("Optimizing Intersection-Over-Union"), equation 3.
+
+    Args:
+        ignore_class: int, several ints, or `None`: ids that are left out.
+        class_weights: `None` or one float per class: weights of the mean.
+        from_logits: whether `y_pred` holds logits (else probabilities).
+        smooth: float, pixels, added to both sides of the fraction.
+        name: str.
+
+    Raises:
+        ValueError: when called on shapes that do not fit; for weights of the wrong number.
+        TypeError: when called on a mask of floats.
+
+    Example:
+        >>> mask, logits = np.array([[[0, 1]]]), np.zeros((1, 1, 2, 2))
+        >>> f"{Jaccard(smooth=0)(mask, logits):.4f}"
+        '0.6667'
+    """
+
+    def __init__(self, ignore_class=255, class_weights=None, from_logits=True, smooth=1.0, name="jaccard"):
+        super().__init__(ignore_class, class_weights, from_logits, smooth, name)
+
+    def value(self, target, scores, valid, weight):
+        return self.mean_loss(target, scores, weight, alpha=1.0, beta=1.0, smooth=self.smooth)
+
+
+@keras.saving.register_keras_serializable(package="kseg")
+class Tversky(_Region):
+    """Tversky loss: Dice in which missed pixels and false ones weigh differently; focal with `gamma`.
+
+    One minus `overlap / (overlap + alpha * false positives + beta * false negatives)`, mean over the classes
+    present in the whole batch. `alpha = beta = 0.5` is Dice, 1 is Jaccard; a larger beta finds more of what
+    is small.
+
+    Reference: Salehi, Erdogmus, Gholipour 2017, equation 4; focal: Abraham, Khan 2019, equation 4, whose
+    exponent `1 / gamma` is `gamma` here (0.75 in their experiments).
+
+    Args:
+        ignore_class: int, several ints, or `None`: ids that are left out.
+        class_weights: `None` or one float per class: weights of the mean.
+        alpha: float, weight of false positives.
+        beta: float, weight of false negatives.
+        gamma: float above 0, exponent of each class's loss.
+        from_logits: whether `y_pred` holds logits (else probabilities).
+        smooth: float, pixels, added to both sides of the fraction.
+        name: str.
+
+    Raises:
+        ValueError: for negative weights or gamma; when called on shapes that do not fit.
+        TypeError: when called on a mask of floats.
+
+    Example:
+        >>> mask, logits = np.array([[[0, 1]]]), np.zeros((1, 1, 2, 2))
+        >>> f"{Tversky(smooth=0)(mask, logits):.4f} {Tversky(gamma=0.75, smooth=0)(mask, logits):.4f}"
+        '0.5000 0.5946'
+    """
+
+    def __init__(
+        self,
+        ignore_class=255,
+        class_weights=None,
+        alpha=0.3,
+        beta=0.7,
+        gamma=1.0,
+        from_logits=True,
+        smooth=1.0,
+        name="tversky",
+    ):
+        super().__init__(ignore_class, class_weights, from_logits, smooth, name)
+        if not (alpha >= 0 and beta >= 0 and alpha + beta > 0 and gamma > 0):
+            raise ValueError(
+                f"alpha and beta must be 0 or more, not both 0, and gamma above 0, got {alpha!r}, {beta!r} "
+                f"and {gamma!r}"
+            )
+        self.alpha = alpha
+        self.beta = beta
+        self.gamma = gamma
+
+    def value(self, target, scores, valid, weight):
+        return self.mean_loss(target, scores, weight, self.alpha, self.beta, self.smooth, self.gamma)
+
+    def get_config(self):
+        return {**super().get_config(), "alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}

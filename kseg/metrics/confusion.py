@@ -1,0 +1,314 @@
+"""Metrics of one confusion matrix."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kseg.arguments import check_choice
+from kseg.masks import count_ids, void_ids
+from kseg.metrics.reading import MaskMetric, mean_by_class, nan_where_absent
+
+
+@keras.saving.register_keras_serializable(package="kseg")
+class ConfusionMatrix(MaskMetric):
+    """The confusion matrix over the whole data set, rows truth, columns prediction, void left out.
+
+    Pixels whose id is no class and not void are kept out of the matrix and counted in `outside`.
+
+    Args:
+        num_classes: int, 2 or more; 2 for a model with one output channel.
+        ignore_class: int, several ints, or `None`: ids that are left out.
+        normalize: `None` (pixels, int64), or shares, float32: `"true"` of each class's true pixels,
+            `"predicted"` of its predicted ones, `"all"` of all pixels; 0 where there are none.
+        class_names: `None` or one name per class.
+        from_logits: whether a single channel holds logits (else a probability); no matter for more channels.
+        name: str.
+
+    Raises:
+        ValueError: when called on shapes that do not fit; if the names are not one per class; for fewer than
+            two classes.
+
+    Example:
+        >>> metric = ConfusionMatrix(2, normalize="true")
+        >>> metric.update_state(np.array([[[0, 1, 1, 255]]]), np.array([[[0, 1, 0, 0]]]))
+        >>> np.asarray(metric.result()).tolist()
+        [[1.0, 0.0], [0.5, 0.5]]
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        ignore_class=255,
+        normalize=None,
+        class_names=None,
+        from_logits=True,
+        name="confusion_matrix",
+        dtype=None,
+    ):
+        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
+        check_choice("normalize", normalize, (None, "true", "predicted", "all"))
+        self.normalize = normalize
+        self.matrix = self.add_counts((num_classes, num_classes), "matrix")
+
+    def count(self, true, predicted, counted):
+        self.matrix.assign_add(cells(true, predicted, counted, self.num_classes))
+
+    def result(self):
+        """Return the matrix `(num_classes, num_classes)`."""
+        if self.normalize is None:
+            return ops.convert_to_tensor(self.matrix)
+        counts = _precise(self.matrix)
+        axis = {"true": 1, "predicted": 0, "all": None}[self.normalize]
+        return ops.cast(ops.divide_no_nan(counts, ops.sum(counts, axis=axis, keepdims=True)), "float32")
+
+    def get_config(self):
+        return {**super().get_config(), "normalize": self.normalize}
+
+
+class _FromMatrix(MaskMetric):
+    """A number made of a confusion matrix."""
+
+    def __init__(self, num_classes, ignore_class, class_names, from_logits, name, dtype):
+        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
+        self.matrix = self.add_counts((num_classes, num_classes), "matrix")
+
+    def count(self, true, predicted, counted):
+        self.matrix.assign_add(cells(true, predicted, counted, self.num_classes))
+
+    def _areas(self):
+        """Return per class the pixels that both have, those of the truth and those of the prediction."""
+        return areas(self.matrix)
+
+
+@keras.saving.register_keras_serializable(package="kseg")
+class MeanIoU(_FromMatrix):
+    """Mean intersection over union over the whole data set, void left out.
+
+    One int64 confusion matrix is summed over batches and replicas. A class that appears neither in the
+    masks nor in the predictions is left out of the mean. Pixels whose id is no class and not void are kept
+    out of the matrix and counted in `outside`; `keras.metrics.MeanIoU` drops them without a word.
+
+    Reference: Everingham et al. 2010 (PASCAL VOC), section 4.1.3.
+
+    Args:
+        num_classes: int, 2 or more; 2 for a model with one output channel.
+        ignore_class: int, several ints, or `None`: ids that are left out.
+        class_names: `None` or one name per class. With names, `result()` (and the logs of `fit`) is a dict:
+            `mean_iou`, `pixels_outside`, and `iou_<name>` for each class.
+        from_logits: whether a single channel holds logits (else a probability); no matter for more channels.
+        name: str, also the first key of the dict.
+
+    Raises:
+        ValueError: when called on shapes that do not fit; if the names are not one per class; for fewer than
+            two classes.
+
+    Example:
+        >>> metric = MeanIoU(2)
+        >>> metric.update_state(np.array([[[0, 1, 1, 255]]]), np.array([[[0, 1, 0, 0]]]))
+        >>> f"{metric.result():.2f}"
+        '0.50'
+    """
+
+    def __init__(
+        self, num_classes, ignore_class=255, class_names=None, from_logits=True, name="mean_iou", dtype=None
+    ):
+        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
+
+    def class_iou(self):
+        """Return the IoU of each class, float32 `(num_classes,)`, NaN for a class that never appeared."""
+        both, true, predicted = self._areas()
+        return nan_where_absent(both, true + predicted - both)
+
+    def result(self):
+        """Return the mean IoU, a scalar; with `class_names` a dict that holds it and each class."""
+        both, true, predicted = self._areas()
+        return mean_by_class(self, "iou", both, true + predicted - both)
+
+
+@keras.saving.register_keras_serializable(package="kseg")
+class MeanDice(_FromMatrix):
+    """Mean Dice coefficient (F1 of pixels) over the whole data set, void left out.
+
+    Per class `2 * overlap / (true area + predicted area)`; a class that appears in neither is left out.
+
+    Reference: Dice 1945; the same as the F1 score of a class against the others.
+
+    Args:
+        num_classes: int, 2 or more; 2 for a model with one output channel.
+        ignore_class: int, several ints, or `None`: ids that are left out.
+        class_names: `None` or one name per class. With names, `result()` is a dict: `mean_dice`,
+            `pixels_outside`, and `dice_<name>` for each class.
+        from_logits: whether a single channel holds logits (else a probability); no matter for more channels.
+        name: str, also the first key of the dict.
+
+    Example:
+        >>> metric = MeanDice(2)
+        >>> metric.update_state(np.array([[[0, 1, 1, 255]]]), np.array([[[0, 1, 0, 0]]]))
+        >>> f"{metric.result():.4f}"
+        '0.6667'
+    """
+
+    def __init__(
+        self, num_classes, ignore_class=255, class_names=None, from_logits=True, name="mean_dice", dtype=None
+    ):
+        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
+
+    def class_dice(self):
+        """Return the coefficient of each class, float32 `(num_classes,)`, NaN where it never appeared."""
+        both, true, predicted = self._areas()
+        return nan_where_absent(2 * both, true + predicted)
+
+    def result(self):
+        """Return the mean, a scalar; with `class_names` a dict that holds it and each class."""
+        both, true, predicted = self._areas()
+        return mean_by_class(self, "dice", 2 * both, true + predicted)
+
+
+@keras.saving.register_keras_serializable(package="kseg")
+class PixelAccuracy(_FromMatrix):
+    """Share of the pixels that got their class, over the whole data set, void left out.
+
+    Args:
+        num_classes: int, 2 or more; 2 for a model with one output channel.
+        ignore_class: int, several ints, or `None`: ids that are left out.
+        from_logits: whether a single channel holds logits (else a probability); no matter for more channels.
+        name: str.
+
+    Example:
+        >>> metric = PixelAccuracy(2)
+        >>> metric.update_state(np.array([[[0, 1, 1, 255]]]), np.array([[[0, 1, 0, 0]]]))
+        >>> f"{metric.result():.4f}"
+        '0.6667'
+    """
+
+    def __init__(self, num_classes, ignore_class=255, from_logits=True, name="pixel_accuracy", dtype=None):
+        super().__init__(num_classes, ignore_class, None, from_logits, name, dtype)
+
+    def result(self):
+        """Return the share, 0 where no pixel was counted."""
+        counts = _precise(self.matrix)
+        share = ops.divide_no_nan(ops.sum(ops.diagonal(counts)), ops.sum(counts))
+        return ops.cast(share, "float32")
+
+    def get_config(self):
+        config = super().get_config()
+        del config["class_names"]
+        return config
+
+
+@keras.saving.register_keras_serializable(package="kseg")
+class ClassIoU(_FromMatrix):
+    """Intersection over union of one class over the whole data set, void left out.
+
+    Args:
+        num_classes: int, 2 or more; 2 for a model with one output channel.
+        target_class: int, or one of `class_names`.
+        ignore_class: int, several ints, or `None`: ids that are left out.
+        class_names: `None` or one name per class.
+        from_logits: whether a single channel holds logits (else a probability); no matter for more channels.
+        name: str; `None` is `iou_` and the class.
+
+    Raises:
+        ValueError: for a class that is not there.
+
+    Example:
+        >>> metric = ClassIoU(2, "road", class_names=["sky", "road"])
+        >>> metric.update_state(np.array([[[0, 1, 1, 255]]]), np.array([[[0, 1, 0, 0]]]))
+        >>> metric.name, f"{metric.result():.2f}"
+        ('iou_road', '0.50')
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        target_class,
+        ignore_class=255,
+        class_names=None,
+        from_logits=True,
+        name=None,
+        dtype=None,
+    ):
+        name = name or f"iou_{target_class}"
+        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
+        self.target_class = target_class
+        if isinstance(target_class, str):
+            check_choice("target_class", target_class, self.class_names or ("a name of class_names",))
+            self.index = self.class_names.index(target_class)
+        elif isinstance(target_class, bool) or target_class not in range(num_classes):
+            raise ValueError(
+                f"target_class must be one of 0..{num_classes - 1} or a name of class_names, "
+                f"got {target_class!r}"
+            )
+        else:
+            self.index = int(target_class)
+
+    def result(self):
+        """Return the IoU, 0 where the class never appeared."""
+        both, true, predicted = (area[self.index] for area in self._areas())
+        return ops.divide_no_nan(both, true + predicted - both)
+
+    def get_config(self):
+        return {**super().get_config(), "target_class": self.target_class}
+
+
+def cells(true, predicted, counted, size):
+    """Return the int64 matrix `(size, size)` of the pixels where `counted` is true."""
+    bucket = ops.where(counted, true * size + predicted, size * size)
+    return ops.reshape(count_ids(bucket, size * size + 1)[:-1], (size, size))
+
+
+def areas(matrix):
+    """Return `(both, true, predicted)` pixels per class of a matrix, float32 `(size,)` each."""
+    matrix = _precise(matrix)
+    sums = ops.diagonal(matrix), ops.sum(matrix, axis=1), ops.sum(matrix, axis=0)
+    return tuple(ops.cast(x, "float32") for x in sums)
+
+
+def _precise(matrix):
+    return ops.cast(matrix, "float64" if keras.backend.backend() != "jax" else "float32")
+
+
+class Confusion:
+    """The same counts in NumPy, for models that run outside of Keras.
+
+    Args:
+        num_classes: int.
+        ignore_class: int, several ints, or `None`.
+
+    Attributes:
+        matrix: int64 `(num_classes, num_classes)`, rows truth, columns prediction.
+        outside: int, pixels that are not void and whose true or predicted id is no class.
+    """
+
+    def __init__(self, num_classes, ignore_class=255):
+        self.num_classes = num_classes
+        self.ignore_class = ignore_class
+        self.matrix = np.zeros((num_classes, num_classes), "int64")
+        self.outside = 0
+
+    def add(self, mask, predicted):
+        """Add ids `(..., H, W)` of the truth and of the prediction; axes of 1 do not matter.
+
+        Raises:
+            TypeError: if the mask is not of an integer dtype.
+            ValueError: if the sizes differ.
+        """
+        if mask.dtype.kind not in "iub":
+            raise TypeError(f"a mask holds integer class ids, got dtype {mask.dtype}")
+        if np.squeeze(mask).shape != np.squeeze(predicted).shape:
+            raise ValueError(f"mask {mask.shape} and prediction {predicted.shape} differ in size")
+        mask = mask.reshape(predicted.shape).astype("int64")
+        valid = ~np.isin(mask, void_ids(self.ignore_class))
+        inside = valid.copy()
+        for ids in (mask, predicted):
+            inside &= (ids >= 0) & (ids < self.num_classes)
+        cells = mask[inside] * self.num_classes + predicted[inside]
+        self.matrix += np.bincount(cells, minlength=self.matrix.size).reshape(self.matrix.shape)
+        self.outside += int(valid.sum() - inside.sum())
+
+
+def iou_of(matrix):
+    """Return the IoU of each class of a NumPy confusion matrix, float64, NaN where a class never appeared."""
+    intersection = np.diagonal(matrix).astype("float64")
+    union = matrix.sum(0) + matrix.sum(1) - intersection
+    return np.divide(intersection, union, out=np.full(len(matrix), np.nan), where=union > 0)
