@@ -143,6 +143,7 @@ if __name__ == "__main__":
     if sys.argv[1:]:
         main(sys.argv[1])
     else:
-        print(f"batch {BATCH}, {SIZE}×{SIZE}, {CLASSES} classes, medians of {ROUNDS} rounds in turn", flush=True)
+        title = f"batch {BATCH}, {SIZE}×{SIZE}, {CLASSES} classes, medians of {ROUNDS} rounds in turn"
+        print(title, flush=True)
         for each in ("unet", "deeplabv3plus"):
             subprocess.run([sys.executable, __file__, each], check=True)
