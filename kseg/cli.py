@@ -29,7 +29,7 @@ def main(argv=None):
         if not isinstance(error, expected) and not type(error).__module__.startswith("tensorflow"):
             raise
         print(f"kseg: error: {_one_line(error)}", file=sys.stderr)
-        return 1
+        return 128 + error.signal if hasattr(error, "signal") else 1
 
 
 def _one_line(error):
@@ -158,7 +158,8 @@ def _add_train(commands):
         "train on a folder of pictures and masks",
         "Check the data, train, and keep the epoch with the best validation mean IoU.\n\n"
         "  kseg train --data DIR --model unet --backbone mobilenet_v2 --output runs/first\n\n"
-        "Writes into the new folder --output: model.keras, classes.txt, history.csv, predictions.png.",
+        "Writes into the new folder --output: model.keras, classes.txt, history.csv, learning_curve.png,\n"
+        "predictions.png, and states/, from which --resume goes on after any interruption.",
     )
     _add_data(parser)
     parser.add_argument(
@@ -189,7 +190,13 @@ def _add_train(commands):
         default="none",
         help="give rare classes more weight (default: %(default)s)",
     )
+    parser.add_argument("--aux-heads", action="store_true", help="auxiliary heads, where the model has them")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the training in --output; it ends as if it had never stopped",
+    )
 
 
 def _train(arguments):
@@ -207,7 +214,9 @@ def _train(arguments):
         epochs=arguments.epochs,
         learning_rate=arguments.learning_rate,
         weighting=None if arguments.class_weights == "none" else arguments.class_weights,
+        aux_heads=arguments.aux_heads or None,
         seed=arguments.seed,
+        resume=arguments.resume,
         progress=Progress("checking"),
         **_data_options(arguments),
     )

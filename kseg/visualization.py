@@ -150,3 +150,50 @@ def gallery(rows, headings, *, class_names=None, zoom=1):
     side = legend(class_names, len(result) - head)
     side = np.concatenate([np.full((head, side.shape[1], 3), 255, "uint8"), side])
     return np.concatenate([result, side], axis=1)
+
+
+def learning_curve(curves, size=(260, 420)):
+    """Draw the course of a training: one panel for each entry, side by side.
+
+    Args:
+        curves: dict of panels, `{title: {name: values}}`, a value per epoch; what is not finite is left out.
+        size: `(H, W)` of a panel in pixels.
+
+    Returns:
+        uint8 `(H, W * panels, 3)`.
+    """
+    height, width = size
+    canvas = Image.new("RGB", (width * len(curves), height), "white")
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(size=13)
+    left, right, top, bottom = 58, 12, 44, 30
+    for panel, (title, lines) in enumerate(curves.items()):
+        origin = panel * width
+        draw.text((origin + left, 6), title, fill="black", font=font)
+        finite = [value for values in lines.values() for value in values if np.isfinite(value)]
+        if not finite:
+            continue
+        low, high = min(finite), max(finite)
+        span = (high - low) or 1.0
+        epochs = max(len(values) for values in lines.values())
+        box = (origin + left, top, origin + width - right, height - bottom)
+        draw.rectangle(box, outline=(200, 200, 200))
+        for value, y in ((high, box[1]), (low, box[3])):
+            draw.text((box[0] - 6, y), f"{value:.3g}", fill="black", font=font, anchor="rm")
+        for epoch, x in ((1, box[0]), (epochs, box[2])):
+            draw.text((x, box[3] + 6), str(epoch), fill="black", font=font, anchor="mt")
+        for number, (name, values) in enumerate(lines.items()):
+            color = ((31, 119, 180), (214, 39, 40), (44, 160, 44))[number % 3]
+            points = [
+                (
+                    box[0] + (box[2] - box[0]) * epoch / max(epochs - 1, 1),
+                    box[3] - (box[3] - box[1]) * (value - low) / span,
+                )
+                for epoch, value in enumerate(values)
+                if np.isfinite(value)
+            ]
+            draw.line(points, fill=color, width=2)
+            for x, y in points if len(points) < 30 else points[-1:]:
+                draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=color)
+            draw.text((box[0] + 110 * number, 24), name, fill=color, font=font)
+    return np.asarray(canvas)

@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -79,9 +80,12 @@ def test_train_leaves_model_names_history_and_pictures(trained):
     assert sorted(file.name for file in run.iterdir()) == [
         "classes.txt",
         "history.csv",
+        "learning_curve.png",
         "model.keras",
         "predictions.png",
+        "states",
     ]
+    assert pixels(run / "learning_curve.png").shape == (260, 840, 3)
     assert (run / "classes.txt").read_text().split("\n")[:2] == ["class 0", "class 1"]
     with (run / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -181,6 +185,7 @@ def test_train_refuses_bad_data_in_one_line(folder, capsys, spoil, message):
         (["--model", "conv_stack", "--backbone", "vgg16"], "'conv_stack' takes no argument 'backbone'"),
         (["--classes", "a,b"], "outside 0..1"),
         (["--learning-rate", "-1"], "learning_rate"),
+        (["--aux-heads"], "'unet' takes no argument 'aux_heads'"),
     ],
 )
 def test_train_refuses_bad_options_in_one_line(folder, capsys, options, message):
@@ -188,6 +193,38 @@ def test_train_refuses_bad_options_in_one_line(folder, capsys, options, message)
     line = refused(capsys, "train", "--data", folder, "--output", output, "--epochs", "1", *options)
     assert message in line
     assert not output.exists()
+
+
+SMALL = ["--model", "conv_stack", "--crop", "32x32", "--batch-size", "2", "--epochs"]
+
+
+def test_a_stopped_training_is_resumed(folder, capsys):
+    output = folder.parent / "run"
+    command = [sys.executable, "-c", "import sys; from kseg.cli import main; sys.exit(main())", "train"]
+    command += ["--data", str(folder), "--output", str(output), *SMALL, "40"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (output / "states" / "epoch-000002").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    arguments = ("train", "--data", folder, "--output", output, *SMALL)
+    assert f"run is in use by process {process.pid}" in refused(capsys, *arguments, "40", "--resume")
+    process.terminate()
+    _, err = process.communicate()
+    assert process.returncode == 143
+    assert "stopped by SIGTERM in" in err and "go on with the same command and --resume" in err
+    assert "add --resume to go on" in refused(capsys, *arguments, "40")
+    assert "epochs: 40 before, 41 now" in refused(capsys, *arguments, "41", "--resume")
+    code, out, _ = shell(capsys, *arguments, "40", "--resume")
+    assert code == 0 and "resuming after epoch" in out
+    with (output / "history.csv").open() as file:
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 41))
+
+
+def test_resume_needs_states(trained, folder, capsys, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.keras").write_bytes(b"mine")
+    line = refused(capsys, "train", "--data", folder, "--output", tmp_path / "run", "--resume")
+    assert "holds a model, but no states to resume from" in line
 
 
 def test_evaluate_names_the_mask_with_an_unknown_id(trained, folder, capsys):

@@ -78,17 +78,14 @@ def from_directory(
             image, mask = tf.ensure_shape(image, (*size, 3)), tf.ensure_shape(mask, size)
         return image, mask
 
-    items = tf.data.Dataset.from_tensor_slices(
-        (
-            [os.fsencode(path) for path in pairs.images],
-            [os.fsencode(path) for path in pairs.masks],
-            [header.plain for header in image_headers],
-            [header.plain for header in mask_headers],
-        )
+    items = (
+        [os.fsencode(path) for path in pairs.images],
+        [os.fsencode(path) for path in pairs.masks],
+        [header.plain for header in image_headers],
+        [header.plain for header in mask_headers],
     )
     dataset = batches(
         items,
-        len(pairs),
         load,
         class_names=labels.class_names,
         augment=augment,

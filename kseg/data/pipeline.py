@@ -1,5 +1,6 @@
 """The last steps that every source shares: shuffle, load, augment, batch."""
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -11,36 +12,87 @@ def checked_size(argument, size, smallest=1):
     return sides
 
 
-def batches(items, count, load, *, class_names, augment, batch_size, shuffle, seed):
-    """Return the `tf.data.Dataset` of batches, with `class_names` and `num_classes` as attributes.
+class Epochs:
+    """What an epoch of a dataset draws: its order and its augmentation follow from the seed and its number.
+
+    So an epoch can be had again, after training was interrupted or to name the files of a batch.
+
+    Args:
+        count: int, items of an epoch.
+        shuffle: bool.
+        seed: int, 0 or more.
+
+    Attributes:
+        next: int, the number that the next iteration over the dataset takes; then it goes up by one.
+    """
+
+    def __init__(self, count, shuffle, seed):
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"seed must be an int of 0 or more, got {seed!r}")
+        self.count = count
+        self.shuffle = shuffle
+        self.seed = seed
+        self.next = 0
+
+    def order(self, epoch):
+        """Return the indices of all items in the order of an epoch, int64 `(count,)`."""
+        if not self.shuffle:
+            return np.arange(self.count)
+        return np.random.default_rng((self.seed, epoch)).permutation(self.count)
+
+    def draws(self, epoch):
+        """Return the seed of each item's augmentation in an epoch, by its index, int64 `(count, 2)`."""
+        rng = np.random.default_rng((self.seed, epoch, 1))
+        return rng.integers(0, 2**31, (self.count, 2))
+
+    def dataset(self):
+        """Return a `tf.data.Dataset` of `(index, seed)`; each iteration over it is the next epoch."""
+
+        def begin(_):
+            return tf.data.Dataset.from_tensor_slices(
+                tf.ensure_shape(tf.numpy_function(self._begin, [], tf.int64, stateful=True), (None, 3))
+            )
+
+        rows = tf.data.Dataset.range(1).flat_map(begin)
+        rows = rows.apply(tf.data.experimental.assert_cardinality(self.count))
+        return rows.map(lambda row: (row[0], row[1:]))
+
+    def _begin(self):
+        epoch, self.next = self.next, self.next + 1
+        order = self.order(epoch)
+        return np.concatenate([order[:, None], self.draws(epoch)[order]], axis=1)
+
+
+def batches(items, load, *, class_names, augment, batch_size, shuffle, seed):
+    """Return the `tf.data.Dataset` of batches, with `class_names`, `num_classes`, `batch_size`, `epochs`.
 
     The same seed gives the same batches in the same order, whatever the number of threads; every epoch
     draws anew.
 
     Args:
-        items: unbatched dataset of what `load` takes, tuples.
-        count: int, how many there are.
+        items: tuple of arrays of one length, the arguments of `load`.
         load: function `(*item) -> (image, mask)`.
         augment: `None` or a function `(image, mask, seed) -> (image, mask)`.
         batch_size: int, or `None` for single pictures.
         shuffle: bool; the last, smaller batch is then left out, unless it is the only one.
-        seed: int.
+        seed: int, 0 or more.
     """
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"batch_size must be a positive int or None, got {batch_size!r}")
-    if shuffle:
-        items = items.shuffle(count, seed=seed, reshuffle_each_iteration=True)
-    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
+    items = tuple(tf.convert_to_tensor(item) for item in items)
+    count = len(items[0])
+    epochs = Epochs(count, shuffle, seed)
 
-    def one(item, draw):
-        image, mask = load(*item)
+    def one(index, draw):
+        image, mask = load(*(item[index] for item in items))
         return (image, mask) if augment is None else augment(image, mask, draw)
 
-    dataset = tf.data.Dataset.zip(items, seeds).map(one, num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+    dataset = epochs.dataset().map(one, num_parallel_calls=tf.data.AUTOTUNE)
     if batch_size is not None:
         dataset = dataset.batch(batch_size, drop_remainder=shuffle and count >= batch_size)
     dataset = dataset.prefetch(tf.data.AUTOTUNE)
     dataset.class_names = list(class_names)
     dataset.num_classes = len(dataset.class_names)
+    dataset.epochs = epochs
+    dataset.batch_size = batch_size
     return dataset

@@ -58,8 +58,7 @@ def shapes(
         return tf.ensure_shape(image, (*image_size, 3)), tf.ensure_shape(mask, image_size)
 
     return batches(
-        tf.data.Dataset.range(count).map(lambda index: (index,)),
-        count,
+        (np.arange(count),),
         load,
         class_names=CLASS_NAMES,
         augment=augment,

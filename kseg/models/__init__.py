@@ -3,6 +3,7 @@
 import inspect
 
 from kseg.arguments import unknown_name
+from kseg.backbones import list_backbones
 from kseg.models.conv_stack import build_conv_stack
 from kseg.models.ddrnet import build_ddrnet
 from kseg.models.deeplabv1 import build_deeplabv1
@@ -64,11 +65,17 @@ def build(model, num_classes, input_shape=(None, None, 3), **kwargs):
         >>> build("unet", 2, (32, 32, 3), filters=4).output_shape
         (None, 32, 32, 2)
     """
+    check_build(model, **kwargs)
+    return _BUILDERS[model](num_classes, input_shape, **kwargs)
+
+
+def check_build(model, **kwargs):
+    """Raise as `build` does for an unknown model, argument or backbone, without building anything."""
     if model not in _BUILDERS:
         raise unknown_name("model", model, _BUILDERS)
-    builder = _BUILDERS[model]
-    parameters = list(inspect.signature(builder).parameters)
+    parameters = list(inspect.signature(_BUILDERS[model]).parameters)
     for name in kwargs:
         if name not in parameters:
             raise TypeError(f"model {model!r} takes no argument {name!r}; it takes {', '.join(parameters)}")
-    return builder(num_classes, input_shape, **kwargs)
+    if isinstance(kwargs.get("backbone"), str) and kwargs["backbone"] not in list_backbones():
+        raise unknown_name("backbone", kwargs["backbone"], list_backbones())

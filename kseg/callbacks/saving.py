@@ -1,9 +1,7 @@
-"""Callbacks that Keras lacks."""
+"""The best epoch of a training, saved whole or not at all."""
 
 import math
 import os
-import sys
-import time
 from pathlib import Path
 
 import keras
@@ -43,50 +41,6 @@ class SaveBest(keras.callbacks.Callback):
             return
         save_model(self.model, self.path)
         self.best = value
-
-
-class EpochLine(keras.callbacks.Callback):
-    """Print one line per epoch and, on a terminal, a running one: step, loss and time left.
-
-    Args:
-        keys: logs to print at the end of an epoch, in this order.
-        file: text stream, `sys.stdout` when `None`.
-    """
-
-    def __init__(self, keys=("loss", "val_loss", "val_mean_iou"), file=None):
-        super().__init__()
-        self.keys = keys
-        self.file = file
-
-    def on_train_begin(self, logs=None):
-        self.file = self.file or sys.stdout
-        self.start = time.monotonic()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-        self.epoch_start = time.monotonic()
-
-    def on_train_batch_end(self, batch, logs=None):
-        if not self.file.isatty():
-            return
-        total = self.params.get("steps")
-        spent = time.monotonic() - self.epoch_start
-        left = "" if not total else f", {spent / (batch + 1) * (total - batch - 1):.0f} s left"
-        loss = float((logs or {}).get("loss", math.nan))
-        print(
-            f"\repoch {self.epoch + 1}: step {batch + 1}/{total or '?'}, loss {loss:.3f}{left}   ",
-            end="",
-            file=self.file,
-            flush=True,
-        )
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs = logs or {}
-        values = "  ".join(f"{key} {float(logs[key]):.4f}" for key in self.keys if key in logs)
-        epochs = self.params.get("epochs", "?")
-        minutes = (time.monotonic() - self.start) / 60
-        start = "\r\033[K" if self.file.isatty() else ""
-        print(f"{start}epoch {epoch + 1}/{epochs}  {values}  {minutes:.1f} min", file=self.file, flush=True)
 
 
 def save_model(model, path):

@@ -1,146 +1,16 @@
-"""What the shell's commands do, step by step; a script can call the same."""
+"""What `kseg predict` and `kseg export` do, and the picture of what a model predicts."""
 
-import csv
-import shutil
 from pathlib import Path
 
-import keras
 import numpy as np
 from PIL import Image
 
 from kseg import data, visualization
-from kseg.callbacks import EpochLine, SaveBest
 from kseg.data.directory import resize_pair
 from kseg.data.reading import image_header
-from kseg.distribution import strategy
 from kseg.export import export_saved_model, export_tflite
 from kseg.export.writing import check_target
 from kseg.inference import as_picture, load, open_model
-from kseg.models import build
-from kseg.training import compile
-
-
-def train(
-    root,
-    output,
-    *,
-    model="unet",
-    backbone=None,
-    backbone_weights=None,
-    decoder_filters=None,
-    crop_size=None,
-    batch_size=8,
-    epochs=50,
-    learning_rate=1e-3,
-    weighting=None,
-    label_map=None,
-    class_names=None,
-    seed=0,
-    progress=None,
-):
-    """Train a model on a folder and keep its best epoch.
-
-    Args:
-        root, label_map, class_names: as for `kseg.data.from_directory`; "train" trains, "val" validates.
-        output: new or empty folder: `model.keras`, `classes.txt`, `history.csv`, `predictions.png`.
-        model: str, one of `kseg.list_models()`.
-        backbone, backbone_weights, decoder_filters: for its builder; `None` leaves its default.
-        crop_size: `(H, W)` of a training crop; `None`: the size of the pictures, 320 at most.
-        batch_size, epochs, seed: int.
-        learning_rate: float, the peak.
-        weighting: `None` or a method of `kseg.data.class_weights`.
-        progress: `None` or a function `(done, total)`, called while the data are checked.
-
-    Returns:
-        `keras.Model`, with the weights of its best epoch.
-
-    Raises:
-        FileExistsError: if `output` has something in it.
-        FileNotFoundError, ValueError: for data that do not fit; it names the file.
-    """
-    output = _new_folder(output)
-    given = {"backbone": backbone, "backbone_weights": backbone_weights, "decoder_filters": decoder_filters}
-    given = {name: value for name, value in given.items() if value is not None}
-    compile(
-        build(model, 2, **given), learning_rate=learning_rate
-    )  # a wrong name shows before the data are read
-    options = {"label_map": label_map, "class_names": class_names}
-    options["class_names"] = _check_data(root, options, progress)
-    validation = data.from_directory(root, "val", batch_size=1, shuffle=False, **options)
-    plain = data.from_directory(root, "train", batch_size=None, shuffle=False, **options)
-    crop_size = crop_size or _default_crop(plain)
-    augment = data.augment(crop_size)
-    crops = data.from_directory(root, "train", augment=augment, batch_size=batch_size, seed=seed, **options)
-
-    keras.utils.set_random_seed(seed)
-    weights = data.class_weights(plain, weighting) if weighting else None
-    with strategy().scope():
-        network = build(model, crops.num_classes, **given)
-        compile(
-            network,
-            epochs * len(crops),
-            learning_rate=learning_rate,
-            class_weights=weights,
-            class_names=crops.class_names,
-        )
-    print(
-        f"{model}{f' on {backbone}' if backbone else ''}: {network.count_params():,} parameters; "
-        f"crops {crop_size[0]}×{crop_size[1]}, {epochs} epochs of {len(crops)} steps of {batch_size}",
-        flush=True,
-    )
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "classes.txt").write_text("\n".join(crops.class_names) + "\n", encoding="utf-8")
-    try:
-        history = network.fit(
-            crops,
-            validation_data=validation,
-            epochs=epochs,
-            shuffle=False,  # the dataset shuffles
-            verbose=0,
-            callbacks=[EpochLine(), SaveBest(output / "model.keras"), keras.callbacks.TerminateOnNaN()],
-        )
-        _write_history(history.history, output / "history.csv")
-        if not (output / "model.keras").exists():
-            raise RuntimeError(f"no epoch had a finite loss; try a learning rate below {learning_rate}")
-    finally:
-        if not (output / "model.keras").exists():  # nothing to keep: the same command may run again
-            shutil.rmtree(output)
-    best = load(output / "model.keras")
-    Image.fromarray(comparison(best, validation, crops.class_names)).save(output / "predictions.png")
-    print(f"best epoch: {output / 'model.keras'}\npictures: {output / 'predictions.png'}")
-    return best
-
-
-def _check_data(root, options, progress):
-    """Check every file, print the table, refuse problems; return the class names."""
-    report = data.check(root, **options, progress=progress)
-    print(report, flush=True)
-    report.raise_for_problems()
-    return report.class_names
-
-
-def _new_folder(path):
-    path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(
-            f"{path}: exists already and is not empty; remove it or choose another --output"
-        )
-    return path
-
-
-def _default_crop(dataset):
-    """Return the median size of the pictures, 320 at most, in multiples of 32."""
-    sizes = [mask.shape for _, mask in dataset.take(50).as_numpy_iterator()]
-    return tuple(int(np.clip(np.median(side) // 32 * 32, 32, 320)) for side in zip(*sizes, strict=True))
-
-
-def _write_history(history, path):
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["epoch", *history])
-        writer.writerows(
-            [number, *values] for number, values in enumerate(zip(*history.values(), strict=True), 1)
-        )
 
 
 def comparison(model_or_path, dataset, class_names, count=4, zoom=1):

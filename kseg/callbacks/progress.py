@@ -1,0 +1,87 @@
+"""A training to look at: a line per epoch with the time that is left, a table, and curves."""
+
+import csv
+import math
+import sys
+import time
+from pathlib import Path
+
+import keras
+from PIL import Image
+
+from kseg.visualization import learning_curve
+
+
+class EpochLine(keras.callbacks.Callback):
+    """Print one line per epoch and, on a terminal, a running one: step, loss and time left.
+
+    Args:
+        keys: logs to print at the end of an epoch, in this order.
+        file: text stream, `sys.stdout` when `None`.
+    """
+
+    def __init__(self, keys=("loss", "val_loss", "val_mean_iou"), file=None):
+        super().__init__()
+        self.keys = keys
+        self.file = file
+
+    def on_train_begin(self, logs=None):
+        self.file = self.file or sys.stdout
+        self.start = time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+        self.epoch_start = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self.file.isatty():
+            return
+        total = self.params.get("steps")
+        spent = time.monotonic() - self.epoch_start
+        left = "" if not total else f", {spent / (batch + 1) * (total - batch - 1):.0f} s left"
+        loss = float((logs or {}).get("loss", math.nan))
+        print(
+            f"\repoch {self.epoch + 1}: step {batch + 1}/{total or '?'}, loss {loss:.3f}{left}   ",
+            end="",
+            file=self.file,
+            flush=True,
+        )
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        values = "  ".join(f"{key} {float(logs[key]):.4f}" for key in self.keys if key in logs)
+        epochs = self.params.get("epochs", "?")
+        minutes = (time.monotonic() - self.start) / 60
+        start = "\r\033[K" if self.file.isatty() else ""
+        print(f"{start}epoch {epoch + 1}/{epochs}  {values}  {minutes:.1f} min", file=self.file, flush=True)
+
+
+class LearningCurve(keras.callbacks.Callback):
+    """Write `history.csv` and `learning_curve.png` after every epoch.
+
+    Args:
+        folder: where they go.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = Path(folder)
+
+    def on_epoch_end(self, epoch, logs=None):
+        history = {key: list(values) for key, values in self.model.history.history.items()}
+        if len(next(iter(history.values()), [])) <= epoch:  # Keras adds this epoch after us
+            for key, value in (logs or {}).items():
+                history.setdefault(key, []).append(value)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        table = self.folder / "history.csv"
+        with table.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["epoch", *history])
+            writer.writerows(
+                [number, *values] for number, values in enumerate(zip(*history.values(), strict=True), 1)
+            )
+        curves = {
+            title: {key: history[key] for key in (name, f"val_{name}") if key in history}
+            for title, name in (("loss", "loss"), ("mean IoU", "mean_iou"))
+        }
+        Image.fromarray(learning_curve(curves)).save(self.folder / "learning_curve.png")

@@ -1,0 +1,141 @@
+"""A training that goes on where it was interrupted, as if it had not been."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from kseg import states
+from kseg.callbacks.stopping import check_finite
+
+
+class ExactResume(keras.callbacks.Callback):
+    """Keep the state of a training after every epoch, and start from the newest one there is.
+
+    Weights, optimiser, random numbers of dropout, order and augmentation of the data, the history and the
+    numbers of other callbacks (`SaveBest.best`, `EarlyStopping.wait`) are kept. What was interrupted in an
+    epoch begins that epoch again; on a CPU with `tf.config.experimental.enable_op_determinism()` it ends with
+    the weights of a training that was never interrupted. Let it be the last of the callbacks.
+
+    `keras.callbacks.BackupAndRestore` repeats steps on top of later weights, forgets dropout and shuffling,
+    and takes a half-written state for a whole one.
+
+    Args:
+        folder: where the states are, one folder per epoch; the newest two stay.
+        dataset: `None` or the dataset of `kseg.data` that is trained on; others shuffle anew.
+        callbacks: those whose numbers are kept: give all others of `fit`.
+        config: `None` or a dict of what JSON can hold, what the training was asked for: a state of another
+            config is refused. `epochs` should be in it only if it must not change.
+        keep: int, states to keep, 1 or more.
+        report: function of a str, told where the training starts from; `print` by default.
+
+    Raises:
+        OSError: out of `fit`, when a state cannot be written; the ones before are as they were.
+        ValueError: out of `fit`, when the states there are do not belong to this model or config, or none of
+            them is whole.
+
+    Example:
+        >>> import kseg, tempfile
+        >>> scenes = kseg.data.shapes(4, (16, 16), batch_size=2, shuffle=True)
+        >>> model = kseg.compile(kseg.build_conv_stack(6, depth=1, filters=4))
+        >>> resume = ExactResume(tempfile.mkdtemp(), scenes)
+        >>> history = model.fit(scenes, epochs=1, shuffle=False, verbose=0, callbacks=[resume])
+        no state to resume: starting with epoch 1
+        >>> history = model.fit(scenes, epochs=2, shuffle=False, verbose=0, callbacks=[resume])
+        resuming after epoch 1
+    """
+
+    def __init__(self, folder, dataset=None, callbacks=(), config=None, keep=2, report=print):
+        super().__init__()
+        self.folder = Path(folder)
+        self.dataset = dataset
+        self.callbacks = list(callbacks)
+        self.config = config or {}
+        self.keep = keep
+        self.report = report
+
+    def on_train_begin(self, logs=None):
+        self.restored = None
+        state, problems = states.newest(self.folder)
+        for problem in problems:
+            self.report(problem)
+        if state is None:
+            self.report("no state to resume: starting with epoch 1")
+            return
+        _check_config(state, self.config)
+        _assign(self._variables(), state)
+        self.restored = state
+        self.model._initial_epoch = state.epoch
+        self.report(f"resuming after epoch {state.epoch}")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.dataset is not None:
+            self.dataset.epochs.next = epoch
+        if self.restored is not None:  # now, for the others reset themselves when the training begins
+            self.model.history.epoch = list(range(self.restored.epoch))
+            self.model.history.history = self.restored.facts["history"]
+            for callback, numbers in zip(self.callbacks, self.restored.facts["callbacks"], strict=True):
+                vars(callback).update(numbers)
+            self.restored = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        check_finite(self.model, epoch)
+        history = {key: [*map(float, values)] for key, values in self.model.history.history.items()}
+        if len(next(iter(history.values()), [])) <= epoch:  # Keras adds this epoch after us
+            for key, value in (logs or {}).items():
+                history.setdefault(key, []).append(float(value))
+        facts = {
+            "config": self.config,
+            "history": history,
+            "callbacks": [_numbers(callback) for callback in self.callbacks],
+            "variables": {group: _described(many) for group, many in self._variables().items()},
+        }
+        arrays = {
+            group: [ops.convert_to_numpy(variable) for variable in many]
+            for group, many in self._variables().items()
+        }
+        states.write(self.folder, epoch + 1, arrays, facts, self.keep)
+
+    def on_train_end(self, logs=None):
+        self.model._initial_epoch = None
+
+    def _variables(self):
+        if not self.model.optimizer.built:
+            self.model.optimizer.build(self.model.trainable_variables)
+        return {"model": self.model.variables, "optimizer": self.model.optimizer.variables}
+
+
+def _described(variables):
+    return [[variable.path, list(variable.shape), str(variable.dtype)] for variable in variables]
+
+
+def _numbers(callback):
+    """Return the attributes of a callback that are numbers, bools, strings or `None`."""
+    kept = {}
+    for name, value in vars(callback).items():
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or isinstance(value, bool | int | float | str):
+            kept[name] = value
+    return kept
+
+
+def _check_config(state, config):
+    before = state.facts["config"]
+    differ = [key for key in sorted({*before, *config}) if before.get(key) != config.get(key)]
+    if differ:
+        rows = "; ".join(f"{key}: {before.get(key)!r} before, {config.get(key)!r} now" for key in differ)
+        raise ValueError(f"{state.path} is of another training: {rows}; go on as before, or in a new folder")
+
+
+def _assign(variables, state):
+    for group, many in variables.items():
+        saved, here = state.facts["variables"][group], _described(many)
+        if [row[1:] for row in saved] != [row[1:] for row in here]:
+            pairs = zip(saved, here, strict=False)
+            first = next((f"{a} there, {b} here" for a, b in pairs if a[1:] != b[1:]), None)
+            first = first or f"{len(saved)} variables there, {len(here)} here"
+            raise ValueError(f"{state.path} is of another {group}: {first}")
+        for variable, array in zip(many, state.arrays[group], strict=True):
+            variable.assign(array)

@@ -1,0 +1,175 @@
+"""Training states on disk: one folder per epoch, whole or not there at all, checked before it is used."""
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+_VERSION = 1
+_ARRAYS, _FACTS = "arrays.npz", "state.json"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a folder of a state holds.
+
+    Attributes:
+        path: its folder.
+        epoch: int, how many epochs were finished.
+        arrays: dict of lists of arrays.
+        facts: dict of what JSON can hold.
+    """
+
+    path: Path
+    epoch: int
+    arrays: dict
+    facts: dict
+
+
+def write(folder, epoch, arrays, facts, keep=2):
+    """Write the state after `epoch` epochs as `folder/epoch-000012` and delete all but the newest `keep`.
+
+    The files are written beside it, brought to the disk and then renamed: whenever the process ends, the
+    folder holds whole states only, or remains of this process that are deleted later.
+
+    Args:
+        folder: `Path`, made where it is missing.
+        epoch: int.
+        arrays: dict of lists of NumPy arrays.
+        facts: dict of what JSON can hold; NaN and infinity may be in it.
+        keep: int, 1 or more.
+
+    Raises:
+        OSError: if it cannot be written, with what it needs and what is free; older states are as they were.
+    """
+    content = _packed(arrays)
+    record = {
+        "version": _VERSION,
+        "epoch": epoch,
+        "facts": facts,
+        "arrays": {k: len(v) for k, v in arrays.items()},
+    }
+    record["files"] = {_ARRAYS: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
+    partial = folder / f".partial-{os.getpid()}"
+    target = folder / f"epoch-{epoch:06d}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        _write_file(partial / _ARRAYS, content)
+        _write_file(partial / _FACTS, json.dumps(record, indent=1).encode())
+        _sync(partial)
+        shutil.rmtree(target, ignore_errors=True)  # of an epoch that is trained once more
+        partial.rename(target)
+        _sync(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        needed, free = len(content) / 1e6, shutil.disk_usage(_existing(folder)).free / 1e6
+        raise OSError(
+            error.errno,
+            f"{target}: the training state was not written ({error.strerror}): it needs {needed:.1f} MB, "
+            f"{free:.1f} MB are free; older states are as they were",
+        ) from error
+    for old in _folders(folder)[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def newest(folder):
+    """Return the newest whole state and a list of what is wrong with those after it.
+
+    Returns:
+        `(State or None, [str])`.
+
+    Raises:
+        ValueError: if there are states and none is whole.
+    """
+    problems = []
+    for path in _folders(Path(folder)):
+        try:
+            return _read(path), problems
+        except (OSError, ValueError, KeyError) as error:
+            problems.append(f"{path} is damaged: {error}")
+    if problems:
+        raise ValueError("; ".join(problems) + "; no state is whole: delete the folder to start anew")
+    return None, []
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Hold a folder for this process.
+
+    Raises:
+        RuntimeError: if another process holds it, with its number.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read() or "unknown"
+            raise RuntimeError(
+                f"{folder} is in use by process {holder}; wait for it, or take another folder"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        for remains in folder.rglob(".partial-*"):  # of processes that were killed: none other is here
+            shutil.rmtree(remains, ignore_errors=True)
+        yield
+    (folder / ".lock").unlink(missing_ok=True)
+
+
+def _existing(folder):
+    """Return the folder itself or the nearest one above it that is there."""
+    return next(path for path in (folder, *folder.parents) if path.is_dir())
+
+
+def _folders(folder):
+    """Return the folders of states, the newest first."""
+    return sorted(folder.glob("epoch-" + "[0-9]" * 6), reverse=True)
+
+
+def _packed(arrays):
+    buffer = io.BytesIO()
+    flat = {f"{group}/{index}": array for group, many in arrays.items() for index, array in enumerate(many)}
+    np.savez(buffer, **flat)
+    return buffer.getvalue()
+
+
+def _read(path):
+    record = json.loads((path / _FACTS).read_text())
+    if record["version"] != _VERSION:
+        raise ValueError(f"version {record['version']}, this kseg reads {_VERSION}")
+    content = (path / _ARRAYS).read_bytes()
+    expected = record["files"][_ARRAYS]
+    if len(content) != expected["bytes"]:
+        raise ValueError(f"{_ARRAYS} has {len(content)} of {expected['bytes']} bytes")
+    if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+        raise ValueError(f"the checksum of {_ARRAYS} differs")
+    with np.load(io.BytesIO(content)) as loaded:
+        arrays = {k: [loaded[f"{k}/{index}"] for index in range(n)] for k, n in record["arrays"].items()}
+    return State(path, record["epoch"], arrays, record["facts"])
+
+
+def _write_file(path, content):
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder):
+    """Bring the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

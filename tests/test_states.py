@@ -1,0 +1,126 @@
+"""States on disk: whole or not there, the newest whole one wins, older ones survive a full disk."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kseg import states
+
+ARRAYS = {"model": [np.arange(6.0).reshape(2, 3), np.array(7)], "optimizer": []}
+
+
+def write(folder, epoch, **facts):
+    states.write(folder, epoch, ARRAYS, facts)
+
+
+def test_a_state_comes_back(tmp_path):
+    write(tmp_path, 3, best=float("nan"), name="x")
+    state, problems = states.newest(tmp_path)
+    assert (state.epoch, problems) == (3, [])
+    assert np.isnan(state.facts["best"]) and state.facts["name"] == "x"
+    assert [len(state.arrays[group]) for group in ("model", "optimizer")] == [2, 0]
+    np.testing.assert_array_equal(state.arrays["model"][0], ARRAYS["model"][0])
+
+
+def test_without_states_there_is_none(tmp_path):
+    assert states.newest(tmp_path / "new") == (None, [])
+
+
+def test_the_newest_two_stay(tmp_path):
+    for epoch in (1, 2, 3, 10):
+        write(tmp_path, epoch)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-000003", "epoch-000010"]
+
+
+@pytest.mark.parametrize("file", ["arrays.npz", "state.json"])
+@pytest.mark.parametrize("keep", [0, 0.5, 0.99])
+def test_a_torn_state_gives_way_to_the_one_before(tmp_path, file, keep):
+    write(tmp_path, 1)
+    write(tmp_path, 2)
+    torn = tmp_path / "epoch-000002" / file
+    torn.write_bytes(torn.read_bytes()[: int(keep * torn.stat().st_size)])
+    state, problems = states.newest(tmp_path)
+    assert state.epoch == 1
+    assert len(problems) == 1 and "epoch-000002 is damaged" in problems[0]
+    (tmp_path / "epoch-000001" / file).unlink()
+    with pytest.raises(ValueError, match="no state is whole: delete the folder"):
+        states.newest(tmp_path)
+
+
+def test_a_flipped_bit_is_found(tmp_path):
+    write(tmp_path, 1)
+    path = tmp_path / "epoch-000001" / "arrays.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"the checksum of arrays\.npz differs"):
+        states.newest(tmp_path)
+
+
+@pytest.mark.parametrize("step", ["rename", "mkdir"])
+def test_a_write_that_fails_leaves_the_one_before(tmp_path, monkeypatch, step):
+    write(tmp_path, 1)
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(f"pathlib.Path.{step}", fail)
+    with pytest.raises(
+        OSError, match=r"epoch-000002.*it needs .* MB are free; older states are as they were"
+    ):
+        write(tmp_path, 2)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-000001"]
+    assert states.newest(tmp_path)[0].epoch == 1
+
+
+FULL_DISK = """
+import resource, signal, sys
+import numpy as np
+from pathlib import Path
+from kseg import states
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    states.write(Path(sys.argv[1]), 2, {"model": [np.zeros(100_000)]}, {})
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_leaves_the_one_before(tmp_path):
+    write(tmp_path, 1)
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, tmp_path], capture_output=True, text=True)
+    assert "epoch-000002: the training state was not written (File too large): it needs 0.8 MB" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-000001"]
+    assert states.newest(tmp_path)[0].epoch == 1
+
+
+def test_a_folder_without_permission_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        write(tmp_path / "file", 1)
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from kseg import states
+with states.locked(Path(sys.argv[1])):
+    pass
+"""
+
+
+def test_a_folder_is_held_by_one_process(tmp_path):
+    (tmp_path / ".partial-1").mkdir()
+    with states.locked(tmp_path):
+        assert not (tmp_path / ".partial-1").exists()
+        done = subprocess.run([sys.executable, "-c", HOLD, tmp_path], capture_output=True, text=True)
+        assert f"is in use by process {os.getpid()}" in done.stderr
+    with states.locked(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
