@@ -46,12 +46,12 @@ def check_input_shape(input_shape):
         shape = tuple(input_shape)
     except TypeError:
         shape = ()
-    sizes_ok = all(size is None or (isinstance(size, int) and size > 0) for size in shape)
+    sizes_ok = all(size is None or is_count(size) for size in shape)
     if len(shape) != 3 or not sizes_ok:
         raise ValueError(
             f"input_shape must be (H, W, C) without the batch, H and W in pixels or None, got {input_shape!r}"
         )
-    if shape[0] in (1, 3, 4) and (shape[2] is None or shape[2] > 4):
+    if shape[0] in (1, 3, 4) and (shape[2] is None or shape[2] > 4) and shape[1] != 1:
         raise ValueError(
             f"input_shape must be (H, W, C), got {shape}: channels first? "
             f"Move them last: ({shape[1]}, {shape[2]}, {shape[0]})"
@@ -60,7 +60,7 @@ def check_input_shape(input_shape):
         raise ValueError(
             f"input_shape needs its number of channels, got {shape}; use (None, None, 3) for RGB"
         )
-    return shape
+    return tuple(None if size is None else int(size) for size in shape)
 
 
 def check_tensorflow(what):
@@ -81,14 +81,18 @@ def check_weights_have_backbone(backbone, backbone_weights):
 def check_dilation_rates(dilation_rates):
     """Return the rates of parallel branches as a tuple; raise unless they are different positive ints."""
     rates = tuple(dilation_rates) if isinstance(dilation_rates, (tuple, list)) else (0,)
-    if not all(isinstance(rate, int) and rate > 0 for rate in rates) or len(set(rates)) < len(rates):
+    if not all(map(is_count, rates)) or len(set(rates)) < len(rates):
         raise ValueError(f"dilation_rates must be different positive ints or None, got {dilation_rates!r}")
-    return rates
+    return tuple(int(rate) for rate in rates)
 
 
 def check_class_names(class_names, num_classes):
     """Raise unless there is one name per class."""
-    if class_names is not None and len(class_names) != num_classes:
+    if class_names is None:
+        return
+    if isinstance(class_names, str) or len(set(class_names)) < len(class_names):
+        raise ValueError(f"class_names must be a list of different names, got {class_names!r}")
+    if len(class_names) != num_classes:
         raise ValueError(
             f"class_names has {len(class_names)} names for num_classes={num_classes}; give one name per class"
         )

@@ -3,6 +3,8 @@
 Every function takes a `name` and gives its layers path-like names, `decoder_level3_conv1`: Keras forbids `/`.
 """
 
+from numbers import Real
+
 import keras
 from keras import layers
 
@@ -45,9 +47,9 @@ def normalize(x, normalization, name, epsilon=1e-5):
 
 def drop(x, dropout, name):
     """Apply dropout, where it is not 0."""
-    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+    if isinstance(dropout, bool) or not isinstance(dropout, Real) or not 0 <= dropout < 1:
         raise ValueError(f"dropout must be a number in [0, 1), got {dropout!r}")
-    return layers.Dropout(dropout, name=name)(x) if dropout else x
+    return layers.Dropout(float(dropout), name=name)(x) if dropout else x
 
 
 def conv_norm_relu(
@@ -71,6 +73,11 @@ def conv_norm_relu(
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
+def depthwise_initializer():
+    """Return that of the references: Keras takes all channels for the fan of a depthwise kernel."""
+    return keras.initializers.TruncatedNormal(stddev=0.33)
+
+
 def separable_conv(x, filters, *, strides=1, dilation_rate=1, relu=True, epsilon=1e-5, name):
     """3×3 convolution per channel, then 1×1 to `filters` channels, each with its own batch normalisation.
 
@@ -84,8 +91,7 @@ def separable_conv(x, filters, *, strides=1, dilation_rate=1, relu=True, epsilon
         padding="valid" if strides > 1 else "same",
         dilation_rate=dilation_rate,
         use_bias=False,
-        # Keras takes all channels for the fan of a depthwise kernel; 0.33 is the references' deviation
-        depthwise_initializer=keras.initializers.TruncatedNormal(stddev=0.33),
+        depthwise_initializer=depthwise_initializer(),
         name=f"{name}_depthwise",
     )(x)
     x = normalize(x, "batch", f"{name}_depthwise", epsilon)
@@ -143,9 +149,11 @@ def conv_dropout(x, filters, *, name):
     return drop(x, 0.1, name=f"{name}_dropout")
 
 
-def auxiliary_head(x, filters, num_classes, **ending):
-    """Return scores of a stage before the last, for the loss alone; `ending` as `finish` takes it."""
-    x = conv_dropout(x, filters, name="auxiliary_conv")
+def auxiliary_head(stages, filters, num_classes, **ending):
+    """Return scores of the stage at stride 16, for the loss alone; `ending` as `finish` takes it."""
+    if 16 not in stages:
+        raise ValueError(f"aux_heads needs features at stride 16, the backbone has strides {sorted(stages)}")
+    x = conv_dropout(stages[16], filters, name="auxiliary_conv")
     return finish(x, num_classes, name="auxiliary_logits", **ending)
 
 

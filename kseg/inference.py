@@ -28,12 +28,14 @@ class Runner:
         input_size: `(H, W)` the model is fixed to, or `None` for any.
         channels: int, C.
         from_logits: whether `run` gives logits.
+        inner: whether the scores are those of the middle of the picture.
     """
 
     run: object
     input_size: tuple | None
     channels: int
     from_logits: bool
+    inner: bool = False
 
     def scores(self, images):
         """Run pictures `(B, H, W, C)`; scores come back at their size, `(B, H, W, classes)`."""
@@ -46,6 +48,11 @@ class Runner:
 
     def masks(self, images, crf=False):
         """Return uint8 class ids `(B, H, W)`; `crf` is as for `predict`."""
+        if self.inner:
+            raise ValueError(
+                "the model scores the middle of its picture alone (padding='valid'): call it yourself, or "
+                "build it with padding='same'"
+            )
         arguments, scores = crf_arguments(crf), self.scores(images)
         if arguments is not None:
             from kseg.crf import dense_crf  # loads SciPy, which only the CRF needs
@@ -166,6 +173,7 @@ def _keras_runner(model):
         input_size=None if None in (height, width) else (height, width),
         channels=channels,
         from_logits=output_activation(model) is None,
+        inner=any(getattr(layer, "centered", False) for layer in model.layers),
     )
 
 

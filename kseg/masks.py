@@ -81,6 +81,20 @@ def count_ids(ids, size):
     return tf.cast(counts, tf.int64)
 
 
+def checked_void(ignore_class):
+    """Return `ignore_class` as `None`, an int or a tuple of ints, which a saved file keeps.
+
+    Raises:
+        ValueError: for what are no ints.
+    """
+    if ignore_class is None:
+        return None
+    ids = np.asarray(ignore_class)
+    if ids.ndim > 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise ValueError(f"ignore_class must be None, an int or several, got {ignore_class!r}")
+    return int(ids) if ids.ndim == 0 else tuple(int(i) for i in ids)
+
+
 def void_ids(ignore_class):
     """Return `ignore_class` (`None`, an int or several) as a tuple of ints."""
     if ignore_class is None:

@@ -64,6 +64,7 @@ def _unit(x, filters, expansion, *, strides, dilation_rate, name):
         padding="valid" if strides > 1 else "same",
         dilation_rate=dilation_rate,
         use_bias=False,
+        depthwise_initializer=blocks.depthwise_initializer(),
         name=f"{name}_depthwise",
     )(x)
     x = blocks.normalize(x, "batch", f"{name}_depthwise", _EPSILON)

@@ -30,9 +30,7 @@ def multiply_adds(model, size):
     for layer, inputs, output in static_calls(model, size):
         if isinstance(layer, layers.Conv2DTranspose):
             places = inputs[0].shape[1:3]  # every input pixel spreads the whole kernel
-        elif isinstance(
-            layer, layers.Conv2D | layers.DepthwiseConv2D | layers.SeparableConv2D | layers.Dense
-        ):
+        elif isinstance(layer, _WITH_KERNELS):
             places = output.shape[1:-1]
         else:
             continue
@@ -94,19 +92,30 @@ def static_calls(model, size):
     """
     calls = []
 
+    def rebuild(model, tensors):
+        model = getattr(model, "_functional", model)  # of a Sequential
+        tensors = keras.tree.pack_sequence_as(model._inputs_struct, keras.tree.flatten(tensors))
+        # clone_model would do, but for models inside of models, which it cuts off from their inputs
+        return model._run_through_graph(tensors, operation_fn=_copy, call_fn=call)
+
     def call(layer, *args, **kwargs):
         if isinstance(layer, keras.Model):
-            inner = keras.models.clone_model(layer, input_tensors=args[0], call_function=call)
-            return inner.outputs if len(inner.outputs) > 1 else inner.outputs[0]
+            return rebuild(layer, args[0])
         output = layer(*args, **kwargs)
         inputs = [x for x in keras.tree.flatten(args) if isinstance(x, keras.KerasTensor)]
         for tensor in keras.tree.flatten(output):
             calls.append((layer, inputs, tensor))
         return output
 
-    image = keras.Input((*size, model.input_shape[-1]), batch_size=1)
-    keras.models.clone_model(model, input_tensors=image, call_function=call)
+    rebuild(model, keras.Input((*size, model.input_shape[-1]), batch_size=1))
     return calls
+
+
+def _copy(operation):
+    """Return an operation like this one: a call would add to the graph of its model."""
+    if isinstance(operation, keras.Model):
+        return operation
+    return type(operation).from_config(operation.get_config())
 
 
 def parameters(model):

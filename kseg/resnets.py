@@ -6,7 +6,7 @@ Keras' own ResNets have biases, the stride at the first 1×1, and no dilation; p
 from keras import layers
 
 from kseg import blocks
-from kseg.arguments import check_choice
+from kseg.arguments import check_choice, is_count
 from kseg.backbones.weights import normalization_for
 
 _UNITS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -74,7 +74,7 @@ def resnet_stages(image, depth=50, *, output_stride=32, multi_grid=(1, 1, 1), st
 
 def _check_multi_grid(multi_grid, output_stride):
     rates = multi_grid if isinstance(multi_grid, (tuple, list)) else ()
-    if len(rates) != 3 or not all(isinstance(rate, int) and rate > 0 for rate in rates):
+    if len(rates) != 3 or not all(map(is_count, rates)):
         raise ValueError(f"multi_grid needs three positive ints, one per unit of stage 5, got {multi_grid!r}")
     if output_stride == 32 and rates[0] != 1:
         raise ValueError(

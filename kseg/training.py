@@ -1,14 +1,15 @@
 """Optimiser, schedule, loss and metrics that fit a model; the user then calls `model.fit`."""
 
 import inspect
+from numbers import Real
 
 import keras
 from keras import ops
 
 from kseg.arguments import check_tensorflow
 from kseg.distribution import replicas
-from kseg.layers import AuxiliaryOutputs
-from kseg.losses import Auxiliary, CrossEntropy, Focal, OhemCrossEntropy, PerReplica
+from kseg.layers import AuxiliaryOutputs, CropLike, Upsample
+from kseg.losses import Auxiliary, CrossEntropy, Focal, OhemCrossEntropy, PerReplica, WeightedSum
 from kseg.losses.base import for_replicas
 from kseg.metrics import MeanIoU
 
@@ -82,10 +83,17 @@ def output_activation(model):
         return output_activation(last)
     if isinstance(last, AuxiliaryOutputs):
         last = last._inbound_nodes[0].arguments.args[0]._keras_history.operation
-    if isinstance(last, keras.layers.Softmax):
-        return "softmax"
+    if isinstance(last, CropLike | Upsample | keras.layers.Identity) or _is_linear(last):
+        return output_activation(keras.Model(model.inputs, last._inbound_nodes[0].input_tensors[0]))
+    kind = type(last).__name__.lower()  # the layer Softmax, or an operation of keras.ops
+    if kind in ("softmax", "sigmoid"):
+        return kind
     name = getattr(getattr(last, "activation", None), "__name__", None)
     return name if name in ("softmax", "sigmoid") else None
+
+
+def _is_linear(layer):
+    return isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.linear
 
 
 def has_auxiliary_heads(model):
@@ -143,8 +151,14 @@ def compile(
         'cross_entropy'
     """
     check_tensorflow("kseg.compile")
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate must be above 0, got {learning_rate!r}")
+    if isinstance(learning_rate, bool) or not isinstance(learning_rate, Real) or not learning_rate > 0:
+        raise ValueError(
+            f"learning_rate must be a number above 0, got {learning_rate!r}; a schedule goes into optimizer="
+        )
+    if len(model.outputs) != 1:
+        raise ValueError(
+            f"model {model.name!r} has {len(model.outputs)} outputs; kseg trains models with one"
+        )
     channels = model.output_shape[-1]
     num_classes = max(channels, 2)
     activation = output_activation(model)
@@ -156,8 +170,8 @@ def compile(
     elif class_weights is not None:
         raise ValueError("class_weights is for the default loss; give them to your own loss instead")
     _check_activation(loss, activation, channels)
-    if has_auxiliary_heads(model) and not isinstance(loss, Auxiliary):
-        loss = Auxiliary(loss)
+    if has_auxiliary_heads(model):
+        loss = _with_heads(loss)
     elif replicas() > 1:
         loss = for_replicas(loss)
     if optimizer is None:
@@ -170,6 +184,16 @@ def compile(
         raise ValueError("class_names is for the default metric; give them to your own metrics instead")
     model.compile(optimizer=optimizer, loss=loss, **kwargs)
     return model
+
+
+def _with_heads(loss):
+    """Return a loss that sees the auxiliary heads too; parts of a sum that do already keep their weight."""
+    if isinstance(loss, Auxiliary):
+        return loss
+    if any(isinstance(part, Auxiliary) for part, _ in getattr(loss, "parts", [])):
+        parts = [(part if isinstance(part, Auxiliary) else Auxiliary(part), w) for part, w in loss.parts]
+        return WeightedSum(parts)
+    return Auxiliary(loss)
 
 
 def _adamw(steps, learning_rate, weight_decay):

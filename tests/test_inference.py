@@ -158,3 +158,13 @@ def test_wrong_pictures_are_refused(model, image):
 def test_a_model_without_pictures_is_refused():
     with pytest.raises(ValueError, match="expected"):
         kseg.predict(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]), IMAGE)
+
+
+def test_a_model_that_scores_the_middle_alone_is_refused(tmp_path):
+    model = kseg.build_unet(2, padding="valid", filters=2)
+    with pytest.raises(ValueError, match="scores the middle of its picture alone"):
+        kseg.predict(model, np.zeros((188, 188, 3), "uint8"))
+    with pytest.raises(ValueError, match="validation_data is missing"):
+        kseg.export_saved_model(model, tmp_path / "saved")
+    picture = np.zeros((1, 188, 188, 3), "uint8")
+    assert kseg.export_saved_model(model, tmp_path / "saved", validation_data=[picture]).same_class == 1

@@ -44,3 +44,28 @@ def test_pooling_the_whole_picture_sees_everything():
 
 def test_parameters_that_learn_and_all():
     assert parameters(kseg.build_unet(11)) == (31_038_283, 31_050_059)
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [x], lambda x: {"image": x}])
+def test_models_inside_of_models_and_any_form_of_input(wrap):
+    image = keras.Input((None, None, 3), name="image")
+    inner = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3, padding="same")])
+    model = keras.Model(wrap(image), inner(image))
+    assert multiply_adds(model, (10, 20)) == 200 * 27 * 4
+    assert receptive_field(model) == 3
+
+
+def test_a_backbone_counts():
+    model = kseg.build_unet(2, backbone="mobilenet_v2")
+    inner = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    assert multiply_adds(model, (64, 64)) > multiply_adds(inner, (64, 64)) > 1e6
+
+
+@pytest.mark.parametrize(
+    ("variant", "layer", "field"), [("basic", "encoder_pool4", 106), ("vgg16", "encoder_pool5", 212)]
+)
+def test_pools_with_indices_widen_the_field(variant, layer, field):
+    """106 is the figure of the SegNet paper; 212 that of VGG16 after its last pool."""
+    model = kseg.build_segnet(2, variant=variant, filters=2)
+    pooled, _ = model.get_layer(layer).output
+    assert receptive_field(keras.Model(model.input, pooled)) == field

@@ -201,3 +201,29 @@ def test_plain_keras_losses_refuse_an_auxiliary_head():
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     with pytest.raises(ValueError, match="shape"):
         model.fit(*example(), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("last", "activation"),
+    [
+        (keras.ops.softmax, "softmax"),
+        (keras.ops.sigmoid, "sigmoid"),
+        (keras.activations.softmax, "softmax"),
+        (lambda x: keras.layers.Identity()(keras.layers.Softmax()(x)), "softmax"),
+        (lambda x: keras.layers.Activation("linear")(keras.ops.sigmoid(x)), "sigmoid"),
+        (lambda x: kseg.layers.Upsample(2)(keras.layers.Activation("softmax")(x)), "softmax"),
+        (lambda x: kseg.layers.Upsample(2)(x), None),
+    ],
+)
+def test_the_activation_is_found_however_it_is_applied(last, activation):
+    image = keras.Input((8, 8, 3))
+    assert output_activation(keras.Model(image, last(keras.layers.Conv2D(3, 1)(image)))) == activation
+
+
+def test_a_model_with_two_outputs_and_a_schedule_are_refused():
+    image = keras.Input((8, 8, 3))
+    two = keras.Model(image, [keras.layers.Conv2D(2, 1)(image), keras.layers.Conv2D(2, 1)(image)])
+    with pytest.raises(ValueError, match="has 2 outputs"):
+        kseg.compile(two)
+    with pytest.raises(ValueError, match="a schedule goes into optimizer="):
+        kseg.compile(network(), learning_rate=kseg.training.WarmupPoly(0.1))

@@ -19,7 +19,7 @@ _COMPOSITES = {
 }
 
 
-def pyramid(image, backbone, weights=None, output_stride=32):
+def pyramid(image, backbone, weights=None, output_stride=None):
     """Run `image` through a backbone and return its features by stride.
 
     The picture is normalised as the backbone's pretrained weights expect it and padded to a multiple of the
@@ -37,6 +37,7 @@ def pyramid(image, backbone, weights=None, output_stride=32):
             `kseg.backbones.weights`.
         output_stride: 8, 16 or 32, the coarsest stride. What comes after it is dilated instead, so the
             pretrained weights stay right; memory and time grow. A `keras.Model` is then copied, with weights.
+            `None`: as the backbone is.
 
     Returns:
         dict `{stride: (B, H/stride, W/stride, c)}`, strides ascending. At each stride it is the last tensor
@@ -48,16 +49,18 @@ def pyramid(image, backbone, weights=None, output_stride=32):
         TypeError: if `backbone` is neither a name nor a functional `keras.Model`.
     """
     found = stages(image, backbone, weights, output_stride)
-    return {min(stride, output_stride): tensor for stride, tensor in found.items()}
+    return {min(stride, output_stride or 32): tensor for stride, tensor in found.items()}
 
 
-def stages(image, backbone, weights=None, output_stride=32):
+def stages(image, backbone, weights=None, output_stride=None):
     """Return the features of a backbone by the stride that each stage has in the untouched network.
 
     As `pyramid`, but at `output_stride=8` the stages 8, 16 and 32 all have 1/8 of the padded size and none
     hides another: an auxiliary head belongs on stage 16, PSPNet's pyramid pooling on stage 32.
     """
-    check_choice("output_stride", output_stride, (8, 16, 32))
+    if output_stride is not None:
+        check_choice("output_stride", output_stride, (8, 16, 32))
+    least, output_stride = output_stride or 1, output_stride or 32
     if isinstance(backbone, str):
         inputs, tensors, normalization = build_named(backbone, image.shape[-1], weights, output_stride)
         image, name = normalization(image), backbone
@@ -76,6 +79,16 @@ def stages(image, backbone, weights=None, output_stride=32):
         raise TypeError(
             f"backbone must be None, a name or a functional keras.Model, got {type(backbone).__name__}; "
             f"known names: {', '.join(list_backbones())}"
+        )
+    if max(tensors) < least:
+        raise ValueError(
+            f"backbone {name!r} has feature maps at strides {sorted(tensors)}, none at output_stride={least} "
+            "or beyond; a picture of a fixed size must be a multiple of the strides"
+        )
+    channels = inputs[0].shape[-1]
+    if channels not in (None, image.shape[-1]):
+        raise ValueError(
+            f"backbone {name!r} takes pictures of {channels} channels, input_shape has {image.shape[-1]}"
         )
     extractor = keras.Model(inputs, list(tensors.values()), name=name)
     padded = PadToMultiple(min(max(tensors), output_stride), name="pad")(image)

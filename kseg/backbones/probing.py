@@ -28,6 +28,8 @@ def levels(model):
     Raises:
         ValueError: if the model has no feature maps.
     """
+    if len(model.inputs) != 1:
+        raise ValueError(f"backbone {model.name!r} has {len(model.inputs)} inputs; it must take one picture")
     strides = relative_strides(model)
     nodes_of = [getattr(layer, "_inbound_nodes", ()) for layer in model.layers]
     tensors = [nodes[0].outputs[0] for nodes in nodes_of if len(nodes) == 1]

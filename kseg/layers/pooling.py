@@ -35,6 +35,8 @@ class MaxPoolWithIndices(keras.layers.Layer):
         bottom right.
     """
 
+    pool_size = 2
+
     def call(self, inputs):
         x = _repeat_last_if_odd(_repeat_last_if_odd(inputs, 1), 2)
         cells = [x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]

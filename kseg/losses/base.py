@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from kseg.distribution import replica_context, replica_share
-from kseg.masks import class_ids, holds_ids, is_void, size_checked, sizes_agree
+from kseg.masks import checked_void, class_ids, holds_ids, is_void, size_checked, sizes_agree
 
 
 class Combinable(keras.losses.Loss):
@@ -73,7 +73,7 @@ class Auxiliary(Combinable):
     What a model built with `aux_heads=True` trains with; `kseg.compile` sets it by itself. On plain
     `(B, H, W, C)` scores, as in evaluation, it is the loss itself.
 
-    Reference: Zhao et al. 2017 (PSPNet), section 3.2, weight 0.4.
+    Reference: Zhao et al. 2017 (PSPNet), "Deep Supervision for ResNet-Based FCN", weight 0.4.
 
     Args:
         loss: a `keras.losses.Loss`, its name, or a sum of losses.
@@ -158,7 +158,7 @@ class MaskLoss(Combinable):
 
     def __init__(self, ignore_class=255, class_weights=None, from_logits=True, name=None):
         super().__init__(name)
-        self.ignore_class = ignore_class
+        self.ignore_class = checked_void(ignore_class)
         self.class_weights = _checked_weights(class_weights)
         self.from_logits = from_logits
 
@@ -216,7 +216,10 @@ class MaskLoss(Combinable):
 def _checked_weights(class_weights):
     if class_weights is None:
         return None
-    weights = np.asarray(class_weights, dtype="float64")
+    try:
+        weights = np.asarray(class_weights, dtype="float64")
+    except (TypeError, ValueError):
+        weights = np.array(np.nan)
     if (
         weights.ndim != 1
         or not np.all(np.isfinite(weights))

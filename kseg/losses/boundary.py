@@ -4,6 +4,7 @@ import keras
 import numpy as np  # noqa: F401, the example uses it
 from keras import ops
 
+from kseg.arguments import is_count
 from kseg.distribution import sum_over_replicas
 from kseg.losses.base import MaskLoss, weighted
 
@@ -52,10 +53,10 @@ class Boundary(MaskLoss):
     ):
         super().__init__(ignore_class, class_weights, from_logits, name)
         for argument, value, least in (("width", width, 3), ("tolerance", tolerance, 1)):
-            if not isinstance(value, int) or value < least or value % 2 == 0:
+            if not is_count(value) or value < least or value % 2 == 0:
                 raise ValueError(f"{argument} must be an odd int of {least} or more, got {value!r}")
-        self.width = width
-        self.tolerance = tolerance
+        self.width = int(width)
+        self.tolerance = int(tolerance)
 
     def value(self, target, scores, valid, weight):
         num_classes = scores.shape[-1]

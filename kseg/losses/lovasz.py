@@ -84,9 +84,14 @@ def _slopes(true, errors, counted):
     order = ops.argsort(-keys, axis=1)  # (C, N of all replicas)
     true, counted = (ops.take_along_axis(x, order, axis=1) for x in (true, counted))
     total = ops.sum(true, axis=1, keepdims=True)
-    overlap = total - ops.cumsum(true, axis=1)
-    union = total + ops.cumsum(counted - true, axis=1)
+    overlap = total - _running_count(true)
+    union = total + _running_count(counted - true)
     jaccard = 1 - overlap / ops.maximum(union, 1.0)
     steps = jaccard - ops.pad(jaccard[:, :-1], ((0, 0), (1, 0)))
     steps = ops.take_along_axis(steps, ops.argsort(order, axis=1), axis=1)  # back to where they came from
     return ops.transpose(own_part(ops.transpose(steps), own))
+
+
+def _running_count(ones):
+    """Return the running sum of zeros and ones; float32 cannot count beyond 2 ** 24."""
+    return ops.cast(ops.cumsum(ops.cast(ones, "int32"), axis=1), "float32")

@@ -1,5 +1,7 @@
 """Losses that are sums over pixels: cross-entropy, of the hardest pixels only, focal."""
 
+from numbers import Integral
+
 import keras
 import numpy as np
 from keras import ops
@@ -39,7 +41,7 @@ class CrossEntropy(MaskLoss):
 
     def value(self, target, scores, valid, weight):
         losses = _cross_entropies(target, scores, self.from_logits, self.class_weights)
-        return _mean(losses * weight, valid)
+        return _mean(losses, weight, valid)
 
 
 @keras.saving.register_keras_serializable(package="kseg")
@@ -85,24 +87,25 @@ class OhemCrossEntropy(MaskLoss):
         super().__init__(ignore_class, class_weights, from_logits, name)
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must be a probability in (0, 1), got {threshold!r}")
-        share = isinstance(min_kept, float)
-        if isinstance(min_kept, bool) or not min_kept > 0 or (share and min_kept > 1):
+        whole = isinstance(min_kept, Integral)
+        if isinstance(min_kept, bool) or not min_kept > 0 or (not whole and min_kept > 1):
             raise ValueError(
                 f"min_kept must be a positive int, in pixels, or a share in (0, 1], got {min_kept!r}"
             )
         self.threshold = float(threshold)
-        self.min_kept = min_kept
+        self.min_kept = int(min_kept) if whole else float(min_kept)
 
     def value(self, target, scores, valid, weight):
         hardness = ops.stop_gradient(_cross_entropies(target, scores, self.from_logits, None))
         least = ops.minimum(-float(np.log(self.threshold)), self._least_kept(hardness, valid))
         kept = valid * ops.cast(hardness >= least, "float32")
         losses = _cross_entropies(target, scores, self.from_logits, self.class_weights)
-        return _mean(losses * weight * kept, kept)
+        return _mean(losses, weight * kept, kept)
 
     def _least_kept(self, hardness, valid):
         """Return the loss of the last pixel that is kept where only `min_kept` of all replicas are."""
-        everywhere = ops.sort(gather_from_replicas(ops.reshape(ops.where(valid > 0, hardness, -1.0), [-1])))
+        everywhere = gather_from_replicas(ops.reshape(ops.where(valid > 0, hardness, -1.0), [-1]))
+        everywhere = ops.sort(ops.pad(everywhere, (1, 0), constant_values=-1.0))  # a batch may be empty
         count = sum_over_replicas(ops.sum(valid))
         kept = ops.ceil(self.min_kept * count) if isinstance(self.min_kept, float) else self.min_kept
         kept = ops.cast(ops.maximum(ops.minimum(ops.cast(kept, "float32"), count), 1.0), "int32")
@@ -151,7 +154,7 @@ class Focal(MaskLoss):
         else:
             log_p = _log_probabilities(scores, self.from_logits)
             losses = -ops.sum(weighted(target, self.class_weights) * self._damping(log_p) * log_p, axis=-1)
-        return _mean(losses * weight, valid)
+        return _mean(losses, weight, valid)
 
     def _damping(self, log_p):
         # not 0: its power has no slope there
@@ -182,7 +185,8 @@ def _weights_of(target, class_weights):
     return 1.0 if class_weights is None else ops.take(ops.convert_to_tensor(class_weights, "float32"), target)
 
 
-def _mean(losses, counted):
-    """Return the sum of the losses of all replicas by the number of pixels that are counted in them."""
+def _mean(losses, weight, counted):
+    """Return the weighted sum of the losses of all replicas by the number of pixels that are counted."""
+    losses = ops.where(weight > 0, losses * weight, 0.0)  # void may be infinite
     total, count = ops.unstack(sum_over_replicas(ops.stack([ops.sum(losses), ops.sum(counted)])), 2)
     return ops.divide_no_nan(total, count)

@@ -1,5 +1,7 @@
 """Metrics of the pixels near a border between classes."""
 
+from numbers import Real
+
 import keras
 from keras import ops
 
@@ -168,7 +170,7 @@ class BoundaryF1(MaskMetric):
 
 
 def _checked(tolerance):
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 < tolerance < 1:
+    if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0 < tolerance < 1:
         raise ValueError(f"tolerance must be a share of the diagonal in (0, 1), got {tolerance!r}")
     return float(tolerance)
 

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from kseg.arguments import check_class_names
-from kseg.masks import class_ids, holds_ids, is_void, size_checked, sizes_agree, to_mask
+from kseg.arguments import check_class_names, is_count
+from kseg.masks import checked_void, class_ids, holds_ids, is_void, size_checked, sizes_agree, to_mask
 
 
 class MaskMetric(keras.metrics.Metric):
@@ -20,11 +20,13 @@ class MaskMetric(keras.metrics.Metric):
 
     def __init__(self, num_classes, ignore_class, class_names, from_logits, name, dtype):
         super().__init__(name=name, dtype=dtype)
-        if num_classes < 2:
-            raise ValueError(f"num_classes must be 2 or more (2 for one output channel), got {num_classes}")
+        if not is_count(num_classes) or num_classes < 2:
+            raise ValueError(
+                f"num_classes must be an int of 2 or more (2 for one output channel), got {num_classes!r}"
+            )
         check_class_names(class_names, num_classes)
         self.num_classes = num_classes
-        self.ignore_class = ignore_class
+        self.ignore_class = checked_void(ignore_class)
         self.class_names = None if class_names is None else list(class_names)
         self.from_logits = from_logits
         self.outside = self.add_counts((), "outside")
@@ -49,6 +51,8 @@ class MaskMetric(keras.metrics.Metric):
         if len(y_pred.shape) == 5:
             y_pred = y_pred[..., 0]  # a training step with auxiliary heads: the main scores stand first
         true, predicted, void = self._ids(ops.convert_to_tensor(y_true), y_pred)
+        if len(y_pred.shape) == 4:  # NaN has no class; the arg-max would call it class 0
+            predicted = ops.where(ops.isnan(ops.sum(y_pred, axis=-1)), -1, predicted)
         in_range = ops.logical_and(true >= 0, true < self.num_classes)
         in_range = ops.logical_and(in_range, ops.logical_and(predicted >= 0, predicted < self.num_classes))
         counted = ops.logical_and(in_range, ops.logical_not(void))

@@ -71,7 +71,7 @@ def build(model, num_classes, input_shape=(None, None, 3), **kwargs):
 
 def check_build(model, **kwargs):
     """Raise as `build` does for an unknown model, argument or backbone, without building anything."""
-    if model not in _BUILDERS:
+    if not isinstance(model, str) or model not in _BUILDERS:
         raise unknown_name("model", model, _BUILDERS)
     parameters = list(inspect.signature(_BUILDERS[model]).parameters)
     for name in kwargs:

@@ -3,7 +3,7 @@
 import keras
 
 from kseg import blocks
-from kseg.arguments import check_input_shape, check_num_classes
+from kseg.arguments import check_input_shape, check_num_classes, is_count
 
 
 def build_conv_stack(
@@ -48,8 +48,10 @@ def build_conv_stack(
     check_num_classes(num_classes)
     image = keras.Input(check_input_shape(input_shape), name="image")
     blocks.check_filters(filters)
+    if not is_count(depth):
+        raise ValueError(f"depth must be a positive int, got {depth!r}")
     rates = (1,) * depth if dilation_rates is None else tuple(dilation_rates)
-    if len(rates) != depth or depth < 1:
+    if len(rates) != depth:
         raise ValueError(
             f"dilation_rates needs one rate per convolution: depth={depth}, got {dilation_rates}"
         )

@@ -69,6 +69,8 @@ def build_deeplabv2(
         raise ValueError("backbone_weights is for the VGG16 variants, got it with variant='resnet101'")
     blocks.check_filters(filters)
     rates = _VARIANTS[variant] if dilation_rates is None else check_dilation_rates(dilation_rates)
+    if not rates:
+        raise ValueError("dilation_rates is empty: the scores are a sum over one branch per rate")
     if variant == "resnet101":
         x = resnet(image, 101, output_stride=8, filters=filters)[8]  # (B, H/8, W/8, 2048)
         branches = [_scores(x, num_classes, 3, rate, f"logits_rate{rate}") for rate in rates]

@@ -37,7 +37,7 @@ def build_deeplabv3(
     Differences from the reference: half-pixel resizing instead of aligned corners; the stride of a stage
     stands in its first unit (TF-Slim: in its last); output stride 32, with rates 3, 6, 9, is ours.
     torchvision's `deeplabv3_resnet50` is `head_conv=True, multi_grid=(1, 1, 1), output_stride=8`, except that
-    it leaves the first unit of a dilated stage at the dilation before.
+    it leaves the first unit of a dilated stage at the dilation before and drops out half after the pooling.
 
     Args:
         num_classes: int, 1..255.
@@ -78,7 +78,7 @@ def build_deeplabv3(
         stages = resnet_stages(image, depth, output_stride=output_stride, **form)
     else:
         stages = backbones.stages(image, backbone, backbone_weights, output_stride)
-    *_, stage4, x = stages.values()
+    x = stages[max(stages)]
     ending = {"activation": activation, "crop_to": image}
     x = aspp(x, rates, filters=4 * filters)  # (B, H/16, W/16, 256)
     if head_conv:
@@ -87,5 +87,5 @@ def build_deeplabv3(
     auxiliary = []
     if aux_heads:
         stride = min(output_stride, 16)  # without dilation stage 4 is at 16, the last at 32
-        auxiliary = [blocks.auxiliary_head(stage4, 4 * filters, num_classes, stride=stride, **ending)]
+        auxiliary = [blocks.auxiliary_head(stages, 4 * filters, num_classes, stride=stride, **ending)]
     return keras.Model(image, blocks.with_auxiliary(scores, auxiliary), name=name)

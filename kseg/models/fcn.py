@@ -102,11 +102,11 @@ def build_fcn(
         features = {32: _alexnet(image, 96 if filters is None else filters, dropout, _GROUPS[variant])}
     else:
         filters = 64 if filters is None else filters
-        *_, stage4, x = resnet_stages(image, _DEPTHS[variant], output_stride=finest, filters=filters).values()
-        features = {finest: blocks.conv_dropout(x, 8 * filters, name="head_conv")}
+        stages = resnet_stages(image, _DEPTHS[variant], output_stride=finest, filters=filters)
+        features = {finest: blocks.conv_dropout(stages[32], 8 * filters, name="head_conv")}
         if aux_heads:
             ending = {"stride": min(finest, 16), "activation": activation, "crop_to": image}
-            auxiliary = [blocks.auxiliary_head(stage4, 4 * filters, num_classes, **ending)]
+            auxiliary = [blocks.auxiliary_head(stages, 4 * filters, num_classes, **ending)]
     features = {stride: x for stride, x in features.items() if stride >= finest}
     scores = _scores(features, num_classes, upsampling)
     if upsampling == "transpose":

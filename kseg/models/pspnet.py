@@ -32,7 +32,7 @@ def build_pspnet(
     those of training, for the regions grow with the picture.
 
     Reference: Zhao, Shi, Qi, Wang, Jia, "Pyramid Scene Parsing Network", CVPR 2017, figure 3 and section
-    3.2; the auxiliary loss: section 3.3, weight 0.4 (`kseg.losses.Auxiliary`).
+    3.2; the auxiliary loss: "Deep Supervision for ResNet-Based FCN", weight 0.4 (`kseg.losses.Auxiliary`).
 
     Differences from the reference: half-pixel resizing instead of aligned corners; regions overlap where 6
     does not divide the map, as in PyTorch, so no size is refused; on a padded `backbone` the regions
@@ -75,7 +75,7 @@ def build_pspnet(
         )
     else:
         stages = backbones.stages(image, backbone, backbone_weights, output_stride)
-    *_, stage4, x = stages.values()
+    x = stages[max(stages)]
     ending = {"activation": activation, "crop_to": image}
     x = _pyramid_pooling(x)  # (B, H/8, W/8, 4096)
     x = blocks.conv_dropout(x, 8 * filters, name="decoder_conv")
@@ -83,7 +83,7 @@ def build_pspnet(
     auxiliary = []
     if aux_heads:
         stride = min(output_stride, 16)  # without dilation stage 4 is at 16, the last at 32
-        auxiliary = [blocks.auxiliary_head(stage4, 4 * filters, num_classes, stride=stride, **ending)]
+        auxiliary = [blocks.auxiliary_head(stages, 4 * filters, num_classes, stride=stride, **ending)]
     return keras.Model(image, blocks.with_auxiliary(scores, auxiliary), name=name)
 
 

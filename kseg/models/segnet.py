@@ -8,7 +8,8 @@ from kseg.arguments import check_choice, check_input_shape, check_num_classes
 from kseg.layers import LocalResponseNormalization, MaxPoolWithIndices, MaxUnpool
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # in each block of VGG16; the decoder mirrors them
-_DROPPED = (3, 4, 5)  # blocks with dropout, in the encoder and in the decoder: Bayesian SegNet
+# what has dropout in the encoder and in the decoder of Bayesian SegNet: blocks of VGG16, levels of Basic
+_DROPPED = {"block": (3, 4, 5), "level": (2, 3, 4)}
 
 
 def build_segnet(
@@ -87,7 +88,7 @@ def _vgg16(image, filters, normalization, dropout):
         before = x
         x, mask = MaxPoolWithIndices(name=f"encoder_pool{block}")(x)
         pooled.append((before, mask))
-        return _drop(x, block, dropout, "encoder")
+        return _drop(x, "encoder", "block", block, dropout)
 
     x = encoders.normalize_image(image)
     x = encoders.vgg16(x, filters=filters, normalization=normalization, pool=pool)[-1]
@@ -101,7 +102,7 @@ def _vgg16(image, filters, normalization, dropout):
         for number, width in enumerate(widths, start=1):
             name = f"decoder_block{block}_conv{number}"
             x = encoders.conv_relu(x, width, normalization=normalization, name=name)
-        x = _drop(x, block, dropout, "decoder")
+        x = _drop(x, "decoder", "block", block, dropout)
     return x  # (B, H, W, 64)
 
 
@@ -113,16 +114,16 @@ def _basic(image, filters, normalization, dropout):
         before = x
         x, mask = MaxPoolWithIndices(name=f"encoder_pool{level}")(x)  # (B, ceil(H/2), ceil(W/2), 64) ...
         pooled.append((before, mask))
-        x = _drop(x, level + 1, dropout, "encoder")
+        x = _drop(x, "encoder", "level", level, dropout)
     for level in (4, 3, 2, 1):
         before, mask = pooled[level - 1]
         name = f"decoder_level{level}"
         x = MaxUnpool(name=f"{name}_unpool")(x, mask, before)
         x = layers.Conv2D(filters, 7, padding="same", kernel_initializer="he_normal", name=f"{name}_conv")(x)
         x = blocks.normalize(x, normalization, f"{name}_conv")  # and no ReLU: the paper's decoder is linear
-        x = _drop(x, level + 1, dropout, "decoder")
+        x = _drop(x, "decoder", "level", level, dropout)
     return x  # (B, H, W, 64)
 
 
-def _drop(x, block, dropout, path):
-    return blocks.drop(x, dropout, name=f"{path}_block{block}_dropout") if block in _DROPPED else x
+def _drop(x, path, kind, number, dropout):
+    return blocks.drop(x, dropout, f"{path}_{kind}{number}_dropout") if number in _DROPPED[kind] else x

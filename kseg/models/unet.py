@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from kseg import backbones, blocks
-from kseg.arguments import check_choice, check_input_shape, check_num_classes
+from kseg.arguments import check_choice, check_input_shape, check_num_classes, is_count
 from kseg.layers import CropLike, PadToMultiple
 
 _DECODER_FILTERS = (256, 128, 64, 32, 16)  # segmentation_models' default: figures compare
@@ -55,8 +55,8 @@ def build_unet(
         normalization: `"batch"`, `"group"` or `None`, outside the backbone.
         padding: `"same"`, or `"valid"` as in the paper: no score sees anything made up, and the output is
             smaller than the picture, by 92 pixels at each side (572 → 388): cut the masks alike. Sizes are
-            188, 204, 220, ... pixels; others are an error. Only with the paper's encoder; the numbers are
-            those of five levels.
+            188, 204, 220, ... pixels; others are an error where the size is known. Only with the paper's
+            encoder; the numbers are those of five levels.
         dropout: float in [0, 1), at the end of the contracting path.
         activation: `None` (logits), `"softmax"` or `"sigmoid"`.
         name: str.
@@ -93,7 +93,7 @@ def build_unet(
         features = backbones.pyramid(image, backbone, backbone_weights)
         x = _backbone_unet(
             features,
-            tuple(decoder_filters or _DECODER_FILTERS),
+            _DECODER_FILTERS if decoder_filters is None else decoder_filters,
             upsampling or "nearest",
             normalization,
             dropout,
@@ -156,6 +156,8 @@ def _has_output(size, levels):
 
 def _backbone_unet(features, decoder_filters, upsampling, normalization, dropout):
     stride = max(features)
+    if not isinstance(decoder_filters, (tuple, list)) or not all(map(is_count, decoder_filters)):
+        raise ValueError(f"decoder_filters must be positive ints, got {decoder_filters!r}")
     if 2 ** len(decoder_filters) != stride:
         raise ValueError(
             f"decoder_filters needs {stride.bit_length() - 1} widths, one per doubling from the backbone's "

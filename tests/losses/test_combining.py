@@ -94,3 +94,13 @@ def test_auxiliary_heads_add_their_weighted_loss():
 def test_auxiliary_heads_without_their_loss_are_an_error():
     with pytest.raises(ValueError, match=r"loss=kseg\.losses\.Auxiliary\(loss\)"):
         CrossEntropy()(np.zeros((1, 2, 2), "int32"), np.zeros((1, 2, 2, 3, 2), "float32"))
+
+
+def test_the_weight_of_auxiliary_heads_holds_in_a_sum():
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 1)(image)
+    model = keras.Model(image, kseg.blocks.with_auxiliary(x, [keras.layers.Conv2D(8, 1)(image)]))
+    mask, scores = np.zeros((1, 8, 8), "int32"), np.zeros((1, 8, 8, 8, 2), "float32")
+    one = float(kseg.compile(model, loss=Auxiliary(CrossEntropy(), weight=1.0)).loss(mask, scores))
+    for loss in (1.0 * Auxiliary(CrossEntropy(), weight=1.0), Auxiliary(CrossEntropy(), 1.0) + 0.0 * Dice()):
+        assert float(kseg.compile(model, loss=loss).loss(mask, scores)) == pytest.approx(one)

@@ -175,7 +175,7 @@ def test_a_wrong_number_of_class_weights_is_refused(loss, channels, number):
 
 
 @each
-@pytest.mark.parametrize("weights", [[1, -1], [1, np.nan], [np.inf, 1], [0, 0], [[1, 2]], [], 1.0])
+@pytest.mark.parametrize("weights", [[1, -1], [1, np.nan], [np.inf, 1], [0, 0], [[1, 2]], [], 1.0, {0: 1.0}])
 def test_bad_class_weights_are_refused(loss, weights):
     with pytest.raises(ValueError, match="class_weights must be one finite float >= 0 per class"):
         loss(class_weights=weights)
@@ -213,3 +213,33 @@ def test_compiled_by_xla_it_is_the_same(loss, one_hot):
 
     for actual, value in zip(compiled(target, tf.constant(scores)), expected, strict=True):
         np.testing.assert_allclose(actual, value, rtol=1e-4, atol=1e-7)
+
+
+@each
+@pytest.mark.parametrize("size", [(0, 4, 5), (2, 0, 5)])
+def test_an_empty_batch_has_no_loss(loss, size):
+    assert float(loss()(np.zeros(size, "int32"), np.zeros((*size, 3), "float32"))) == 0
+
+
+@each
+def test_void_may_have_any_score(loss):
+    scores = np.zeros((1, 2, 2, 3), "float32")
+    expected = float(loss()(np.array([[[0, 255], [1, 2]]]), scores))
+    if loss in (CrossEntropy, Focal, OhemCrossEntropy):
+        scores[0, 0, 1, 0] = -np.inf
+    scores[0, 0, 1, 1] = 1e30
+    assert float(loss()(np.array([[[0, 255], [1, 2]]]), scores)) == pytest.approx(expected)
+
+
+@each
+def test_void_of_numpy_comes_back_from_a_config(loss):
+    made = loss(ignore_class=np.array([0, 255]))
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
+    assert tuple(again.ignore_class) == made.ignore_class == (0, 255)
+
+
+@each
+@pytest.mark.parametrize("ignore", [1.7, "255", [[1]], [0.5]])
+def test_void_is_an_id(loss, ignore):
+    with pytest.raises(ValueError, match="ignore_class must be None, an int or several"):
+        loss(ignore_class=ignore)

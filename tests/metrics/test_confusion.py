@@ -300,7 +300,25 @@ def test_sample_weights_are_refused():
         MeanIoU(2).update_state(np.array([[[0]]]), np.array([[[0]]]), sample_weight=np.ones((1, 1, 1)))
 
 
-@pytest.mark.parametrize("arguments", [{"num_classes": 1}, {"num_classes": 3, "class_names": ["a", "b"]}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_classes": 1},
+        {"num_classes": "3"},
+        {"num_classes": 2.5},
+        {"num_classes": 3, "class_names": ["a", "b"]},
+        {"num_classes": 2, "class_names": ["a", "a"]},
+        {"num_classes": 2, "class_names": "ab"},
+    ],
+)
 def test_arguments_that_do_not_fit_are_refused(arguments):
-    with pytest.raises(ValueError, match="num_classes"):
+    with pytest.raises(ValueError, match=r"num_classes|class_names must be a list of different names"):
         MeanIoU(**arguments)
+
+
+def test_a_score_that_is_no_number_has_no_class():
+    scores = np.zeros((1, 1, 3, 2), "float32")
+    scores[0, 0, :2] = np.nan
+    metric = MeanIoU(2)
+    metric.update_state(np.array([[[0, 255, 0]]]), scores)
+    assert int(metric.outside) == 1 and np.asarray(metric.matrix).sum() == 1

@@ -1,5 +1,7 @@
 import inspect
 
+import keras
+import numpy as np
 import pytest
 
 import kseg
@@ -78,3 +80,69 @@ def test_softmax_over_one_class_is_refused(builder):
     arguments = {"filters": 6} if "filters" in inspect.signature(builder).parameters else {}
     with pytest.raises(ValueError, match="softmax over num_classes=1 is always 1"):
         builder(1, (64, 64, 3), activation="softmax", **arguments)
+
+
+def backbone_of(*strides, size=None, channels=3):
+    x = image = keras.Input((size, size, channels))
+    before = 1
+    for stride in strides:
+        x = keras.layers.Conv2D(4, 3, strides=stride // before, padding="same")(x)
+        before = stride
+    return keras.Model(image, x, name="mine")
+
+
+ALL = (2, 4, 8, 16, 32)
+
+
+@pytest.mark.parametrize("name", ["deeplabv3", "pspnet", "deeplabv3plus", "fcn"])
+@pytest.mark.parametrize(
+    ("strides", "options", "shape", "message"),
+    [
+        ((2, 4, 8), {}, (96, 96, 3), "none at output_stride=16|output_stride=16: the backbone"),
+        (ALL, {"size": 100}, (100, 100, 3), "multiple of the strides|output_stride=16: the backbone"),
+        (ALL, {}, (96, 96, 1), "takes pictures of 3 channels, input_shape has 1"),
+    ],
+)
+def test_a_backbone_that_does_not_fit_is_refused(name, strides, options, shape, message):
+    with pytest.raises(ValueError, match=message):
+        kseg.build(name, 3, shape, backbone=backbone_of(*strides, **options), output_stride=16)
+
+
+@pytest.mark.parametrize("name", ["deeplabv3", "pspnet"])
+def test_auxiliary_heads_need_stride_16(name):
+    with pytest.raises(ValueError, match=r"aux_heads needs features at stride 16, .* \[2, 4, 8, 32\]"):
+        kseg.build(name, 3, backbone=backbone_of(2, 4, 8, 32), output_stride=32, aux_heads=True, filters=2)
+
+
+def test_a_backbone_takes_one_picture():
+    a, b = keras.Input((64, 64, 3)), keras.Input((64, 64, 3))
+    with pytest.raises(ValueError, match="has 2 inputs; it must take one picture"):
+        kseg.build_unet(2, backbone=keras.Model([a, b], keras.layers.Conv2D(2, 3, strides=2)(a + b)))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("deeplabv2", {"dilation_rates": [], "filters": 2}, "dilation_rates is empty"),
+        ("conv_stack", {"depth": "3"}, "depth must be a positive int, got '3'"),
+        ("conv_stack", {"depth": 0}, "depth must be a positive int, got 0"),
+        ("conv_stack", {"depth": True}, "depth must be a positive int, got True"),
+        (
+            "unet",
+            {"backbone": "mobilenet_v2", "decoder_filters": 16},
+            "decoder_filters must be positive ints",
+        ),
+        (["unet"], {}, "unknown model"),
+    ],
+)
+def test_more_wrong_arguments_are_named(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        kseg.build(name, 2, **arguments)
+
+
+def test_numbers_of_numpy_are_numbers():
+    shape = np.array([32, 48, 3])
+    model = kseg.build_unet(np.int64(2), shape, filters=np.int32(2), dropout=np.float32(0.1))
+    assert model.output_shape == (None, 32, 48, 2)
+    rates = np.array([1, 2])
+    assert kseg.build_deeplabv2(2, (32, 32, 3), filters=2, dilation_rates=tuple(rates)).count_params() > 0
