@@ -14,7 +14,9 @@ def strategy(devices=None):
 
     With several workers call it first thing in a script, and run the same script on each, with its own
     `task` in `TF_CONFIG`. Each reads all data and takes its part of every batch, so all must see the data in
-    the same order: seed what shuffles alike. Only `kseg.distribution.is_chief()` should write files.
+    the same order: TensorFlow's global seed is set unless it is already; seed what else shuffles. Files
+    should be written where `kseg.distribution.is_chief()`. Training within
+    `kseg.distribution.lost_workers()` ends with one line when a worker is lost.
 
     Args:
         devices: `None`: all GPUs there are; or a list such as `["GPU:0", "GPU:1"]` or `["CPU:0", "CPU:1"]`.
@@ -100,4 +102,8 @@ def _multi_worker(cluster):
                 f"TF_CONFIG names {len(cluster.addresses)} workers, but TensorFlow has already been used in "
                 "this process: call kseg.strategy() before anything that makes tensors, models or datasets"
             ) from error
+        if tf.compat.v1.random.get_seed(None) == (None, None):
+            # Workers that shuffle differently would not train on parts of one batch. This is the seed that
+            # TensorFlow takes by itself beside the seed of a dataset: those shuffle as ever.
+            tf.random.set_seed(87654321)
     return _of_workers[0]

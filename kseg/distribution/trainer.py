@@ -7,6 +7,7 @@ the private name that it replaces, as Keras 3.15 has it; an unknown trainer is r
 
 import inspect
 import typing
+import zlib
 
 import keras
 import tensorflow as tf
@@ -14,6 +15,7 @@ from keras import tree
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
 from kseg.distribution.replicas import counting
+from kseg.version import __version__ as kseg_version
 
 _TESTED = "3.15.1"
 _NEEDED = {
@@ -77,11 +79,16 @@ def _mirrors(strategy):
     return isinstance(strategy, kinds) and strategy.num_replicas_in_sync > 1
 
 
+def _several_workers(strategy):
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and _mirrors(strategy)
+
+
 class _Batches(_KerasBatches):
     """Keras' iterator over an epoch, whose batches are split so that no replica comes away empty."""
 
     def __init__(self, distribute_strategy=None, *args, **kwargs):
         self.splitter = _Splitter(distribute_strategy) if _mirrors(distribute_strategy) else None
+        self.agreed = False  # whether all workers were found to have the same data
         super().__init__(self.splitter or distribute_strategy, *args, **kwargs)
 
 
@@ -153,7 +160,33 @@ def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         spec = _first_batch(iterator, self.distribute_strategy)
     with self.distribute_strategy.scope():
         self._symbolic_build(data_batch=tree.map_structure(_symbol, spec))
+    if _several_workers(self.distribute_strategy) and not iterator.agreed:
+        _check_workers_agree(self, iterator)
+        iterator.agreed = True
     return None
+
+
+def _check_workers_agree(model, iterator):
+    """Raise an error on every worker if one of them differs in what would hang the others or mislead them."""
+    here = {
+        "version": (keras.version(), tf.__version__, kseg_version),
+        "model": [(variable.path, tuple(variable.shape)) for variable in model.variables],
+        "data": (iterator.splitter.element_spec, iterator.num_batches),
+    }
+    marks = tf.constant([[zlib.crc32(repr(value).encode()) for value in here.values()]], tf.int64)
+    strategy = model.distribute_strategy
+
+    @tf.function
+    def gather():
+        return strategy.run(lambda: tf.distribute.get_replica_context().all_gather(marks, axis=0))
+
+    marks = strategy.experimental_local_results(gather())[0].numpy()
+    for (name, value), column in zip(here.items(), marks.T, strict=True):
+        if len(set(column)) > 1:
+            raise ValueError(
+                f"the workers differ in their {name}: run the same script with the same {name} on each. Here "
+                f"it is {value!s:.500}"
+            )
 
 
 def _symbol(spec):
@@ -238,7 +271,6 @@ def _make_predict_function(self, force=False):
 
 def _reduce_per_replica(values, strategy, reduction):
     """Reduce what the replicas return. With several workers Keras takes the mean of scalars over an axis."""
-    several_workers = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and _mirrors(strategy)
-    if several_workers and reduction in ("auto", "mean"):
+    if _several_workers(strategy) and reduction in ("auto", "mean"):
         return tree.map_structure(lambda value: strategy.reduce("MEAN", value, axis=None), values)
     return _keras_reduce_per_replica(values, strategy, reduction)
