@@ -23,6 +23,7 @@ _NEEDED = {
     "TensorFlowTrainer._maybe_symbolic_build": ("self", "iterator", "data_batch"),
     "TensorFlowTrainer._symbolic_build": ("self", "iterator", "data_batch"),
     "TensorFlowTrainer.make_predict_function": ("self", "force"),
+    "TensorFlowTrainer._get_metrics_result_or_logs": ("self", "logs"),
     "TFEpochIterator.__init__": ("self", "distribute_strategy", "args", "kwargs"),
     "reduce_per_replica": ("values", "strategy", "reduction"),
     "concat": ("tensors", "axis"),
@@ -131,17 +132,15 @@ def _part(batch, index, replicas):
     Where there are fewer pictures than replicas, the last ones get the first picture, which does not count:
     TensorFlow cannot train on none.
     """
-    leaves = [leaf for leaf in tf.nest.flatten(batch) if leaf is not None]
-    known = leaves[0].shape[0] if leaves[0].shape.rank else None
-    count = tf.shape(leaves[0])[0] if known is None else known
+    first = tf.nest.flatten(batch)[0]
+    known = first.shape[0] if first.shape.rank else None
+    count = tf.shape(first)[0] if known is None else known
     size = count // replicas + tf.cast(index < count % replicas, tf.int32)
     start = index * (count // replicas) + tf.minimum(index, count % replicas)
     counts = tf.cast(size > 0, tf.float32)
     start, size = tf.where(size > 0, start, 0), tf.maximum(size, 1)
 
     def own(leaf):
-        if leaf is None:
-            return None
         leaf = leaf[start : start + size]
         if known and known % replicas == 0 and isinstance(leaf, tf.Tensor):
             leaf.set_shape([known // replicas, *leaf.shape[1:]])
@@ -151,19 +150,37 @@ def _part(batch, index, replicas):
     return part if known and known >= replicas else Part(part, counts)
 
 
+def _distributed(batch, strategy):
+    """Return the dataset of one batch that the caller gave whole."""
+    batch = tree.map_structure(tf.convert_to_tensor, tuple(part for part in batch if part is not None))
+    return _Splitter(strategy).experimental_distribute_dataset(tf.data.Dataset.from_tensors(batch))
+
+
 def _maybe_symbolic_build(self, iterator=None, data_batch=None):
     """Build the model from what the dataset says of its batches; Keras takes the mean of the first ones."""
     spec = getattr(getattr(iterator, "splitter", None), "element_spec", None)
     if spec is None:
         return _keras_maybe_symbolic_build(self, iterator, data_batch)
-    if any(leaf.shape.rank is None for leaf in tf.nest.flatten(spec) if leaf is not None):
+    if any(leaf.shape.rank is None for leaf in tf.nest.flatten(spec)):
         spec = _first_batch(iterator, self.distribute_strategy)
+    _check_scope(self)
     with self.distribute_strategy.scope():
         self._symbolic_build(data_batch=tree.map_structure(_symbol, spec))
     if _several_workers(self.distribute_strategy) and not iterator.agreed:
         _check_workers_agree(self, iterator)
         iterator.agreed = True
     return None
+
+
+def _check_scope(model):
+    """Raise an error if the model was compiled outside: TensorFlow would sum and count wrongly."""
+    created_inside = model.distribute_strategy.extended.variable_created_in_scope
+    variables = [*model.metrics_variables, *getattr(model.optimizer, "variables", [])]
+    if not all(created_inside(variable.value) for variable in variables):
+        raise ValueError(
+            "the model was built in the scope of a strategy and compiled outside of it; compile it within "
+            "strategy.scope() too"
+        )
 
 
 def _check_workers_agree(model, iterator):
@@ -190,8 +207,6 @@ def _check_workers_agree(model, iterator):
 
 
 def _symbol(spec):
-    if not hasattr(spec, "dtype"):  # a weight that is not there
-        return None
     return keras.KerasTensor(tuple(spec.shape), keras.backend.standardize_dtype(spec.dtype))
 
 
@@ -213,6 +228,9 @@ def _make_function(self, step_function):
     one_step = _keras_make_function(self, _counted(self, step_function))
 
     def steps(iterator):
+        if not isinstance(iterator, tf.distribute.DistributedIterator):  # the batch of train_on_batch
+            logs = one_step(iter(_distributed(next(iterator), self.distribute_strategy)))
+            return self._get_metrics_result_or_logs(logs)
         count, self.steps_per_execution = self.steps_per_execution, 1
         logs = None
         try:
@@ -265,7 +283,15 @@ def _make_predict_function(self, force=False):
         scores = [_reduce_per_replica(part, strategy, "concat") for part in scores]
         return tree.map_structure(lambda *parts: keras_trainer.concat(parts), *scores)
 
-    self.predict_function = predict if self.run_eagerly else tf.function(predict, reduce_retracing=True)
+    function = predict if self.run_eagerly else tf.function(predict, reduce_retracing=True)
+
+    def predict_function(batches):
+        kinds = [isinstance(leaf, tf.distribute.DistributedValues) for leaf in tree.flatten(batches)]
+        if not any(kinds):  # the batch of predict_on_batch
+            batches = [next(iter(_distributed(batch, strategy))) for batch in batches]
+        return function(batches)
+
+    self.predict_function = predict_function
     return None
 
 

@@ -212,6 +212,38 @@ def test_two_devices_predict_several_batches_at_once():
     )
 
 
+def test_two_devices_take_single_batches_like_one():
+    images, mask = pictures(3, (0.1, 0.5))
+    results = []
+    for devices in (None, CPUS):
+        model = trainable(LOSSES["sum"], devices)
+        logs = [
+            function(images, mask, return_dict=True)
+            for function in (model.train_on_batch, model.test_on_batch)
+        ]
+        results.append((logs, model.predict_on_batch(images)))
+    (one, scores_of_one), (two, scores_of_two) = results
+    assert two == [{key: pytest.approx(value, rel=1e-6) for key, value in logs.items()} for logs in one]
+    np.testing.assert_allclose(scores_of_two, scores_of_one, rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_compiled_outside_of_the_scope_is_refused():
+    with kseg.strategy(CPUS).scope():
+        model = kseg.build_conv_stack(3, (8, 8, 3), depth=1, filters=2)
+    kseg.compile(model)
+    with pytest.raises(ValueError, match=r"compiled outside of it; compile it within strategy.scope\(\) too"):
+        model.fit(*pictures(2), verbose=0)
+
+
+def test_batches_of_known_size_train_like_one():
+    data = dataset_of([pictures(9)]).unbatch().batch(4, drop_remainder=True).repeat()
+    results = []
+    for devices in (None, CPUS):
+        model = trainable(LOSSES["sum"], devices)
+        results.append(model.fit(data, steps_per_epoch=3, shuffle=False, verbose=0).history)
+    assert results[1] == {key: pytest.approx(value, rel=1e-6) for key, value in results[0].items()}
+
+
 def test_two_devices_fit_arrays_of_odd_size_by_several_steps_like_one():
     results = []
     for devices in (None, CPUS):
