@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from kseg.arguments import check_tensorflow
-from kseg.distribution import replicas
+from kseg.distribution import mend_trainer, replicas
 from kseg.layers import AuxiliaryOutputs, CropLike, Upsample
 from kseg.losses import Auxiliary, CrossEntropy, Focal, OhemCrossEntropy, PerReplica, WeightedSum
 from kseg.losses.base import for_replicas
@@ -170,6 +170,8 @@ def compile(
     elif class_weights is not None:
         raise ValueError("class_weights is for the default loss; give them to your own loss instead")
     _check_activation(loss, activation, channels)
+    if replicas() > 1:
+        mend_trainer()
     if has_auxiliary_heads(model):
         loss = _with_heads(loss)
     elif replicas() > 1:

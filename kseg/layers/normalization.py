@@ -4,16 +4,18 @@ import keras
 import numpy as np
 from keras import ops
 
+from kseg.distribution import moments_over_replicas, replica_context
 from kseg.layers.common import register
 
 
 @register
 class BatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization`, trained by TensorFlow's fused kernel.
+    """`keras.layers.BatchNormalization`, trained by TensorFlow's fused kernel, synchronised over replicas.
 
     Same arguments, weights and results. Keras computes the moments and the normalisation in separate steps
     and in float32; one kernel makes a training step of a U-Net a fifth to a third shorter. Anywhere else
-    (other backends, inference, synchronised replicas, what the kernel lacks) it is Keras' own.
+    (other backends, inference, what the kernel lacks) it is Keras' own. Under several replicas the moments
+    are those of the whole batch, `synchronized` or not: they train like one device.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -22,7 +24,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and self.trainable
             and self.scale
             and self.center
-            and not self.synchronized
+            and replica_context() is None
             and not self.renorm
             and mask is None
             and len(inputs.shape) == 4
@@ -46,6 +48,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
         for average, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             average.assign(average * self.momentum + value * (1.0 - self.momentum))
         return outputs
+
+    def _moments(self, inputs, mask):
+        if mask is not None or replica_context() is None:
+            return super()._moments(inputs, mask)
+        return moments_over_replicas(inputs, self._reduction_axes)
 
 
 @register

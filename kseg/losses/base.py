@@ -4,7 +4,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from kseg.distribution import replica_context, replica_share
+from kseg.distribution import (
+    mean_over_replicas,
+    real,
+    replica_context,
+    replica_share,
+    replicas,
+    sum_over_replicas,
+)
 from kseg.masks import checked_void, class_ids, holds_ids, is_void, size_checked, sizes_agree
 
 
@@ -116,8 +123,10 @@ class PerReplica(Combinable):
 
     Keras adds up what the replicas hand in. It divides by their number where a loss gives a value per picture
     or pixel, but not where it gives one number, as `keras.losses.Dice` and most losses written by hand do: on
-    two devices these train twice as fast. Here they do not. What is not linear in the pixels still differs
-    from one device, for each replica sees its own part of the batch; the losses of this package see all.
+    two devices these train twice as fast. Here they do not, and a replica counts by its pictures, so that a
+    mean over pictures or pixels is that of one device, for every size of the batch. What is not linear in the
+    pixels still differs from one device, for each replica sees its own part of the batch; the losses of this
+    package see all.
 
     Args:
         loss: `keras.losses.Loss`, its name, or a function of `y_true` and `y_pred`.
@@ -136,8 +145,18 @@ class PerReplica(Combinable):
     def __call__(self, y_true, y_pred, sample_weight=None):
         loss = self.loss if isinstance(self.loss, keras.losses.Loss) else _OfFunction(self.loss)
         value = loss(y_true, y_pred, sample_weight)
-        one_number = replica_context() is not None and len(loss.call(y_true, y_pred).shape) == 0
-        return replica_share(value) if one_number else value
+        if replica_context() is None:
+            return value
+        one_number = len(loss.call(y_true, y_pred).shape) == 0
+        if not one_number and loss.reduction in (None, "none"):
+            return real(value)  # a value per pixel, which Keras adds up
+        if not one_number and loss.reduction == "sum":
+            return replica_share(sum_over_replicas(real(value)))
+        own = value if one_number else value * replicas()  # Keras has divided it
+        count = ops.shape(y_pred)[0]
+        if loss.reduction == "mean_with_sample_weight" and sample_weight is not None and not one_number:
+            count = ops.sum(ops.convert_to_tensor(sample_weight))
+        return replica_share(mean_over_replicas(own, count))
 
     def get_config(self):
         return {"loss": keras.saving.serialize_keras_object(self.loss), "name": self.name}
@@ -186,7 +205,7 @@ class MaskLoss(Combinable):
         else:
             target = ops.cast(y_true, "float32")
             valid = ops.sum(target, axis=-1) > 0  # void is a row of zeros
-        valid = ops.cast(valid, "float32")  # (B, H, W)
+        valid = real(ops.cast(valid, "float32"))  # (B, H, W)
         value = self.value(target, scores, valid, _pixel_weights(sample_weight, valid))
         if with_ids:  # an id that is no class must not pass for a pixel without one
             outside = ops.any(ops.logical_or(target < 0, target >= scores.shape[-1]))
