@@ -2,10 +2,12 @@
 
     python examples/sharpen_with_crf.py PATH/TO/CAMVID
 
-Data: CamVid with train/images, train/masks, val/images, val/masks, 11 classes and void 11. About 10 minutes
-on two cores: 4 of training, the rest for the search of the CRF's parameters and the evaluation. The model
-scores every 32nd pixel alone, so its borders are blurred; the CRF brings them back to edges of the picture.
-Expected: boundary F1 rises, mean IoU a little. Writes sharpened.png: picture, truth, model, model and CRF.
+Data: CamVid with train/images, train/masks, val/images, val/masks, 11 classes and void 11. About 6 minutes
+on two cores, 4 of them training. The model scores every 32nd pixel alone, so its borders are blurred; the CRF
+moves them to edges of the picture. Expected: borders agree with the true ones better (F1 0.42, then 0.49).
+Classes that this short training hardly learnt, of which the model is not sure, may vanish into their
+neighbours, which costs some mean IoU; `kseg.tune_crf` finds the parameters with the best. Writes
+sharpened.png: picture, truth, model, model and CRF.
 """
 
 import sys
@@ -16,6 +18,7 @@ from PIL import Image
 import kseg
 
 EPOCHS, CROP = 8, (192, 256)
+CRF = {"appearance_weight": 10, "appearance_xy": 40, "appearance_rgb": 10}
 CLASSES = ["Sky", "Building", "Pole", "Road", "Pavement", "Tree"]
 CLASSES += ["SignSymbol", "Fence", "Car", "Pedestrian", "Bicyclist"]
 
@@ -31,11 +34,14 @@ def train(root, options):
     return model
 
 
-def evaluate(model, pictures, crf):
-    """Return mean IoU and mean boundary F1, without the CRF and with it."""
-    metrics = [[kseg.metrics.MeanIoU(len(CLASSES)), kseg.metrics.BoundaryF1(len(CLASSES))] for _ in range(2)]
+def evaluate(model, pictures):
+    """Return mean IoU and the F1 of the borders, without the CRF and with it."""
+    count = len(CLASSES)
+    metrics = [
+        [kseg.metrics.MeanIoU(count), kseg.metrics.BoundaryF1(count, by_class=False)] for _ in range(2)
+    ]
     for images, masks in pictures:
-        for each, argument in zip(metrics, (False, crf), strict=True):
+        for each, argument in zip(metrics, (False, CRF), strict=True):
             predicted = kseg.predict(model, images[0].numpy(), crf=argument)[None].astype("int32")
             for metric in each:
                 metric.update_state(masks, predicted)
@@ -46,16 +52,14 @@ def main():
     root = sys.argv[1]
     options = {"label_map": {11: 255}, "class_names": CLASSES}
     model = train(root, options)
-    shuffled = kseg.data.from_directory(root, "train", batch_size=1, shuffle=True, **options)
-    search = kseg.tune_crf(model, shuffled, pictures=8, iterations=5)
-    print(f"CRF: {search.parameters}")
     val = kseg.data.from_directory(root, "val", batch_size=1, shuffle=False, **options)
-    for name, (miou, f1) in zip(("model", "with CRF"), evaluate(model, val, search.parameters), strict=True):
-        print(f"{name:10} mean IoU {miou:.4f}  boundary F1 {f1:.4f}")
+    for name, (miou, f1) in zip(("model", "with CRF"), evaluate(model, val), strict=True):
+        print(f"{name:10} mean IoU {miou:.4f}  border F1 {f1:.4f}")
     image, mask = (x[0].numpy() for x in next(iter(val)))
-    masks = [mask, *(kseg.predict(model, image, crf=crf) for crf in (False, search.parameters))]
+    masks = [mask, *(kseg.predict(model, image, crf=crf) for crf in (False, CRF))]
+    row = [image, *(kseg.visualization.colorize(each) for each in masks)]
     headings = ["picture", "truth", "model", "model and CRF"]
-    Image.fromarray(kseg.visualization.gallery([[image, *masks]], headings, class_names=CLASSES)).save(
+    Image.fromarray(kseg.visualization.gallery([row], headings, class_names=CLASSES)).save(
         "sharpened.png"
     )
 

@@ -102,6 +102,8 @@ class BoundaryF1(MaskMetric):
         num_classes: int, 2 or more; 2 for a model with one output channel.
         ignore_class: int, several ints, or `None`: ids that are left out.
         tolerance: float, as a share of the picture's diagonal, at least 1 pixel; 0.0075 in the reference.
+        by_class: bool; false: borders alone, whichever classes meet there, as contours are judged (Martin,
+            Fowlkes, Malik 2004).
         class_names: `None` or one name per class. With names, `result()` is a dict: `boundary_f1`,
             `pixels_outside`, and `boundary_f1_<name>` for each class.
         from_logits: whether a single channel holds logits (else a probability); no matter for more channels.
@@ -125,6 +127,7 @@ class BoundaryF1(MaskMetric):
         num_classes,
         ignore_class=255,
         tolerance=0.0075,
+        by_class=True,
         class_names=None,
         from_logits=True,
         name="boundary_f1",
@@ -133,21 +136,26 @@ class BoundaryF1(MaskMetric):
         super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
         self.tolerance = _checked(tolerance)
         # border pixels: predicted, of them near a true one; true, of them near a predicted one
-        self.counts = self.add_counts((4, num_classes), "counts")
+        if class_names is not None and not by_class:
+            raise ValueError("class_names have no use with by_class=False")
+        self.by_class = bool(by_class)
+        self.counts = self.add_counts((4, num_classes if by_class else 1), "counts")
 
     def count(self, true, predicted, counted):
         pixels = _pixels(true, self.tolerance)
-        borders = [  # (B, H, W, C), 1 on the border of a class
-            ops.one_hot(
-                ops.where(ops.logical_and(counted, _near_border(ids, counted, 1)), ids, -1), self.num_classes
-            )
-            for ids in (predicted, true)
-        ]
+        borders = [self._borders(ids, counted) for ids in (predicted, true)]
         sums = []
         for border, other in (borders, borders[::-1]):
             for counting in (border, border * _widened(other, pixels)):
                 sums.append(ops.sum(ops.cast(counting, "int32"), axis=(0, 1, 2)))
         self.counts.assign_add(ops.cast(ops.stack(sums), "int64"))
+
+    def _borders(self, ids, counted):
+        """Return 1 on the border of a class, `(B, H, W, C)`, or of any class, `(B, H, W, 1)`."""
+        border = ops.logical_and(counted, _near_border(ids, counted, 1))
+        if not self.by_class:
+            return ops.cast(border, "float32")[..., None]
+        return ops.one_hot(ops.where(border, ids, -1), self.num_classes)
 
     def class_f1(self):
         """Return the F1 of each class, float32 `(num_classes,)`, NaN for a class without a border."""
@@ -166,7 +174,7 @@ class BoundaryF1(MaskMetric):
         return f1, ops.cast(predicted + true > 0, "float32")
 
     def get_config(self):
-        return {**super().get_config(), "tolerance": self.tolerance}
+        return {**super().get_config(), "tolerance": self.tolerance, "by_class": self.by_class}
 
 
 def _checked(tolerance):

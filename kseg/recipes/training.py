@@ -76,6 +76,9 @@ def train(
         kseg.callbacks.TrainingInterrupted: after a signal.
     """
     check_tensorflow("kseg.recipes.train")
+    devices = strategy()  # first: several workers must find each other before TensorFlow does anything else
+    if workers() > 1:
+        raise ValueError("kseg train takes one machine; on several, call model.fit under kseg.strategy()")
     output = Path(output)
     _check_folder(output, resume)
     given = {
@@ -110,7 +113,7 @@ def train(
     }
     keras.utils.set_random_seed(seed)
     weights = data.class_weights(plain, weighting) if weighting else None
-    with strategy().scope():
+    with devices.scope():
         network = build(model, crops.num_classes, **given)
         compile(
             network,

@@ -103,6 +103,24 @@ def test_every_class_is_that_of_loops_over_pixels(metric, oracle, data, toleranc
     np.testing.assert_allclose(got.result(), mean, rtol=1e-5)
 
 
+@settings(max_examples=20, deadline=None)
+@given(data=several_batches(), tolerance=st.sampled_from([0.01, 0.1]))
+def test_borders_alone_are_those_of_loops_over_pixels(data, tolerance):
+    classes, batches = data
+    metric, counts = BoundaryF1(classes, tolerance=tolerance, by_class=False), np.zeros(4)
+    for masks, predictions in batches:
+        metric.update_state(masks, predictions)
+        for mask, predicted in zip(masks, predictions, strict=True):
+            counted, pixels = mask != 255, pixels_of(mask.shape, tolerance)
+            guess, true = (on_border(ids, counted, 1, False) & counted for ids in (predicted, mask))
+            for row, one, other in ((0, guess, true), (2, true, guess)):
+                counts[row] += one.sum()
+                counts[row + 1] += sum(
+                    any(other[at] for at in near(y, x, mask.shape, pixels)) for y, x in np.argwhere(one)
+                )
+    np.testing.assert_array_equal(np.ravel(metric.counts), counts)
+
+
 @pytest.mark.parametrize("metric", [BoundaryIoU, BoundaryF1])
 def test_open_sizes_scores_and_xla_count_the_same(metric):
     rng = np.random.default_rng(0)
@@ -119,7 +137,7 @@ def test_open_sizes_scores_and_xla_count_the_same(metric):
 
 @pytest.mark.parametrize("metric", [BoundaryIoU, BoundaryF1])
 def test_names_config_and_logs(metric):
-    made = metric(2, (0, 255), 0.05, ["a", "b"], name="edge")
+    made = metric(2, (0, 255), 0.05, class_names=["a", "b"], name="edge")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
     assert again.get_config() == made.get_config()
     key = "boundary_iou" if metric is BoundaryIoU else "boundary_f1"
