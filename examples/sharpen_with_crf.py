@@ -59,9 +59,7 @@ def main():
     masks = [mask, *(kseg.predict(model, image, crf=crf) for crf in (False, CRF))]
     row = [image, *(kseg.visualization.colorize(each) for each in masks)]
     headings = ["picture", "truth", "model", "model and CRF"]
-    Image.fromarray(kseg.visualization.gallery([row], headings, class_names=CLASSES)).save(
-        "sharpened.png"
-    )
+    Image.fromarray(kseg.visualization.gallery([row], headings, class_names=CLASSES)).save("sharpened.png")
 
 
 if __name__ == "__main__":

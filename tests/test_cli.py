@@ -220,6 +220,13 @@ def test_a_stopped_training_is_resumed(folder, capsys):
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 41))
 
 
+def test_train_takes_one_machine(folder, capsys, monkeypatch):
+    workers = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}'
+    monkeypatch.setenv("TF_CONFIG", workers)
+    line = refused(capsys, "train", "--data", folder, "--output", folder.parent / "run")
+    assert "TF_CONFIG names several workers" in line
+
+
 def test_resume_needs_states(trained, folder, capsys, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model.keras").write_bytes(b"mine")

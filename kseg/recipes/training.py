@@ -20,6 +20,7 @@ from kseg.callbacks import (
     TrainingInterrupted,
 )
 from kseg.distribution import strategy
+from kseg.distribution.cluster import read_cluster
 from kseg.inference import load
 from kseg.models import build, check_build
 from kseg.recipes.files import comparison
@@ -76,9 +77,12 @@ def train(
         kseg.callbacks.TrainingInterrupted: after a signal.
     """
     check_tensorflow("kseg.recipes.train")
-    devices = strategy()  # first: several workers must find each other before TensorFlow does anything else
-    if workers() > 1:
-        raise ValueError("kseg train takes one machine; on several, call model.fit under kseg.strategy()")
+    if read_cluster() is not None:
+        raise ValueError(
+            "TF_CONFIG names several workers, and kseg train takes one machine: call model.fit in the "
+            "scope of kseg.strategy() in a script of your own, or unset TF_CONFIG"
+        )
+    devices = strategy()
     output = Path(output)
     _check_folder(output, resume)
     given = {
