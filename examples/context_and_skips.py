@@ -33,7 +33,7 @@ def train(name, arguments):
 
 
 def main():
-    print(kseg.inference.table({name: train(name, arguments) for name, arguments in MODELS.items()}))
+    print(kseg.evaluation.table({name: train(name, arguments) for name, arguments in MODELS.items()}))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from PIL import Image
 
 from kseg import data
 from kseg.callbacks import EpochLine, save_model
+from kseg.evaluation import evaluate, table
 from kseg.export import export_saved_model, export_tflite
-from kseg.inference import evaluate, table
 from kseg.losses import CrossEntropy, Dice
 from kseg.models import build_unet
 from kseg.recipes import comparison
@@ -29,7 +29,7 @@ def run(output, *, train_scenes=2000, held_out_scenes=200, epochs=11, filters=8,
         seed: int.
 
     Returns:
-        dict, name of a file → `kseg.inference.Evaluation` on the held-out scenes.
+        dict, name of a file → `kseg.evaluation.Evaluation` on the held-out scenes.
 
     Raises:
         FileExistsError: if `output` exists.

@@ -13,9 +13,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from kseg.arguments import check_class_names, unknown_name
+from kseg.arguments import unknown_name
 from kseg.data.reading import pixels_of, read_image
-from kseg.metrics import Confusion, iou_of
 from kseg.training import output_activation
 
 
@@ -291,100 +290,3 @@ def as_picture(image, channels):
     if not np.issubdtype(pixels.dtype, np.number) or not np.all(np.isfinite(pixels)):
         raise ValueError(f"image must hold finite numbers 0–255, got dtype {pixels.dtype} or NaN")
     return pixels
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Figures of a model on a data set; printed, a table.
-
-    Attributes:
-        matrix: int64 `(num_classes, num_classes)`, rows truth, columns prediction.
-        class_names: list of str.
-        pixels_outside: int, pixels whose id is neither a class nor void; they count nowhere else.
-    """
-
-    matrix: np.ndarray
-    class_names: list
-    pixels_outside: int = 0
-
-    @property
-    def class_iou(self):
-        """float64 `(num_classes,)`, NaN for a class that appears in neither masks nor predictions."""
-        return iou_of(self.matrix)
-
-    @property
-    def mean_iou(self):
-        """float, the mean over the classes that appear; NaN when none does."""
-        iou = self.class_iou
-        return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
-
-    @property
-    def pixel_accuracy(self):
-        """float, the share of pixels that are right, void left out."""
-        return float(np.trace(self.matrix) / max(self.matrix.sum(), 1))
-
-    def __str__(self):
-        return table({"IoU": self}) + (
-            f"\n{self.pixels_outside} pixels outside the classes are not counted"
-            if self.pixels_outside
-            else ""
-        )
-
-
-def table(evaluations):
-    """Return per-class IoU of several evaluations side by side.
-
-    Args:
-        evaluations: dict, column heading → `Evaluation` of the same classes.
-    """
-    names = next(iter(evaluations.values())).class_names
-    width = max(len(name) for name in [*names, "pixel accuracy"])
-    columns = [max(len(heading), 6) for heading in evaluations]
-    rows = [("", list(evaluations))]
-    for index, name in enumerate(names):
-        rows.append((name, [_figure(e.class_iou[index]) for e in evaluations.values()]))
-    rows.append(("mean IoU", [_figure(e.mean_iou) for e in evaluations.values()]))
-    rows.append(("pixel accuracy", [_figure(e.pixel_accuracy) for e in evaluations.values()]))
-    return "\n".join(
-        f"{name:{width}}  " + "  ".join(f"{cell:>{c}}" for cell, c in zip(cells, columns, strict=True))
-        for name, cells in rows
-    )
-
-
-def _figure(value):
-    return "n/a" if np.isnan(value) else f"{value:.4f}"
-
-
-def evaluate(model_or_path, dataset, *, num_classes=None, class_names=None, ignore_class=255, progress=None):
-    """Evaluate a model or an exported file over a whole data set, at the size of its masks.
-
-    Args:
-        model_or_path: as for `predict`.
-        dataset: batches `(image (B, H, W, C), mask (B, H, W))`.
-        num_classes: int; `None` takes the number of the model's channels (2 for one channel).
-        class_names: `None` or one name per class; else the dataset's attribute, else "class 0", ...
-        ignore_class: int or several, void.
-        progress: `None` or a function called with `(batches done, all batches or None)`.
-
-    Returns:
-        `Evaluation`.
-
-    Raises:
-        ValueError: if the dataset is empty or the names are not one per class.
-    """
-    runner = open_model(model_or_path)
-    counter = None
-    total = dataset.cardinality().numpy() if hasattr(dataset, "cardinality") else -1
-    for done, (images, masks) in enumerate(dataset, start=1):
-        scores = runner.scores(np.asarray(images))
-        if counter is None:
-            counter = Confusion(num_classes or max(scores.shape[-1], 2), ignore_class)
-        counter.add(np.asarray(masks), collapse(scores, runner.from_logits))
-        if progress:
-            progress(done, total if total > 0 else None)
-    if counter is None:
-        raise ValueError("the dataset is empty: there is nothing to evaluate")
-    class_names = class_names or getattr(dataset, "class_names", None)
-    class_names = class_names or [f"class {number}" for number in range(counter.num_classes)]
-    check_class_names(class_names, counter.num_classes)
-    return Evaluation(counter.matrix, list(class_names), counter.outside)

@@ -101,7 +101,7 @@ def test_evaluate_compares_at_the_size_of_the_masks(files):
 
 def test_an_absent_class_is_no_part_of_the_mean():
     matrix = np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
-    result = kseg.inference.Evaluation(matrix, ["a", "b", "c"])
+    result = kseg.evaluation.Evaluation(matrix, ["a", "b", "c"])
     assert np.isnan(result.class_iou[2])
     assert result.mean_iou == pytest.approx((3 / 4 + 4 / 5) / 2)
     assert "n/a" in str(result)

@@ -20,7 +20,7 @@ ROWS = [
     ["models"],
     ["training", "callbacks", "visualization", "data", "report", "crf"],
     ["inference"],
-    ["export", "tuning"],
+    ["evaluation", "export", "tuning"],
     ["recipes", "demo"],
     ["cli"],
 ]
@@ -104,7 +104,7 @@ def test_readme_is_short_and_starts_with_a_program():
 
 def test_readme_programs_run(tmp_path):
     programs = re.findall(r"```python\n(.*?)```", readme(), re.DOTALL)
-    assert len(programs) == 3
+    assert len(programs) == 2
     program = (
         "\n".join(programs)
         .replace("400", "16")

@@ -1,61 +1,23 @@
-"""The shell: `kseg demo | check | train | evaluate | predict | export`, thin over calls anyone can make."""
+"""The commands, thin over calls that anyone can make."""
 
 import argparse
-import os
-import re
-import sys
-import time
 from pathlib import Path
 
-from kseg.quiet import quiet_libraries
+from kseg.cli.arguments import (
+    Progress,
+    add_data,
+    class_names,
+    counts,
+    data_options,
+    positive,
+    size,
+)
 
 
-def main(argv=None):
-    """Run a command; return the exit code. An error is one line on stderr, and the code 1 (2 for usage)."""
-    arguments = _parser().parse_args(argv)
-    if arguments.debug:
-        return arguments.command(arguments)
-    try:
-        with quiet_libraries():
-            return arguments.command(arguments)
-    except KeyboardInterrupt:
-        print("kseg: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except Exception as error:
-        expected = (ValueError, TypeError, OSError, RuntimeError)
-        if not isinstance(error, expected) and not type(error).__module__.startswith("tensorflow"):
-            raise
-        print(f"kseg: error: {_one_line(error)}", file=sys.stderr)
-        return 128 + error.signal if hasattr(error, "signal") else 1
-
-
-def _one_line(error):
-    """Return the message on one line; of a check inside a pipeline, the file and the reason."""
-    text = str(error)
-    found = re.search(r"assertion failed: \[([^\]]*)\] \[([^\]]*)\] \[([^\]]*)\]", text)
-    if found:
-        return "{}: found {}: {}".format(*found.groups())
-    found = re.search(r"(?:ValueError|FileNotFoundError): (.+)", text)  # raised in Python inside a pipeline
-    if found:
-        return found[1]
-    line = text.strip().split("\n")[0] or type(error).__name__
-    damaged = type(error).__module__.startswith("tensorflow") and "ecode" in text
-    return line + ("; find the damaged file with: kseg check --data DIR" if damaged else "")
-
-
-def _parser():
-    parser = argparse.ArgumentParser(
-        prog="kseg",
-        description="Semantic segmentation: from a folder of pictures to a checked file for a phone.",
-        epilog="kseg COMMAND --help explains a command. Start with: kseg demo",
-    )
-    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+def add_all(commands):
+    """Add every command to the parser, in the order of the help."""
     for add in (_add_demo, _add_check, _add_train, _add_evaluate, _add_predict, _add_export):
         add(commands)
-    return parser
 
 
 def _command(commands, name, function, summary, description):
@@ -83,7 +45,7 @@ def _add_demo(commands):
     parser.add_argument(
         "--output", type=Path, default=Path("kseg-demo"), help="new folder (default: %(default)s)"
     )
-    parser.add_argument("--epochs", type=_positive, default=None, help="fewer is faster and worse")
+    parser.add_argument("--epochs", type=positive, default=None, help="fewer is faster and worse")
 
 
 def _demo(arguments):
@@ -91,44 +53,6 @@ def _demo(arguments):
 
     run(arguments.output, **({"epochs": arguments.epochs} if arguments.epochs else {}))
     return 0
-
-
-def _add_data(parser, required=True):
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=required,
-        metavar="DIR",
-        help="DIR/train/images, DIR/train/masks, DIR/val/...; or DIR/images and DIR/masks, split for you",
-    )
-    parser.add_argument(
-        "--label-map",
-        type=_label_map,
-        default={},
-        metavar="OLD:NEW,...",
-        help="ids in the masks to change, for instance 11:255 where void is 11 (255 is void); give it to "
-        "every command that reads these masks",
-    )
-    parser.add_argument(
-        "--classes",
-        metavar="NAME,... | FILE",
-        help="class names, or a file with one per line (default: DIR/classes.txt, else numbered)",
-    )
-
-
-def _data_options(arguments):
-    return {"label_map": arguments.label_map, "class_names": _class_names(arguments.classes)}
-
-
-def _class_names(text):
-    """Return the names of `--classes`: a list with commas, or a file with one per line."""
-    from kseg.data.labels import checked_names, read_class_names
-
-    if text is None:
-        return None
-    if "," not in text:
-        return read_class_names(text)
-    return checked_names([name.strip() for name in text.split(",")], "--classes")
 
 
 def _add_check(commands):
@@ -139,13 +63,13 @@ def _add_check(commands):
         "visit every picture and mask and report every problem",
         "Decode every picture and mask, count the classes, report every problem. Changes nothing.",
     )
-    _add_data(parser)
+    add_data(parser)
 
 
 def _check(arguments):
     from kseg.data import check
 
-    report = check(arguments.data, **_data_options(arguments), progress=Progress("checking"))
+    report = check(arguments.data, **data_options(arguments), progress=Progress("checking"))
     print(report)
     return 1 if report.problems else 0
 
@@ -161,7 +85,7 @@ def _add_train(commands):
         "Writes into the new folder --output: model.keras, classes.txt, history.csv, learning_curve.png,\n"
         "predictions.png, and states/, from which --resume goes on after any interruption.",
     )
-    _add_data(parser)
+    add_data(parser)
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="new folder for the results"
     )
@@ -174,15 +98,15 @@ def _add_train(commands):
     parser.add_argument("--backbone-weights", metavar="imagenet | FILE", help="weights of the encoder")
     parser.add_argument(
         "--decoder-filters",
-        type=_counts,
+        type=counts,
         metavar="N,N,...",
         help="widths of the decoder on a backbone, coarse to fine, for instance 64,48,32,24,16",
     )
-    parser.add_argument("--crop", type=_size, metavar="HxW", help="training crop (default: up to 320x320)")
+    parser.add_argument("--crop", type=size, metavar="HxW", help="training crop (default: up to 320x320)")
     parser.add_argument(
-        "--batch-size", type=_positive, default=8, help="pictures per step (default: %(default)s)"
+        "--batch-size", type=positive, default=8, help="pictures per step (default: %(default)s)"
     )
-    parser.add_argument("--epochs", type=_positive, default=50, help="(default: %(default)s)")
+    parser.add_argument("--epochs", type=positive, default=50, help="(default: %(default)s)")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="peak (default: %(default)s)")
     parser.add_argument(
         "--class-weights",
@@ -218,7 +142,7 @@ def _train(arguments):
         seed=arguments.seed,
         resume=arguments.resume,
         progress=Progress("checking"),
-        **_data_options(arguments),
+        **data_options(arguments),
     )
     return 0
 
@@ -238,15 +162,15 @@ def _add_evaluate(commands):
         "Evaluate models and exported files on a split and print per-class IoU side by side.",
     )
     _add_model_files(parser)
-    _add_data(parser)
+    add_data(parser)
     parser.add_argument("--split", default="val", help="(default: %(default)s)")
 
 
 def _evaluate(arguments):
     from kseg.data import from_directory
-    from kseg.inference import evaluate, table
+    from kseg.evaluation import evaluate, table
 
-    options = _with_classes_of(arguments.model[0], _data_options(arguments))
+    options = _with_classes_of(arguments.model[0], data_options(arguments))
     dataset = from_directory(arguments.data, arguments.split, batch_size=1, shuffle=False, **options)
     results = {}
     for path in arguments.model:
@@ -279,7 +203,7 @@ def _add_predict(commands):
 def _predict(arguments):
     from kseg.recipes import predict_files
 
-    options = _with_classes_of(arguments.model, {"class_names": _class_names(arguments.classes)})
+    options = _with_classes_of(arguments.model, {"class_names": class_names(arguments.classes)})
     predict_files(
         arguments.model,
         arguments.images,
@@ -315,9 +239,9 @@ def _add_export(commands):
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help=".keras file")
     parser.add_argument("path", type=Path, metavar="PATH", help="new .tflite file or SavedModel folder")
-    parser.add_argument("--input-size", type=_size, metavar="HxW", help="picture size of a .tflite file")
+    parser.add_argument("--input-size", type=size, metavar="HxW", help="picture size of a .tflite file")
     parser.add_argument("--quantize", choices=("float16", "int8"), help="(default: float32)")
-    _add_data(parser, required=False)
+    add_data(parser, required=False)
     parser.add_argument("--overwrite", action="store_true", help="replace what is at PATH")
 
 
@@ -331,57 +255,7 @@ def _export(arguments):
         input_size=arguments.input_size,
         quantize=arguments.quantize,
         overwrite=arguments.overwrite,
-        **_with_classes_of(arguments.model, _data_options(arguments)),
+        **_with_classes_of(arguments.model, data_options(arguments)),
     )
     print(report)
     return 0
-
-
-def _positive(text):
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a number of 1 or more, got {text!r}")
-    return value
-
-
-def _size(text):
-    found = re.fullmatch(r"(\d+)[xX×](\d+)", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"expected HxW in pixels, for instance 256x320, got {text!r}")
-    return int(found[1]), int(found[2])
-
-
-def _counts(text):
-    return tuple(_positive(item) for item in text.split(","))
-
-
-def _label_map(text):
-    try:
-        pairs = [item.split(":") for item in text.split(",") if item]
-        return {int(old): int(new) for old, new in pairs}
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected OLD:NEW,..., for instance 11:255, got {text!r}") from None
-
-
-class Progress:
-    """A line on the terminal that counts and tells the time left; silent where output is no terminal."""
-
-    def __init__(self, what, stream=None):
-        self.what = what
-        self.stream = stream or sys.stderr
-        self.start = time.monotonic()
-
-    def __call__(self, done, total):
-        if not self.stream.isatty():
-            return
-        left = (
-            ""
-            if not total
-            else f"/{total}, {(time.monotonic() - self.start) / done * (total - done):.0f} s left"
-        )
-        end = "\r\033[K" if done == total else ""
-        print(f"\r{self.what}: {done}{left}   {end}", end="", file=self.stream, flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The shell: `kseg demo | check | train | evaluate | predict | export`."""
+
+import argparse
+import os
+import re
+import sys
+
+from kseg.cli.commands import add_all
+from kseg.quiet import quiet_libraries
+
+
+def main(argv=None):
+    """Run a command; return the exit code. An error is one line on stderr, and the code 1 (2 for usage)."""
+    arguments = _parser().parse_args(argv)
+    if arguments.debug:
+        return arguments.command(arguments)
+    try:
+        with quiet_libraries():
+            return arguments.command(arguments)
+    except KeyboardInterrupt:
+        print("kseg: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        expected = (ValueError, TypeError, OSError, RuntimeError)
+        if not isinstance(error, expected) and not type(error).__module__.startswith("tensorflow"):
+            raise
+        print(f"kseg: error: {_one_line(error)}", file=sys.stderr)
+        return 128 + error.signal if hasattr(error, "signal") else 1
+
+
+def _one_line(error):
+    """Return the message on one line; of a check inside a pipeline, the file and the reason."""
+    text = str(error)
+    found = re.search(r"assertion failed: \[([^\]]*)\] \[([^\]]*)\] \[([^\]]*)\]", text)
+    if found:
+        return "{}: found {}: {}".format(*found.groups())
+    found = re.search(r"(?:ValueError|FileNotFoundError): (.+)", text)  # raised in Python inside a pipeline
+    if found:
+        return found[1]
+    line = text.strip().split("\n")[0] or type(error).__name__
+    damaged = type(error).__module__.startswith("tensorflow") and "ecode" in text
+    return line + ("; find the damaged file with: kseg check --data DIR" if damaged else "")
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="kseg",
+        description="Semantic segmentation: from a folder of pictures to a checked file for a phone.",
+        epilog="kseg COMMAND --help explains a command. Start with: kseg demo",
+    )
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+    add_all(commands)
+    return parser
