@@ -18,14 +18,14 @@ _OF_ONE_CLASS = (CrossEntropy, OhemCrossEntropy, Focal)  # they look at the pixe
 
 @keras.saving.register_keras_serializable(package="kseg")
 class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then polynomial decay to zero: `rate * (1 - step / steps) ** power`.
+    """Polynomial decay to zero, `rate * (1 - step / steps) ** power`, times a linear warm-up.
 
     Reference: Chen et al. 2018 (DeepLab v2), section 4.1 ("poly"), with power 0.9.
 
     Args:
-        learning_rate: float, the peak.
-        steps: int, all steps of the training; 0 keeps the peak after the warm-up.
-        warmup_steps: int, steps from 0 to the peak.
+        learning_rate: float; the decay goes on during the warm-up, so it is not quite reached.
+        steps: int, all steps of the training; 0 keeps the rate after the warm-up.
+        warmup_steps: int, steps of the warm-up.
         power: float.
         name: str.
 
@@ -125,7 +125,7 @@ def compile(
         model: `keras.Model` with one output `(B, H, W, C)`.
         steps: int, `epochs * len(dataset)`: the rate warms up over the first tenth (200 steps at most) and
             reaches zero at the end. `None` keeps it constant.
-        learning_rate: float, the peak.
+        learning_rate: float, what warm-up and decay scale.
         weight_decay: float, decoupled; not on biases and normalisations.
         optimizer: a `keras.optimizers.Optimizer` instead of AdamW; the two arguments above and `steps` are
             then its own affair.

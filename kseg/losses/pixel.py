@@ -121,8 +121,10 @@ class Focal(MaskLoss):
 
     `-(1 - p) ** gamma * log(p)`, p the probability of the pixel's own class.
 
-    Reference: Lin et al. 2017 ("Focal Loss for Dense Object Detection"), equation 4; their alpha is
-    `class_weights`.
+    Reference: Lin et al. 2017 ("Focal Loss for Dense Object Detection"), equation 4.
+
+    Differences from the reference: softmax over classes instead of one sigmoid each; their alpha is
+    `class_weights`; the sum is divided by the valid pixels, not by the anchors of objects.
 
     Args:
         ignore_class: int, several ints, or `None`: ids that are left out.

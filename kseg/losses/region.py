@@ -45,7 +45,9 @@ class Dice(_Region):
     Areas are those of the whole batch over all replicas, without void. A class that no valid pixel of the
     batch shows is left out of the mean: it has no overlap to gain.
 
-    Reference: Milletari, Navab, Ahmadi 2016 (V-Net), section 3, with plain instead of squared areas.
+    Reference: Milletari, Navab, Ahmadi 2016 (V-Net), section 3.
+
+    Differences from the reference: plain instead of squared areas; several classes; `smooth`.
 
     Args:
         ignore_class: int, several ints, or `None`: ids that are left out.
@@ -79,6 +81,8 @@ class Jaccard(_Region):
     batch shows is left out.
 
     Reference: Rahman, Wang 2016 ("Optimizing Intersection-Over-Union"), equation 3.
+
+    Differences from the reference: several classes; `smooth`.
 
     Args:
         ignore_class: int, several ints, or `None`: ids that are left out.
@@ -114,6 +118,8 @@ class Tversky(_Region):
 
     Reference: Salehi, Erdogmus, Gholipour 2017, equation 4; focal: Abraham, Khan 2019, equation 4, whose
     exponent `1 / gamma` is `gamma` here (0.75 in their experiments).
+
+    Differences from the reference: areas are summed over the batch; the mean is over the classes present.
 
     Args:
         ignore_class: int, several ints, or `None`: ids that are left out.

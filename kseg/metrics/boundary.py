@@ -33,6 +33,7 @@ class BoundaryIoU(MaskMetric):
         name: str, also the first key of the dict.
 
     Raises:
+        TypeError: when called on a mask of floats.
         ValueError: when called on shapes that do not fit; for a tolerance outside (0, 1).
 
     Example:
@@ -110,6 +111,7 @@ class BoundaryF1(MaskMetric):
         name: str, also the first key of the dict.
 
     Raises:
+        TypeError: when called on a mask of floats.
         ValueError: when called on shapes that do not fit; for a tolerance outside (0, 1).
 
     Example:

@@ -25,6 +25,7 @@ class ConfusionMatrix(MaskMetric):
         name: str.
 
     Raises:
+        TypeError: when called on a mask of floats.
         ValueError: when called on shapes that do not fit; if the names are not one per class; for fewer than
             two classes.
 
@@ -99,6 +100,7 @@ class MeanIoU(_FromMatrix):
         name: str, also the first key of the dict.
 
     Raises:
+        TypeError: when called on a mask of floats.
         ValueError: when called on shapes that do not fit; if the names are not one per class; for fewer than
             two classes.
 
