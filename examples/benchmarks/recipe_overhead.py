@@ -2,7 +2,7 @@
 
     python examples/benchmarks/recipe_overhead.py
 
-No data needed; three minutes on two cores. Both models have the same graph, pictures and optimiser; one trains
+No data needed; three minutes on two cores. Both models have one graph, pictures and optimiser; one trains
 on the mean square of its scores without a metric, the other on cross-entropy with mean IoU, as `kseg.compile`
 sets them. Steps run in turn; prints medians and their ratio (1: the recipe costs nothing).
 """
