@@ -201,23 +201,23 @@ SMALL = ["--model", "conv_stack", "--crop", "32x32", "--batch-size", "2", "--epo
 def test_a_stopped_training_is_resumed(folder, capsys):
     output = folder.parent / "run"
     command = [sys.executable, "-c", "import sys; from kseg.cli import main; sys.exit(main())", "train"]
-    command += ["--data", str(folder), "--output", str(output), *SMALL, "40"]
+    command += ["--data", str(folder), "--output", str(output), *SMALL, "12"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not (output / "states" / "epoch-000002").exists():
         assert process.poll() is None
         time.sleep(0.01)
     arguments = ("train", "--data", folder, "--output", output, *SMALL)
-    assert f"run is in use by process {process.pid}" in refused(capsys, *arguments, "40", "--resume")
+    assert f"run is in use by process {process.pid}" in refused(capsys, *arguments, "12", "--resume")
     process.terminate()
     _, err = process.communicate()
     assert process.returncode == 143
     assert "stopped by SIGTERM in" in err and "go on with the same command and --resume" in err
-    assert "add --resume to go on" in refused(capsys, *arguments, "40")
-    assert "epochs: 40 before, 41 now" in refused(capsys, *arguments, "41", "--resume")
-    code, out, _ = shell(capsys, *arguments, "40", "--resume")
+    assert "add --resume to go on" in refused(capsys, *arguments, "12")
+    assert "epochs: 12 before, 13 now" in refused(capsys, *arguments, "13", "--resume")
+    code, out, _ = shell(capsys, *arguments, "12", "--resume")
     assert code == 0 and "resuming after epoch" in out
     with (output / "history.csv").open() as file:
-        assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 41))
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 13))
 
 
 def test_train_takes_one_machine(folder, capsys, monkeypatch):

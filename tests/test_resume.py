@@ -55,7 +55,7 @@ def assert_same(resumed, whole):
     assert resumed[2].best == whole[2].best and resumed[3].best == whole[3].best
 
 
-@pytest.mark.parametrize("stops", [(1,), (3,), (1, 2, 3)])
+@pytest.mark.parametrize("stops", [(3,), (1, 2)])
 def test_it_ends_where_it_would_have(tmp_path, uninterrupted, stops):
     for epochs in stops:
         training(tmp_path, epochs)
@@ -166,20 +166,19 @@ def wait_for(path, process):
 def test_killed_again_and_again_it_ends_where_it_would_have(tmp_path):
     """Each life is ended by SIGKILL a little after it wrote a state; the last one by nothing."""
     whole = json.loads(start(tmp_path / "whole").communicate()[0])
-    for epoch in (1, 2, 3):
+    for epoch in (1, 3):
         process = start(tmp_path / "killed")
         wait_for(tmp_path / "killed" / "states" / f"epoch-{epoch:06d}", process)
         process.kill()
-        process.wait()
+        process.communicate()
     assert json.loads(start(tmp_path / "killed").communicate()[0]) == whole
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_after_a_whole_step(tmp_path, number):
+def test_a_signal_ends_it_after_a_whole_step(tmp_path):
     process = start(tmp_path)
     wait_for(tmp_path / "states" / "epoch-000001", process)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)  # SIGTERM: tests/test_cli.py
     said, _ = process.communicate()
-    assert process.returncode == 128 + number
-    assert f"stopped by {number.name} in" in said
+    assert process.returncode == 130
+    assert "stopped by SIGINT in" in said
     assert states.newest(tmp_path / "states")[0].epoch >= 1

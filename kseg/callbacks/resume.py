@@ -37,7 +37,7 @@ class ExactResume(keras.callbacks.Callback):
 
     Example:
         >>> import kseg, tempfile
-        >>> scenes = kseg.data.shapes(4, (16, 16), batch_size=2, shuffle=True)
+        >>> scenes = kseg.data.shapes(4, (32, 32), batch_size=2, shuffle=True)
         >>> model = kseg.compile(kseg.build_conv_stack(6, depth=1, filters=4))
         >>> resume = ExactResume(tempfile.mkdtemp(), scenes)
         >>> history = model.fit(scenes, epochs=1, shuffle=False, verbose=0, callbacks=[resume])

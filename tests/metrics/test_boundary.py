@@ -89,7 +89,7 @@ def several_batches(draw):
 
 
 @pytest.mark.parametrize(("metric", "oracle"), METRICS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=several_batches(), tolerance=st.sampled_from([0.01, 0.1, 0.2]))
 def test_every_class_is_that_of_loops_over_pixels(metric, oracle, data, tolerance):
     classes, batches = data
@@ -103,7 +103,7 @@ def test_every_class_is_that_of_loops_over_pixels(metric, oracle, data, toleranc
     np.testing.assert_allclose(got.result(), mean, rtol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(data=several_batches(), tolerance=st.sampled_from([0.01, 0.1]))
 def test_borders_alone_are_those_of_loops_over_pixels(data, tolerance):
     classes, batches = data
