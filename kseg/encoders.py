@@ -31,16 +31,17 @@ def vgg_widths(filters, head=64):
     return widths
 
 
-def vgg16(image, *, filters=64, normalization=None, dilation_rates=(1, 1, 1, 1, 1), pool=None):
+def vgg16(image, *, filters=64, normalization=None, dilation_rates=(1, 1, 1, 1, 1), use_bias=True, pool=None):
     """Return what leaves each of VGG16's five blocks, pooled: `(B, H/2, W/2, 64)` to `(B, H/32, W/32, 512)`.
 
-    The 13 convolutions are SAME and keep their biases; `encoder_block1_conv1` is the first.
+    The 13 convolutions are SAME; `encoder_block1_conv1` is the first.
 
     Args:
         image: `(B, H, W, C)` of `normalize_image`, padded as the pools need it.
         filters: int or six, see `vgg_widths`; the sixth is not used here.
         normalization: `"batch"`, `"group"` or `None` (the paper), before each ReLU.
         dilation_rates: one int per block.
+        use_bias: bool, of the convolutions.
         pool: function of a tensor and the block's number, 1 to 5; `None` is 2×2 max pooling, SAME.
 
     Returns:
@@ -51,7 +52,8 @@ def vgg16(image, *, filters=64, normalization=None, dilation_rates=(1, 1, 1, 1, 
         width, rate = vgg_widths(filters)[block - 1], dilation_rates[block - 1]
         for number in range(1, count + 1):
             name = f"encoder_block{block}_conv{number}"
-            x = conv_relu(x, width, dilation_rate=rate, normalization=normalization, name=name)
+            common = {"normalization": normalization, "use_bias": use_bias, "name": name}
+            x = conv_relu(x, width, dilation_rate=rate, **common)
         x = (pool or max_pool)(x, block)
         pooled.append(x)
     return pooled
@@ -88,8 +90,19 @@ def fully_connected(x, filters, *, kernel_size=7, dilation_rate=1, dropout=0.5, 
     return x
 
 
-def conv_relu(x, filters, *, kernel_size=3, strides=1, dilation_rate=1, groups=1, normalization=None, name):
-    """SAME convolution with a bias (these papers keep it under a normalisation), normalisation, ReLU."""
+def conv_relu(
+    x,
+    filters,
+    *,
+    kernel_size=3,
+    strides=1,
+    dilation_rate=1,
+    groups=1,
+    normalization=None,
+    use_bias=True,
+    name,
+):
+    """SAME convolution, normalisation, ReLU; these papers keep the bias under a normalisation."""
     x = layers.Conv2D(
         filters,
         kernel_size,
@@ -97,6 +110,7 @@ def conv_relu(x, filters, *, kernel_size=3, strides=1, dilation_rate=1, groups=1
         padding="same",
         dilation_rate=dilation_rate,
         groups=groups,
+        use_bias=use_bias,
         kernel_initializer="he_normal",
         name=name,
     )(x)

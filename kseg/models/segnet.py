@@ -20,6 +20,7 @@ def build_segnet(
     backbone_weights=None,
     filters=64,
     normalization="batch",
+    use_bias=True,
     dropout=0.0,
     activation=None,
     name="segnet",
@@ -48,6 +49,7 @@ def build_segnet(
         filters: int, width of the first level; of `"basic"` of all four, of `"vgg16"` the others are in
             proportion, 64 → 128, 256, 512, 512.
         normalization: `"batch"`, `"group"` or `None`.
+        use_bias: bool, of all convolutions but the last; the released files have them.
         dropout: float in [0, 1), after the three deepest blocks of both paths.
         activation: `None` (logits), `"softmax"` or `"sigmoid"`.
         name: str.
@@ -67,13 +69,15 @@ def build_segnet(
     image = keras.Input(check_input_shape(input_shape), name="image")
     check_choice("variant", variant, ("vgg16", "basic"))
     blocks.check_filters(filters)
+    if backbone_weights is not None and not use_bias:
+        raise ValueError("backbone_weights have biases: they need use_bias=True")
     if variant == "basic":
         if backbone_weights is not None:
             raise ValueError("backbone_weights is for variant='vgg16'; the encoder of 'basic' has none")
-        x = _basic(image, filters, normalization, dropout)
+        x = _basic(image, filters, normalization, use_bias, dropout)
         kernel_size = 1
     else:
-        x = _vgg16(image, filters, normalization, dropout)
+        x = _vgg16(image, filters, normalization, use_bias, dropout)
         kernel_size = 3
     scores = blocks.finish(x, num_classes, kernel_size=kernel_size, activation=activation)
     model = keras.Model(image, scores, name=name)
@@ -81,7 +85,7 @@ def build_segnet(
     return model
 
 
-def _vgg16(image, filters, normalization, dropout):
+def _vgg16(image, filters, normalization, use_bias, dropout):
     pooled = []  # of each block: what was pooled, and the mask of its maxima
 
     def pool(x, block):
@@ -91,7 +95,8 @@ def _vgg16(image, filters, normalization, dropout):
         return _drop(x, "encoder", "block", block, dropout)
 
     x = encoders.normalize_image(image)
-    x = encoders.vgg16(x, filters=filters, normalization=normalization, pool=pool)[-1]
+    common = {"normalization": normalization, "use_bias": use_bias}
+    x = encoders.vgg16(x, filters=filters, pool=pool, **common)[-1]
     for block in (5, 4, 3, 2, 1):  # (B, ceil(H/32), ceil(W/32), 512) and upwards
         before, mask = pooled[block - 1]
         x = MaxUnpool(name=f"decoder_block{block}_unpool")(x, mask, before)
@@ -101,16 +106,17 @@ def _vgg16(image, filters, normalization, dropout):
             widths.pop()  # the scores are block 1's second convolution
         for number, width in enumerate(widths, start=1):
             name = f"decoder_block{block}_conv{number}"
-            x = encoders.conv_relu(x, width, normalization=normalization, name=name)
+            x = encoders.conv_relu(x, width, **common, name=name)
         x = _drop(x, "decoder", "block", block, dropout)
     return x  # (B, H, W, 64)
 
 
-def _basic(image, filters, normalization, dropout):
+def _basic(image, filters, normalization, use_bias, dropout):
     pooled, x = [], LocalResponseNormalization(name="encoder_response_norm")(image)
     for level in (1, 2, 3, 4):
         name = f"encoder_level{level}_conv"
-        x = encoders.conv_relu(x, filters, kernel_size=7, normalization=normalization, name=name)
+        common = {"kernel_size": 7, "normalization": normalization, "use_bias": use_bias, "name": name}
+        x = encoders.conv_relu(x, filters, **common)
         before = x
         x, mask = MaxPoolWithIndices(name=f"encoder_pool{level}")(x)  # (B, ceil(H/2), ceil(W/2), 64) ...
         pooled.append((before, mask))
@@ -119,7 +125,8 @@ def _basic(image, filters, normalization, dropout):
         before, mask = pooled[level - 1]
         name = f"decoder_level{level}"
         x = MaxUnpool(name=f"{name}_unpool")(x, mask, before)
-        x = layers.Conv2D(filters, 7, padding="same", kernel_initializer="he_normal", name=f"{name}_conv")(x)
+        common = {"use_bias": use_bias, "kernel_initializer": "he_normal", "name": f"{name}_conv"}
+        x = layers.Conv2D(filters, 7, padding="same", **common)(x)
         x = blocks.normalize(x, normalization, f"{name}_conv")  # and no ReLU: the paper's decoder is linear
         x = _drop(x, "decoder", "level", level, dropout)
     return x  # (B, H, W, 64)

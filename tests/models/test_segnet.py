@@ -78,6 +78,7 @@ def test_int8_fills_one_cell_of_four(tmp_path):
     [
         ({"variant": "base"}, "did you mean 'basic'"),
         ({"variant": "basic", "backbone_weights": "imagenet"}, "backbone_weights is for variant='vgg16'"),
+        ({"backbone_weights": "imagenet", "use_bias": False}, "they need use_bias=True"),
         ({"filters": 0}, "filters must be a positive int"),
         ({"filters": (4, 8)}, "filters must be a positive int"),
         ({"normalization": "bach"}, "did you mean 'batch'"),
