@@ -88,6 +88,19 @@ def test_deconvolutions_start_as_bilinear_interpolation(variant, border):
     assert learnt.get_layer("logits_upconv").trainable_weights
 
 
+@pytest.mark.parametrize(
+    ("num_classes", "with_kernels"),
+    [(11, 134_317_249), (12, 134_322_404), (19, 134_358_489), (21, 134_368_799)],
+)
+def test_resizes_stand_for_the_frozen_kernels_of_the_reference(count, num_classes, with_kernels):
+    """One bilinear kernel per class, twice as wide as the factor, counted beside the weights."""
+    learn, _ = count(build_fcn, num_classes)
+    small = build_fcn(num_classes, filters=2)
+    factors = [layer.factor for layer in small.layers if isinstance(layer, kseg.layers.Upsample)]
+    assert sorted(factors) == [2, 2, 8]
+    assert learn + num_classes * sum((2 * factor) ** 2 for factor in factors) == with_kernels
+
+
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
 def test_a_resnet_is_dilated_and_scored_once(output_stride):
     model = build_fcn(
