@@ -149,12 +149,12 @@ def conv_dropout(x, filters, *, name):
     return drop(x, 0.1, name=f"{name}_dropout")
 
 
-def auxiliary_head(stages, filters, num_classes, **ending):
-    """Return scores of the stage at stride 16, for the loss alone; `ending` as `finish` takes it."""
+def auxiliary_head(stages, filters, num_classes, output_stride, **ending):
+    """Return scores of stage 4, at stride 16 unless dilated, for the loss alone; `ending` is `finish`'s."""
     if 16 not in stages:
         raise ValueError(f"aux_heads needs features at stride 16, the backbone has strides {sorted(stages)}")
     x = conv_dropout(stages[16], filters, name="auxiliary_conv")
-    return finish(x, num_classes, name="auxiliary_logits", **ending)
+    return finish(x, num_classes, stride=min(output_stride, 16), name="auxiliary_logits", **ending)
 
 
 def finish(x, num_classes, *, stride=1, kernel_size=1, activation=None, crop_to=None, name="logits"):

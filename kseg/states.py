@@ -123,8 +123,10 @@ def locked(folder):
         file.flush()
         for remains in folder.rglob(".partial-*"):  # of processes that were killed: none other is here
             shutil.rmtree(remains, ignore_errors=True)
-        yield
-    (folder / ".lock").unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            (folder / ".lock").unlink(missing_ok=True)  # while it is held: the next one makes its own
 
 
 def _existing(folder):

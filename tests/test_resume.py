@@ -124,7 +124,8 @@ def test_a_loss_that_is_no_number_names_the_pictures(tmp_path):
     with pytest.raises(
         TrainingDiverged, match=r"epoch 1, step \d: the loss is nan; its pictures: .*/c\.png;"
     ):
-        model.fit(dataset, shuffle=False, verbose=0, callbacks=[StopOnDivergence(dataset)])
+        callbacks = [StopOnDivergence(dataset), ExactResume(tmp_path / "states", dataset)]
+        model.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks)
 
 
 KILLED = """

@@ -68,10 +68,7 @@ class LearningCurve(keras.callbacks.Callback):
         self.folder = Path(folder)
 
     def on_epoch_end(self, epoch, logs=None):
-        history = {key: list(values) for key, values in self.model.history.history.items()}
-        if len(next(iter(history.values()), [])) <= epoch:  # Keras adds this epoch after us
-            for key, value in (logs or {}).items():
-                history.setdefault(key, []).append(value)
+        history = history_with(self.model, epoch, logs)
         self.folder.mkdir(parents=True, exist_ok=True)
         table = self.folder / "history.csv"
         with table.open("w", newline="", encoding="utf-8") as file:
@@ -85,3 +82,12 @@ class LearningCurve(keras.callbacks.Callback):
             for title, name in (("loss", "loss"), ("mean IoU", "mean_iou"))
         }
         Image.fromarray(learning_curve(curves)).save(self.folder / "learning_curve.png")
+
+
+def history_with(model, epoch, logs):
+    """Return the history of a model up to the epoch that ends: Keras adds its logs after ours were called."""
+    history = {key: [*map(float, values)] for key, values in model.history.history.items()}
+    if len(next(iter(history.values()), [])) <= epoch:
+        for key, value in (logs or {}).items():
+            history.setdefault(key, []).append(float(value))
+    return history

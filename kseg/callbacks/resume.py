@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from kseg import states
+from kseg.callbacks.progress import history_with
 from kseg.callbacks.stopping import check_finite
 
 
@@ -81,13 +82,9 @@ class ExactResume(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         check_finite(self.model, epoch)
-        history = {key: [*map(float, values)] for key, values in self.model.history.history.items()}
-        if len(next(iter(history.values()), [])) <= epoch:  # Keras adds this epoch after us
-            for key, value in (logs or {}).items():
-                history.setdefault(key, []).append(float(value))
         facts = {
             "config": self.config,
-            "history": history,
+            "history": history_with(self.model, epoch, logs),
             "callbacks": [_numbers(callback) for callback in self.callbacks],
             "variables": {group: _described(many) for group, many in self._variables().items()},
         }

@@ -42,13 +42,13 @@ class StopOnDivergence(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
-        self.number = None if self.dataset is None else self.dataset.epochs.next
 
     def on_train_batch_end(self, batch, logs=None):
         loss = float((logs or {}).get("loss", 0.0))
         if math.isfinite(loss):
             return
-        files = [] if self.dataset is None else files_of(self.dataset, self.number, batch)
+        # the iteration that began last: others may set the number of the next one when an epoch begins
+        files = [] if self.dataset is None else files_of(self.dataset, self.dataset.epochs.next - 1, batch)
         raise TrainingDiverged(
             f"epoch {self.epoch + 1}, step {batch + 1}: the loss is {loss}"
             + (f"; its pictures: {', '.join(files)}" if files else "")

@@ -1,7 +1,6 @@
 """A loss of the borders between classes."""
 
 import keras
-import numpy as np  # noqa: F401, the example uses it
 from keras import ops
 
 from kseg.arguments import is_count
@@ -36,6 +35,7 @@ class Boundary(MaskLoss):
         TypeError: when called on a mask of floats.
 
     Example:
+        >>> import numpy as np
         >>> mask = np.array([[[0, 0, 1, 1]]])
         >>> logits = 99.0 * np.eye(2)[mask]
         >>> f"{Boundary()(mask, logits):.4f} {Boundary()(mask, 0 * logits):.4f}"

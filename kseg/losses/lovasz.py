@@ -1,7 +1,6 @@
 """The Lovász losses, which are convex extensions of the Jaccard index."""
 
 import keras
-import numpy as np  # noqa: F401, the example uses it
 from keras import ops
 
 from kseg.distribution import gather_from_replicas, own_part, sum_over_replicas
@@ -35,6 +34,7 @@ class Lovasz(MaskLoss):
         TypeError: when called on a mask of floats.
 
     Example:
+        >>> import numpy as np
         >>> mask, logits = np.array([[[0, 1]]]), np.zeros((1, 1, 2, 2))
         >>> f"{Lovasz()(mask, logits):.4f}"
         '0.5000'

@@ -1,7 +1,6 @@
 """Losses of overlapping areas: Tversky's index and its two best-known cases."""
 
 import keras
-import numpy as np  # noqa: F401, the examples use it
 from keras import ops
 
 from kseg.distribution import sum_over_replicas
@@ -61,6 +60,7 @@ class Dice(_Region):
         TypeError: when called on a mask of floats.
 
     Example:
+        >>> import numpy as np
         >>> mask, logits = np.array([[[0, 1]]]), np.array([[[[9.0, -9.0], [-9.0, 9.0]]]])
         >>> f"{Dice()(mask, logits):.4f}"
         '0.0000'
@@ -96,6 +96,7 @@ class Jaccard(_Region):
         TypeError: when called on a mask of floats.
 
     Example:
+        >>> import numpy as np
         >>> mask, logits = np.array([[[0, 1]]]), np.zeros((1, 1, 2, 2))
         >>> f"{Jaccard(smooth=0)(mask, logits):.4f}"
         '0.6667'
@@ -136,6 +137,7 @@ class Tversky(_Region):
         TypeError: when called on a mask of floats.
 
     Example:
+        >>> import numpy as np
         >>> mask, logits = np.array([[[0, 1]]]), np.zeros((1, 1, 2, 2))
         >>> f"{Tversky(smooth=0)(mask, logits):.4f} {Tversky(gamma=0.75, smooth=0)(mask, logits):.4f}"
         '0.5000 0.5946'

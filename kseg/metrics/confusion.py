@@ -9,8 +9,23 @@ from kseg.masks import count_ids, void_ids
 from kseg.metrics.reading import MaskMetric, mean_by_class, nan_where_absent
 
 
+class _FromMatrix(MaskMetric):
+    """What is made of a confusion matrix."""
+
+    def __init__(self, num_classes, ignore_class, class_names, from_logits, name, dtype):
+        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
+        self.matrix = self.add_counts((num_classes, num_classes), "matrix")
+
+    def count(self, true, predicted, counted):
+        self.matrix.assign_add(cells(true, predicted, counted, self.num_classes))
+
+    def _areas(self):
+        """Return per class the pixels that both have, those of the truth and those of the prediction."""
+        return areas(self.matrix)
+
+
 @keras.saving.register_keras_serializable(package="kseg")
-class ConfusionMatrix(MaskMetric):
+class ConfusionMatrix(_FromMatrix):
     """The confusion matrix over the whole data set, rows truth, columns prediction, void left out.
 
     Pixels whose id is no class and not void are kept out of the matrix and counted in `outside`.
@@ -49,10 +64,6 @@ class ConfusionMatrix(MaskMetric):
         super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
         check_choice("normalize", normalize, (None, "true", "predicted", "all"))
         self.normalize = normalize
-        self.matrix = self.add_counts((num_classes, num_classes), "matrix")
-
-    def count(self, true, predicted, counted):
-        self.matrix.assign_add(cells(true, predicted, counted, self.num_classes))
 
     def result(self):
         """Return the matrix `(num_classes, num_classes)`."""
@@ -64,21 +75,6 @@ class ConfusionMatrix(MaskMetric):
 
     def get_config(self):
         return {**super().get_config(), "normalize": self.normalize}
-
-
-class _FromMatrix(MaskMetric):
-    """A number made of a confusion matrix."""
-
-    def __init__(self, num_classes, ignore_class, class_names, from_logits, name, dtype):
-        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
-        self.matrix = self.add_counts((num_classes, num_classes), "matrix")
-
-    def count(self, true, predicted, counted):
-        self.matrix.assign_add(cells(true, predicted, counted, self.num_classes))
-
-    def _areas(self):
-        """Return per class the pixels that both have, those of the truth and those of the prediction."""
-        return areas(self.matrix)
 
 
 @keras.saving.register_keras_serializable(package="kseg")

@@ -105,8 +105,8 @@ def build_fcn(
         stages = resnet_stages(image, _DEPTHS[variant], output_stride=finest, filters=filters)
         features = {finest: blocks.conv_dropout(stages[32], 8 * filters, name="head_conv")}
         if aux_heads:
-            ending = {"stride": min(finest, 16), "activation": activation, "crop_to": image}
-            auxiliary = [blocks.auxiliary_head(stages, 4 * filters, num_classes, **ending)]
+            ending = {"activation": activation, "crop_to": image}
+            auxiliary = [blocks.auxiliary_head(stages, 4 * filters, num_classes, finest, **ending)]
     features = {stride: x for stride, x in features.items() if stride >= finest}
     scores = _scores(features, num_classes, upsampling)
     if upsampling == "transpose":

@@ -82,8 +82,7 @@ def build_pspnet(
     scores = blocks.finish(x, num_classes, stride=output_stride, **ending)
     auxiliary = []
     if aux_heads:
-        stride = min(output_stride, 16)  # without dilation stage 4 is at 16, the last at 32
-        auxiliary = [blocks.auxiliary_head(stages, 4 * filters, num_classes, stride=stride, **ending)]
+        auxiliary = [blocks.auxiliary_head(stages, 4 * filters, num_classes, output_stride, **ending)]
     return keras.Model(image, blocks.with_auxiliary(scores, auxiliary), name=name)
 
 
