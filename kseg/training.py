@@ -4,76 +4,16 @@ import inspect
 from numbers import Real
 
 import keras
-from keras import ops
 
-from kseg.arguments import check_tensorflow
+from kseg.arguments import check_choice, check_tensorflow
 from kseg.distribution import mend_trainer, replicas
 from kseg.layers import AuxiliaryOutputs, CropLike, Upsample
 from kseg.losses import Auxiliary, CrossEntropy, Focal, OhemCrossEntropy, PerReplica, WeightedSum
 from kseg.losses.base import for_replicas
 from kseg.metrics import MeanIoU
+from kseg.optimizers import SGD, AdamW, LossScaleOptimizer, WarmupPoly
 
 _OF_ONE_CLASS = (CrossEntropy, OhemCrossEntropy, Focal)  # they look at the pixel's own class alone
-
-
-@keras.saving.register_keras_serializable(package="kseg")
-class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
-    """Polynomial decay to zero, `rate * (1 - step / steps) ** power`, times a linear warm-up.
-
-    Reference: Chen et al. 2018 (DeepLab v2), section 4.1 ("poly"), with power 0.9.
-
-    Args:
-        learning_rate: float; the decay goes on during the warm-up, so it is not quite reached.
-        steps: int, all steps of the training; 0 keeps the rate after the warm-up.
-        warmup_steps: int, steps of the warm-up.
-        power: float.
-        name: str.
-
-    Example:
-        >>> schedule = WarmupPoly(0.1, steps=100, warmup_steps=10)
-        >>> [round(float(schedule(step)), 3) for step in (0, 5, 10, 100)]
-        [0.01, 0.057, 0.091, 0.0]
-    """
-
-    def __init__(self, learning_rate, steps=0, warmup_steps=0, power=0.9, name="warmup_poly"):
-        super().__init__()
-        if steps and warmup_steps >= steps:
-            raise ValueError(f"warmup_steps={warmup_steps} must be smaller than steps={steps}")
-        self.learning_rate = learning_rate
-        self.steps = steps
-        self.warmup_steps = warmup_steps
-        self.power = power
-        self.name = name
-
-    def __call__(self, step):
-        step = ops.cast(step, "float32")
-        rate = self.learning_rate
-        if self.warmup_steps:
-            rate = rate * ops.minimum(1.0, (step + 1) / self.warmup_steps)
-        if self.steps:
-            rate = rate * ops.power(ops.maximum(0.0, 1 - step / self.steps), self.power)
-        return ops.cast(rate, "float32")
-
-    def get_config(self):
-        return {
-            "learning_rate": self.learning_rate,
-            "steps": self.steps,
-            "warmup_steps": self.warmup_steps,
-            "power": self.power,
-            "name": self.name,
-        }
-
-
-@keras.saving.register_keras_serializable(package="kseg")
-class AdamW(keras.optimizers.AdamW):
-    """`keras.optimizers.AdamW` without weight decay on biases and normalisations.
-
-    `exclude_from_weight_decay` does the same until the model is saved: the file does not keep it.
-    """
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
 
 
 def output_activation(model):
@@ -106,9 +46,14 @@ def compile(
     model,
     steps=None,
     *,
-    learning_rate=1e-3,
-    weight_decay=0.05,
-    optimizer=None,
+    learning_rate=None,
+    weight_decay=None,
+    optimizer="adamw",
+    schedule="poly",
+    encoder_learning_rate=None,
+    global_clipnorm=None,
+    gradient_accumulation_steps=None,
+    ema_momentum=None,
     loss=None,
     ignore_class=255,
     class_weights=None,
@@ -119,16 +64,26 @@ def compile(
 
     It only calls `model.compile`; whatever you give takes the place of what stands here. The loss of a model
     with auxiliary heads is wrapped in `kseg.losses.Auxiliary`; under a strategy of several devices one that
-    is not of kseg in `kseg.losses.PerReplica`.
+    is not of kseg in `kseg.losses.PerReplica`. The loss of a mixed_float16 model is scaled.
 
     Args:
         model: `keras.Model` with one output `(B, H, W, C)`.
         steps: int, `epochs * len(dataset)`: the rate warms up over the first tenth (200 steps at most) and
             reaches zero at the end. `None` keeps it constant.
-        learning_rate: float, what warm-up and decay scale.
-        weight_decay: float, decoupled; not on biases and normalisations.
-        optimizer: a `keras.optimizers.Optimizer` instead of AdamW; the two arguments above and `steps` are
-            then its own affair.
+        learning_rate: float, what warm-up and decay scale; by default 1e-3 for AdamW, 1e-2 for SGD.
+        weight_decay: float, decoupled; not on biases and normalisations. By default 0.05 for AdamW; 1e-3 for
+            SGD, whose momentum of 0.9 makes that the papers' 1e-4 in the loss.
+        optimizer: `"adamw"`, `"sgd"`, or a `keras.optimizers.Optimizer`: the arguments of rate, decay,
+            schedule, clipping, accumulation and averages, and `steps`, are then its own affair.
+        schedule: `"poly"` or `"cosine"`, how the rate decays over `steps`.
+        encoder_learning_rate: float, the peak for the encoder (see `encoder_layers`) where it differs; a
+            tenth is usual for pretrained weights. To freeze it, set `trainable = False` on its layers
+            before compiling: its batch statistics then hold too.
+        global_clipnorm: float, the largest norm of all gradients together.
+        gradient_accumulation_steps: int, 2 or more: as many batches make one update, with the mean of their
+            gradients; `steps` still counts batches.
+        ema_momentum: float below 1, 0.999 for instance: keep a moving average of the weights, which
+            `kseg.callbacks.EvaluateEMA` evaluates and `SaveBest` saves.
         loss: a loss instead of `kseg.losses.CrossEntropy`, or a sum of them.
         ignore_class: int, several ints, or `None`: void.
         class_weights: `None` or one float per class, for the default loss.
@@ -151,10 +106,6 @@ def compile(
         'cross_entropy'
     """
     check_tensorflow("kseg.compile")
-    if isinstance(learning_rate, bool) or not isinstance(learning_rate, Real) or not learning_rate > 0:
-        raise ValueError(
-            f"learning_rate must be a number above 0, got {learning_rate!r}; a schedule goes into optimizer="
-        )
     if len(model.outputs) != 1:
         raise ValueError(
             f"model {model.name!r} has {len(model.outputs)} outputs; kseg trains models with one"
@@ -176,16 +127,52 @@ def compile(
         loss = _with_heads(loss)
     elif replicas() > 1:
         loss = for_replicas(loss)
-    if optimizer is None:
-        optimizer = _adamw(steps, learning_rate, weight_decay)
-    elif steps is not None:
-        raise ValueError("steps is for the default optimizer; give your own optimizer a schedule instead")
+    options = {
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "encoder_learning_rate": encoder_learning_rate,
+        "global_clipnorm": global_clipnorm,
+        "gradient_accumulation_steps": gradient_accumulation_steps,
+        "ema_momentum": ema_momentum,
+    }
+    if optimizer is None or isinstance(optimizer, str):
+        optimizer = _optimizer(model, optimizer or "adamw", steps, schedule, **options)
+    else:
+        given = [name for name, value in {"steps": steps, **options}.items() if value is not None]
+        if given:
+            raise ValueError(
+                f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} for the optimizers of "
+                "kseg.compile; give them to your own optimizer instead (steps to its schedule)"
+            )
+    optimizer = keras.optimizers.get(optimizer)
+    if model.dtype_policy.name == "mixed_float16" and not isinstance(
+        optimizer, keras.optimizers.LossScaleOptimizer
+    ):
+        optimizer = LossScaleOptimizer(optimizer)
     if "metrics" not in kwargs:
         kwargs["metrics"] = [MeanIoU(num_classes, ignore_class, class_names, from_logits)]
     elif class_names is not None:
         raise ValueError("class_names is for the default metric; give them to your own metrics instead")
     model.compile(optimizer=optimizer, loss=loss, **kwargs)
     return model
+
+
+def encoder_layers(model):
+    """Return the layers of a kseg model that its backbone, or the paper's own encoder, consists of.
+
+    A backbone is one layer, a nested `keras.Model`. A model without an encoder of its own (`build_ddrnet`,
+    `build_conv_stack`) has none.
+
+    Example:
+        >>> import kseg
+        >>> model = kseg.build_unet(2, backbone="mobilenet_v2")
+        >>> for layer in encoder_layers(model):
+        ...     layer.trainable = False
+        >>> [layer.name for layer in encoder_layers(model)]
+        ['mobilenet_v2']
+    """
+    nested = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    return nested or [layer for layer in model.layers if layer.name.startswith("encoder_")]
 
 
 def _with_heads(loss):
@@ -198,13 +185,68 @@ def _with_heads(loss):
     return Auxiliary(loss)
 
 
-def _adamw(steps, learning_rate, weight_decay):
-    schedule = learning_rate
-    if steps is not None:
-        if steps < 1:
-            raise ValueError(f"steps must be a positive int: epochs * len(dataset), got {steps!r}")
-        schedule = WarmupPoly(learning_rate, steps, warmup_steps=min(200, steps // 10))
-    return AdamW(schedule, weight_decay=weight_decay)
+def _optimizer(
+    model,
+    name,
+    steps,
+    schedule,
+    *,
+    learning_rate,
+    weight_decay,
+    encoder_learning_rate,
+    ema_momentum,
+    **options,
+):
+    """Return kseg's AdamW or SGD. Arguments are those of `compile`."""
+    check_choice("optimizer", name, ("adamw", "sgd"))
+    check_choice("schedule", schedule, ("poly", "cosine"))
+    kind, rate, decay = (AdamW, 1e-3, 0.05) if name == "adamw" else (SGD, 1e-2, 1e-3)
+    rate = rate if learning_rate is None else _positive("learning_rate", learning_rate)
+    factors = None
+    if encoder_learning_rate is not None:
+        factors = _factors(model, _positive("encoder_learning_rate", encoder_learning_rate) / rate)
+    if name == "sgd":
+        options["momentum"] = 0.9
+    if ema_momentum is not None:
+        options |= {"use_ema": True, "ema_momentum": ema_momentum}
+    return kind(
+        _schedule(schedule, rate, steps),
+        weight_decay=decay if weight_decay is None else weight_decay,
+        rate_factors=factors,
+        **options,
+    )
+
+
+def _schedule(name, rate, steps):
+    if steps is None:
+        return rate
+    if steps < 1:
+        raise ValueError(f"steps must be a positive int: epochs * len(dataset), got {steps!r}")
+    warmup = min(200, steps // 10)
+    if name == "poly":
+        return WarmupPoly(rate, steps, warmup_steps=warmup)
+    if warmup == 0:
+        return keras.optimizers.schedules.CosineDecay(rate, steps)
+    return keras.optimizers.schedules.CosineDecay(
+        rate / warmup, steps - warmup, warmup_target=rate, warmup_steps=warmup
+    )
+
+
+def _factors(model, factor):
+    """Return one factor per trainable variable: this one in the encoder, else 1."""
+    layers = encoder_layers(model)
+    encoder = {id(variable) for layer in layers for variable in layer.trainable_variables}
+    if not encoder:
+        why = "is frozen" if layers else "is missing"
+        raise ValueError(f"encoder_learning_rate: the encoder of {model.name!r} {why}; leave it out")
+    return [factor if id(variable) in encoder else 1.0 for variable in model.trainable_variables]
+
+
+def _positive(argument, value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
+        mend = "; a schedule goes into optimizer=" if argument == "learning_rate" else ""
+        raise ValueError(f"{argument} must be a number above 0, got {value!r}{mend}")
+    return float(value)
 
 
 def _check_activation(loss, activation, channels):

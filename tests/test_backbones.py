@@ -214,6 +214,7 @@ def tiny_keras_cv():
     }
 
 
+@pytest.mark.slow
 def test_keras_cv_backbones_compute_the_same_and_load_where_only_kseg_is_imported(tmp_path):
     np.save(tmp_path / "image.npy", IMAGE)
     made = tiny_keras_cv() | {"csp_darknet_tiny": named._csp_darknet("csp_darknet_tiny", 3, None)}

@@ -295,6 +295,7 @@ def test_the_installed_command_shows_one_line_and_no_noise(tmp_path):
     assert done.stderr.startswith("kseg: error: ") and done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_demo_leaves_every_file_and_compares_them(tmp_path, capsys):
     results = run_demo(tmp_path / "demo", train_scenes=24, held_out_scenes=20, epochs=1, filters=2)
     names = {file.name for file in (tmp_path / "demo").iterdir()}

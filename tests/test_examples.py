@@ -30,6 +30,7 @@ def test_an_example_says_how_to_run_it(path):
     assert callable(module.main)
 
 
+@pytest.mark.slow
 def test_folder_to_phone_runs(tmp_path, monkeypatch):
     for split, count in (("train", 4), ("val", 2)):
         for kind in ("images", "masks"):

@@ -18,6 +18,7 @@ ROWS = [
     ["losses", "metrics", "backbones", "blocks", "encoders"],
     ["aspp", "mobilenet", "resnets", "xception"],
     ["models"],
+    ["optimizers"],
     ["training", "callbacks", "visualization", "data", "report", "crf"],
     ["inference"],
     ["evaluation", "export", "tuning"],

@@ -164,6 +164,7 @@ def wait_for(path, process):
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_where_it_would_have(tmp_path):
     """Each life is ended by SIGKILL a little after it wrote a state; the last one by nothing."""
     whole = json.loads(start(tmp_path / "whole").communicate()[0])

@@ -6,7 +6,8 @@ import kseg
 from kseg import blocks
 from kseg.losses import Auxiliary, CrossEntropy, Dice
 from kseg.metrics import MeanIoU
-from kseg.training import WarmupPoly, output_activation
+from kseg.optimizers import WarmupPoly
+from kseg.training import output_activation
 
 
 def network(num_classes=2, activation=None, filters=2):
@@ -150,7 +151,11 @@ def test_class_weights_go_to_the_default_loss():
         (3, "sigmoid", {}, "cross-entropy on sigmoid trains every one of the 3 channels to 1"),
         (3, None, {"steps": 0}, "steps must be a positive int"),
         (3, None, {"steps": -5}, "steps must be a positive int"),
-        (3, None, {"steps": 5, "optimizer": "sgd"}, "steps is for the default optimizer"),
+        (3, None, {"steps": 5, "optimizer": keras.optimizers.SGD()}, "steps is for the optimizers of kseg"),
+        (3, None, {"optimizer": "sdg"}, "unknown optimizer 'sdg'; did you mean 'sgd'"),
+        (3, None, {"steps": 5, "schedule": "step"}, "unknown schedule 'step'"),
+        (3, None, {"encoder_learning_rate": 0.1}, "the encoder of 'conv_stack' is missing"),
+        (3, None, {"encoder_learning_rate": 0}, "encoder_learning_rate must be a number above 0"),
         (3, None, {"class_weights": [1, 2]}, "2 weights for 3 classes"),
         (1, None, {"class_weights": [1]}, "1 weights for 2 classes"),
         (3, None, {"class_weights": [1, 2, 3], "loss": Dice()}, "class_weights is for the default loss"),
@@ -226,4 +231,4 @@ def test_a_model_with_two_outputs_and_a_schedule_are_refused():
     with pytest.raises(ValueError, match="has 2 outputs"):
         kseg.compile(two)
     with pytest.raises(ValueError, match="a schedule goes into optimizer="):
-        kseg.compile(network(), learning_rate=kseg.training.WarmupPoly(0.1))
+        kseg.compile(network(), learning_rate=kseg.optimizers.WarmupPoly(0.1))

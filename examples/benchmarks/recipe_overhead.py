@@ -39,7 +39,7 @@ def main():
     print(f"batch {BATCH}, {SIZE[0]}×{SIZE[1]}, {CLASSES} classes, medians of {ROUNDS} rounds in turn")
     for name, arguments in (("unet", {"filters": 32}), ("ddrnet", {})):
         bare = kseg.build(name, CLASSES, (*SIZE, 3), **arguments)
-        bare.compile(kseg.training.AdamW(1e-3), bare_loss)
+        bare.compile(kseg.optimizers.AdamW(1e-3), bare_loss)
         full = kseg.compile(kseg.build(name, CLASSES, (*SIZE, 3), **arguments), steps=100)
         steps = {"bare": step_of(bare, images, masks), "recipe": step_of(full, images, masks)}
         times = {key: [] for key in steps}

@@ -1,5 +1,6 @@
 """Callbacks that Keras lacks."""
 
+from kseg.callbacks.averages import EvaluateEMA
 from kseg.callbacks.progress import EpochLine, LearningCurve
 from kseg.callbacks.resume import ExactResume
 from kseg.callbacks.saving import SaveBest, save_model
@@ -7,6 +8,7 @@ from kseg.callbacks.stopping import StopOnDivergence, StopOnSignal, TrainingDive
 
 __all__ = [
     "EpochLine",
+    "EvaluateEMA",
     "ExactResume",
     "LearningCurve",
     "SaveBest",

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import keras
 
+from kseg.optimizers import averaged
+
 
 class SaveBest(keras.callbacks.Callback):
     """Save the model whenever a monitored value reaches a new maximum, never leaving a torn file.
 
     `keras.callbacks.ModelCheckpoint` writes over the last good file and takes NaN for a best value that no
     later epoch beats. This one writes beside it, then renames; an epoch whose loss is not finite is never
-    best, whatever its metric says.
+    best, whatever its metric says. Where the optimizer keeps moving averages of the weights, they are saved.
 
     Args:
         path: `.keras` file.
@@ -39,7 +41,8 @@ class SaveBest(keras.callbacks.Callback):
         finite = all(math.isfinite(logs.get(key, 0.0)) for key in ("loss", "val_loss", self.monitor))
         if not finite or value <= self.best:
             return
-        save_model(self.model, self.path)
+        with averaged(self.model):
+            save_model(self.model, self.path)
         self.best = value
 
 

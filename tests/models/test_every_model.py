@@ -20,7 +20,13 @@ def row(request):
     keras.utils.clear_session()
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES, ids=[name for name, _ in ARCHITECTURES])
+QUICK = ("unet", "deeplabv3plus", "segnet")  # the others' first rows are for `pytest -m slow`
+FIRST_ROWS = [
+    pytest.param(row, id=row[0], marks=[] if row[0] in QUICK else pytest.mark.slow) for row in ARCHITECTURES
+]
+
+
+@pytest.fixture(scope="module", params=FIRST_ROWS)
 def first_row(request):
     """One row of each architecture, for what takes long."""
     yield Row(*request.param)
@@ -113,6 +119,7 @@ def test_exported_files_agree_and_hold_no_operator_a_phone_lacks(first_row, tmp_
     assert report.same_class >= 0.999 and report.largest_difference <= 1e-3 * report.score_range
 
 
+@pytest.mark.slow
 def test_saved_models_load_in_a_process_that_only_imports_kseg(tmp_path):
     image = pictures(1, 40, 50).astype("float32")
     np.save(tmp_path / "image.npy", image)

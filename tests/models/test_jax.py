@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 from contract import ARCHITECTURES, Row, pictures
 
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # to compile
@@ -14,6 +15,7 @@ SCRIPT = """
 import sys
 import keras
 import numpy as np
+import pytest
 from contract import ARCHITECTURES, build
 
 import kseg
@@ -35,6 +37,7 @@ except RuntimeError as error:
 """
 
 
+@pytest.mark.slow
 def test_every_builder_gives_the_same_scores_under_jax(tmp_path):
     image = pictures(1, 40, 56).astype("float32")
     np.save(tmp_path / "image.npy", image)

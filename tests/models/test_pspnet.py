@@ -60,6 +60,7 @@ def tiny_backbone():
     return keras.Model(image, x, name="tiny")
 
 
+@pytest.mark.slow
 def test_auxiliary_head_trains_and_serves_training_alone(tmp_path):
     import tensorflow as tf
 

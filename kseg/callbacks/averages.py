@@ -1,0 +1,43 @@
+"""Moving averages of the weights, where they are evaluated."""
+
+import keras
+
+from kseg.optimizers import averages, exchange_averages
+
+
+class EvaluateEMA(keras.callbacks.Callback):
+    """Evaluate the moving averages of the weights instead of the weights.
+
+    For models compiled with `kseg.compile(..., ema_momentum=)` or any optimizer with `use_ema=True`. Training
+    goes on with the weights themselves; `SaveBest` saves the averages, `fit` ends with them.
+    `keras.callbacks.SwapEMAWeights` leaves the averages in the model between epochs, where a state of
+    `ExactResume` would take the one for the other.
+
+    Raises:
+        ValueError: out of `fit` and `evaluate`, if the optimizer keeps no averages.
+
+    Example:
+        >>> import kseg
+        >>> scenes = kseg.data.shapes(4, (32, 32), batch_size=2)
+        >>> model = kseg.compile(kseg.build_conv_stack(6, depth=1, filters=4), ema_momentum=0.99)
+        >>> history = model.fit(scenes, validation_data=scenes, shuffle=False, verbose=0,
+        ...                     callbacks=[EvaluateEMA()])
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.exchanged = False
+
+    def on_test_begin(self, logs=None):
+        if not averages(self.model):
+            raise ValueError(
+                "the optimizer keeps no averages to evaluate: compile with ema_momentum=0.999, or leave "
+                "EvaluateEMA out"
+            )
+        exchange_averages(self.model)
+        self.exchanged = True
+
+    def on_test_end(self, logs=None):
+        if self.exchanged:
+            exchange_averages(self.model)
+        self.exchanged = False

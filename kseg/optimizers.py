@@ -1,0 +1,208 @@
+"""AdamW and SGD that take the same step on one device and on many, and the schedule of DeepLab.
+
+Keras clips the gradients of each replica before it adds them up, cannot accumulate under several replicas,
+decays biases again once a model was loaded, and has one rate for all weights.
+"""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from kseg.distribution import replica_context
+
+
+@keras.saving.register_keras_serializable(package="kseg")
+class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
+    """Polynomial decay to zero, `rate * (1 - step / steps) ** power`, times a linear warm-up.
+
+    Reference: Chen et al. 2018 (DeepLab v2), section 4.1 ("poly"), with power 0.9.
+
+    Args:
+        learning_rate: float; the decay goes on during the warm-up, so it is not quite reached.
+        steps: int, all steps of the training; 0 keeps the rate after the warm-up.
+        warmup_steps: int, steps of the warm-up.
+        power: float.
+        name: str.
+
+    Example:
+        >>> schedule = WarmupPoly(0.1, steps=100, warmup_steps=10)
+        >>> [round(float(schedule(step)), 3) for step in (0, 5, 10, 100)]
+        [0.01, 0.057, 0.091, 0.0]
+    """
+
+    def __init__(self, learning_rate, steps=0, warmup_steps=0, power=0.9, name="warmup_poly"):
+        super().__init__()
+        if steps and warmup_steps >= steps:
+            raise ValueError(f"warmup_steps={warmup_steps} must be smaller than steps={steps}")
+        self.learning_rate = learning_rate
+        self.steps = steps
+        self.warmup_steps = warmup_steps
+        self.power = power
+        self.name = name
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rate = self.learning_rate
+        if self.warmup_steps:
+            rate = rate * ops.minimum(1.0, (step + 1) / self.warmup_steps)
+        if self.steps:
+            rate = rate * ops.power(ops.maximum(0.0, 1 - step / self.steps), self.power)
+        return ops.cast(rate, "float32")
+
+    def get_config(self):
+        return {
+            "learning_rate": self.learning_rate,
+            "steps": self.steps,
+            "warmup_steps": self.warmup_steps,
+            "power": self.power,
+            "name": self.name,
+        }
+
+
+class _OneStep:
+    """What `AdamW` and `SGD` share: gradients are added up over the replicas before anything else.
+
+    Then they are accumulated, clipped and applied, each variable at its own rate, and averages follow.
+    """
+
+    def __init__(self, *args, rate_factors=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.use_ema and self.ema_overwrite_frequency:
+            raise ValueError("ema_overwrite_frequency: kseg's optimizers keep averages beside the weights")
+        self.rate_factors = None if rate_factors is None else [float(factor) for factor in rate_factors]
+        self.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+
+    def build(self, variables):
+        factors = self.rate_factors or [1.0] * len(variables)
+        if len(factors) != len(variables):
+            raise ValueError(
+                f"rate_factors has {len(factors)} numbers for {len(variables)} trainable variables; compile "
+                "the model again after layers were frozen or added"
+            )
+        super().build(variables)
+        self._factors = {self._var_key(variable): f for variable, f in zip(variables, factors, strict=True)}
+
+    def update_step(self, gradient, variable, learning_rate):
+        rate = learning_rate * self._factors[self._var_key(variable)]
+        if self.weight_decay and self._use_weight_decay(variable):
+            variable.assign_sub(variable * ops.cast(self.weight_decay * rate, variable.dtype))
+        super().update_step(gradient, variable, rate)
+
+    def _backend_apply_gradients(self, grads, variables):
+        """Take a step; the private place where Keras' backends put their own."""
+        context = replica_context()
+        if context is not None:
+            grads = context.all_reduce("SUM", list(grads))
+        steps = self.gradient_accumulation_steps or 1
+        sums, stores = [], []
+        if steps > 1:
+            stores = [self._accumulated_gradients[self._get_variable_index(v)] for v in variables]
+            sums = [ops.add(g, s) for g, s in zip(grads, stores, strict=True)]
+            grads = [total / steps for total in sums]
+        grads = self._clip_gradients(grads)
+
+        def update(strategy, grads, sums):  # the variables are the same in every replica
+            self._update(strategy.extended.update, grads, sums, variables, stores, steps)
+
+        tf.distribute.get_replica_context().merge_call(update, args=(grads, sums))
+
+    def _update(self, update, grads, sums, variables, stores, steps):
+        """Update each device's copies: a condition must stand outside of what runs on the replicas."""
+
+        def apply():
+            for variable, gradient in zip(variables, grads, strict=True):
+                update(_plain(variable), self._step, (gradient, self.learning_rate), group=False)
+            for store in stores:
+                update(_plain(store), lambda s: s.assign(tf.zeros_like(s)), group=False)
+            if self.use_ema:
+                pairs = zip(self._model_variables_moving_average, self._trainable_variables, strict=True)
+                for average, variable in pairs:
+                    update(_plain(average), self._average, (_plain(variable),), group=False)
+
+        def keep():
+            for store, total in zip(stores, sums, strict=True):
+                update(_plain(store), lambda s, total: s.assign(total), (total,), group=False)
+
+        if steps == 1:
+            apply()
+        else:
+            tf.cond((_plain(self._iterations) + 1) % steps == 0, apply, keep)
+
+    def _step(self, variable, gradient, rate):
+        self.update_step(gradient, variable, rate)
+
+    def _average(self, average, variable):
+        """Follow a variable, faster at first, as `tf.train.ExponentialMovingAverage` with `num_updates`."""
+        done = ops.cast(self.iterations, average.dtype)  # updates, not batches
+        momentum = ops.where(done > 0, ops.minimum(self.ema_momentum, (1 + done) / (10 + done)), 0.0)
+        average.assign(average * momentum + variable * (1 - momentum))
+
+    def get_config(self):
+        return {**super().get_config(), "rate_factors": self.rate_factors}
+
+
+@keras.saving.register_keras_serializable(package="kseg")
+class AdamW(_OneStep, keras.optimizers.AdamW):
+    """`keras.optimizers.AdamW` without weight decay on biases and normalisations, also after a load.
+
+    Under several replicas gradients are clipped and accumulated as those of the whole batch.
+
+    Args:
+        rate_factors: `None` or one float per trainable variable, in the order of the model's: what the
+            learning rate, and with it the weight decay, is multiplied by.
+        *args, **kwargs: as for `keras.optimizers.AdamW`; `ema_overwrite_frequency` stays `None`.
+    """
+
+
+@keras.saving.register_keras_serializable(package="kseg")
+class SGD(_OneStep, keras.optimizers.SGD):
+    """`keras.optimizers.SGD` with the same differences as `AdamW`; weight decay is decoupled."""
+
+
+@keras.saving.register_keras_serializable(package="kseg")
+class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
+    """`keras.optimizers.LossScaleOptimizer` that leaves out a step if any replica's gradients overflow.
+
+    Keras asks the first replica alone, and the others' infinities end in the weights.
+    """
+
+    def check_finite(self, grads):
+        finite, context = super().check_finite(grads), replica_context()
+        if context is None:
+            return finite
+        return context.all_reduce("SUM", ops.cast(finite, "int32")) == context.num_replicas_in_sync
+
+
+def _plain(variable):
+    """Return the variable of TensorFlow in one of Keras."""
+    return getattr(variable, "value", variable) if isinstance(variable, keras.Variable) else variable
+
+
+def averages(model):
+    """Return `[(variable, average)]` of a model whose optimizer keeps moving averages, else `[]`."""
+    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if not getattr(optimizer, "use_ema", False) or not optimizer.built:
+        return []
+    pairs = zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True)
+    return [(variable, average) for variable, average in pairs if average is not None]
+
+
+def exchange_averages(model):
+    """Exchange the weights of a model with their moving averages; twice leaves all as it was."""
+    for variable, average in averages(model):
+        weight = ops.convert_to_numpy(variable)
+        variable.assign(ops.convert_to_numpy(average))
+        average.assign(weight)
+
+
+@contextlib.contextmanager
+def averaged(model):
+    """Within this context the model has the averages of its weights, where its optimizer keeps any."""
+    exchange_averages(model)
+    try:
+        yield model
+    finally:
+        exchange_averages(model)
