@@ -46,8 +46,9 @@ with _quiet_libraries() if _in_shell() else _contextlib.nullcontext():  # Tensor
     from kseg.training import compile
 
 # What needs tf.data, LiteRT or Pillow loads when first used: the builders run on any Keras backend.
-_LAZY_MODULES = ("callbacks", "data", "evaluation", "export", "inference", "visualization")
+_LAZY_MODULES = ("callbacks", "data", "evaluation", "export", "inference", "optimizers", "visualization")
 _LAZY_NAMES = {
+    "copy_weights": "transfer",
     "dense_crf": "crf",
     "evaluate": "evaluation",
     "export_saved_model": "export",

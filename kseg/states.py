@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def write(folder, epoch, arrays, facts, keep=2):
         "version": _VERSION,
         "epoch": epoch,
         "facts": facts,
-        "arrays": {k: len(v) for k, v in arrays.items()},
+        "arrays": _counts(arrays),
     }
     record["files"] = {_ARRAYS: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
     partial = folder / f".partial-{os.getpid()}"
@@ -99,6 +100,30 @@ def newest(folder):
     if problems:
         raise ValueError("; ".join(problems) + "; no state is whole: delete the folder to start anew")
     return None, []
+
+
+def to_bytes(state):
+    """Return a `State`, or `None`, as bytes; `from_bytes` reads them on another machine."""
+    if state is None:
+        return b""
+    head = {
+        "path": str(state.path),
+        "epoch": state.epoch,
+        "facts": state.facts,
+        "arrays": _counts(state.arrays),
+    }
+    head = json.dumps(head).encode()
+    return struct.pack("<Q", len(head)) + head + _packed(state.arrays)
+
+
+def from_bytes(content):
+    """Return the `State`, or `None`, of `to_bytes`."""
+    if not content:
+        return None
+    (size,) = struct.unpack_from("<Q", content)
+    head = json.loads(content[8 : 8 + size])
+    arrays = _unpacked(content[8 + size :], head["arrays"])
+    return State(Path(head["path"]), head["epoch"], arrays, head["facts"])
 
 
 @contextlib.contextmanager
@@ -146,6 +171,15 @@ def _packed(arrays):
     return buffer.getvalue()
 
 
+def _unpacked(content, counts):
+    with np.load(io.BytesIO(content)) as loaded:
+        return {group: [loaded[f"{group}/{index}"] for index in range(n)] for group, n in counts.items()}
+
+
+def _counts(arrays):
+    return {group: len(many) for group, many in arrays.items()}
+
+
 def _read(path):
     record = json.loads((path / _FACTS).read_text())
     if record["version"] != _VERSION:
@@ -156,9 +190,7 @@ def _read(path):
         raise ValueError(f"{_ARRAYS} has {len(content)} of {expected['bytes']} bytes")
     if hashlib.sha256(content).hexdigest() != expected["sha256"]:
         raise ValueError(f"the checksum of {_ARRAYS} differs")
-    with np.load(io.BytesIO(content)) as loaded:
-        arrays = {k: [loaded[f"{k}/{index}"] for index in range(n)] for k, n in record["arrays"].items()}
-    return State(path, record["epoch"], arrays, record["facts"])
+    return State(path, record["epoch"], _unpacked(content, record["arrays"]), record["facts"])
 
 
 def _write_file(path, content):

@@ -80,7 +80,7 @@ def compile(
             tenth is usual for pretrained weights. To freeze it, set `trainable = False` on its layers
             before compiling: its batch statistics then hold too.
         global_clipnorm: float, the largest norm of all gradients together.
-        gradient_accumulation_steps: int, 2 or more: as many batches make one update, with the mean of their
+        gradient_accumulation_steps: int: as many batches make one update, with the mean of their
             gradients; `steps` still counts batches.
         ema_momentum: float below 1, 0.999 for instance: keep a moving average of the weights, which
             `kseg.callbacks.EvaluateEMA` evaluates and `SaveBest` saves.
@@ -205,6 +205,8 @@ def _optimizer(
     factors = None
     if encoder_learning_rate is not None:
         factors = _factors(model, _positive("encoder_learning_rate", encoder_learning_rate) / rate)
+    if options["gradient_accumulation_steps"] == 1:
+        options["gradient_accumulation_steps"] = None  # Keras takes 2 or more
     if name == "sgd":
         options["momentum"] = 0.9
     if ema_momentum is not None:

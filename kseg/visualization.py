@@ -152,6 +152,25 @@ def gallery(rows, headings, *, class_names=None, zoom=1):
     return np.concatenate([result, side], axis=1)
 
 
+def comparison(pairs, masks, class_names, zoom=1):
+    """Put pictures beside their true and their predicted masks, with a legend.
+
+    Args:
+        pairs: list of `(image, mask)`, `(H, W, C)` of values 0–255 and `(H, W)` of class ids, of one size.
+        masks: list of predicted masks `(H, W)`.
+        class_names: one name per class.
+        zoom: int, pixels are repeated this often.
+
+    Returns:
+        uint8 `(H', W', 3)`.
+    """
+    rows = []
+    for (image, truth), predicted in zip(pairs, masks, strict=True):
+        shown = as_rgb(image)
+        rows.append([shown, *(overlay(shown, mask, alpha=0.8) for mask in (truth, predicted))])
+    return gallery(rows, ["image", "truth", "prediction"], class_names=class_names, zoom=zoom)
+
+
 def learning_curve(curves, size=(260, 420)):
     """Draw the course of a training: one panel for each entry, side by side.
 

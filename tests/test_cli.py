@@ -1,6 +1,7 @@
 """The shell, in process; and the demo."""
 
 import csv
+import re
 import subprocess
 import sys
 import time
@@ -184,7 +185,8 @@ def test_train_refuses_bad_data_in_one_line(folder, capsys, spoil, message):
         (["--backbone", "mobilnet_v2"], "unknown backbone 'mobilnet_v2'; did you mean 'mobilenet_v2'?"),
         (["--model", "conv_stack", "--backbone", "vgg16"], "'conv_stack' takes no argument 'backbone'"),
         (["--classes", "a,b"], "outside 0..1"),
-        (["--learning-rate", "-1"], "learning_rate"),
+        (["--start-from", "none.keras"], "none.keras: no such file"),
+        (["--freeze-encoder", "--model", "conv_stack"], "'conv_stack' has no encoder of its own"),
         (["--aux-heads"], "'unet' takes no argument 'aux_heads'"),
     ],
 )
@@ -220,11 +222,24 @@ def test_a_stopped_training_is_resumed(folder, capsys):
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 13))
 
 
-def test_train_takes_one_machine(folder, capsys, monkeypatch):
-    workers = '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}'
-    monkeypatch.setenv("TF_CONFIG", workers)
-    line = refused(capsys, "train", "--data", folder, "--output", folder.parent / "run")
-    assert "TF_CONFIG names several workers" in line
+@pytest.mark.slow
+def test_train_takes_every_option(trained, folder, capsys):
+    """From the weights of a model with other classes."""
+    output = folder.parent / "run"
+    arguments = ["--data", folder, "--output", output, "--start-from", trained / "run" / "model.keras"]
+    arguments += ["--classes", "a,b,c,d,e,f,g", "--crop", "32x48", "--batch-size", "2", "--epochs", "2"]
+    arguments += ["--backbone", "mobilenet_v2", "--precision", "mixed_bfloat16", "--tensorboard"]
+    arguments += ["--optimizer", "sgd", "--schedule", "cosine", "--encoder-learning-rate", "0.001"]
+    arguments += ["--clip-norm", "1", "--accumulate", "2", "--ema", "0.9", "--weight-decay", "0"]
+    code, out, err = shell(capsys, "train", *arguments)
+    assert code == 0, err
+    assert re.search(r"logits starts anew: kernel is \(.*, 7\) here, \(.*, 6\) there", out)
+    assert re.search(r"optimizer  SGD; .*optimizer sgd, schedule cosine", out)
+    assert "devices    1 in step, mixed_bfloat16" in out
+    kinds = {path.parent.name for path in (output / "tensorboard").rglob("events.out.tfevents.*")}
+    assert kinds == {"train", "validation", "predictions"}
+    model = kseg.load(output / "model.keras")
+    assert model.output_shape[-1] == 7 and model.optimizer.use_ema
 
 
 def test_resume_needs_states(trained, folder, capsys, tmp_path):

@@ -21,7 +21,7 @@ ROWS = [
     ["optimizers"],
     ["training", "callbacks", "visualization", "data", "report", "crf"],
     ["inference"],
-    ["evaluation", "export", "tuning"],
+    ["evaluation", "export", "transfer", "tuning"],
     ["recipes", "demo"],
     ["cli"],
 ]

@@ -31,7 +31,8 @@ def training(folder, epochs=EPOCHS, seed=0, filters=4, **config):
     for layer in (layers.BatchNormalization(), layers.Dropout(0.3), layers.Conv2D(scenes.num_classes, 1)):
         x = layer(x)
     model = keras.Model(image, x)
-    kseg.compile(model, EPOCHS * len(scenes), learning_rate=1e-2)
+    options = {"ema_momentum": 0.7, "gradient_accumulation_steps": 2}
+    kseg.compile(model, EPOCHS * len(scenes), learning_rate=1e-2, **options)
     best = SaveBest(folder / "best.keras", monitor="mean_iou")
     stop = keras.callbacks.EarlyStopping("loss", patience=50)
     resume = ExactResume(folder / "states", scenes, [best, stop], config, report=lambda text: None)

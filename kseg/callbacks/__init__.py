@@ -5,16 +5,19 @@ from kseg.callbacks.progress import EpochLine, LearningCurve
 from kseg.callbacks.resume import ExactResume
 from kseg.callbacks.saving import SaveBest, save_model
 from kseg.callbacks.stopping import StopOnDivergence, StopOnSignal, TrainingDiverged, TrainingInterrupted
+from kseg.callbacks.tensorboard import PredictionPictures, check_tensorboard
 
 __all__ = [
     "EpochLine",
     "EvaluateEMA",
     "ExactResume",
     "LearningCurve",
+    "PredictionPictures",
     "SaveBest",
     "StopOnDivergence",
     "StopOnSignal",
     "TrainingDiverged",
     "TrainingInterrupted",
+    "check_tensorboard",
     "save_model",
 ]

@@ -9,11 +9,14 @@ from pathlib import Path
 import keras
 from PIL import Image
 
+from kseg.distribution import is_chief
 from kseg.visualization import learning_curve
 
 
 class EpochLine(keras.callbacks.Callback):
     """Print one line per epoch and, on a terminal, a running one: step, loss and time left.
+
+    Of several workers the chief prints.
 
     Args:
         keys: logs to print at the end of an epoch, in this order.
@@ -34,7 +37,7 @@ class EpochLine(keras.callbacks.Callback):
         self.epoch_start = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
-        if not self.file.isatty():
+        if not self.file.isatty() or not is_chief():
             return
         total = self.params.get("steps")
         spent = time.monotonic() - self.epoch_start
@@ -48,6 +51,8 @@ class EpochLine(keras.callbacks.Callback):
         )
 
     def on_epoch_end(self, epoch, logs=None):
+        if not is_chief():
+            return
         logs = logs or {}
         values = "  ".join(f"{key} {float(logs[key]):.4f}" for key in self.keys if key in logs)
         epochs = self.params.get("epochs", "?")
@@ -57,7 +62,7 @@ class EpochLine(keras.callbacks.Callback):
 
 
 class LearningCurve(keras.callbacks.Callback):
-    """Write `history.csv` and `learning_curve.png` after every epoch.
+    """Write `history.csv` and `learning_curve.png` after every epoch; of several workers the chief does.
 
     Args:
         folder: where they go.
@@ -68,6 +73,8 @@ class LearningCurve(keras.callbacks.Callback):
         self.folder = Path(folder)
 
     def on_epoch_end(self, epoch, logs=None):
+        if not is_chief():
+            return
         history = history_with(self.model, epoch, logs)
         self.folder.mkdir(parents=True, exist_ok=True)
         table = self.folder / "history.csv"

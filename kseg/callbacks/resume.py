@@ -9,6 +9,7 @@ from keras import ops
 from kseg import states
 from kseg.callbacks.progress import history_with
 from kseg.callbacks.stopping import check_finite
+from kseg.distribution import from_chief, is_chief
 
 
 class ExactResume(keras.callbacks.Callback):
@@ -20,7 +21,8 @@ class ExactResume(keras.callbacks.Callback):
     the weights of a training that was never interrupted. Let it be the last of the callbacks.
 
     `keras.callbacks.BackupAndRestore` repeats steps on top of later weights, forgets dropout and shuffling,
-    and takes a half-written state for a whole one.
+    and takes a half-written state for a whole one. Of several workers the chief alone writes and reads; the
+    others get what it has read.
 
     Args:
         folder: where the states are, one folder per epoch; the newest two stay.
@@ -58,17 +60,25 @@ class ExactResume(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.restored = None
-        state, problems = states.newest(self.folder)
-        for problem in problems:
-            self.report(problem)
+        say = self.report if is_chief() else lambda text: None
+        content = from_chief(lambda: self._read(say), self.model.distribute_strategy)
+        state = states.from_bytes(content)
         if state is None:
-            self.report("no state to resume: starting with epoch 1")
+            say("no state to resume: starting with epoch 1")
             return
-        _check_config(state, self.config)
         _assign(self._variables(), state)
         self.restored = state
         self.model._initial_epoch = state.epoch
-        self.report(f"resuming after epoch {state.epoch}")
+        say(f"resuming after epoch {state.epoch}")
+
+    def _read(self, say):
+        """Return the newest state as bytes, none where there is none."""
+        state, problems = states.newest(self.folder)
+        for problem in problems:
+            say(problem)
+        if state is not None:
+            _check_config(state, self.config)
+        return states.to_bytes(state)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.dataset is not None:
@@ -92,7 +102,8 @@ class ExactResume(keras.callbacks.Callback):
             group: [ops.convert_to_numpy(variable) for variable in many]
             for group, many in self._variables().items()
         }
-        states.write(self.folder, epoch + 1, arrays, facts, self.keep)
+        if is_chief():
+            states.write(self.folder, epoch + 1, arrays, facts, self.keep)
 
     def on_train_end(self, logs=None):
         self.model._initial_epoch = None

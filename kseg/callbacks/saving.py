@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 
+from kseg.distribution import is_chief
 from kseg.optimizers import averaged
 
 
@@ -15,6 +16,7 @@ class SaveBest(keras.callbacks.Callback):
     `keras.callbacks.ModelCheckpoint` writes over the last good file and takes NaN for a best value that no
     later epoch beats. This one writes beside it, then renames; an epoch whose loss is not finite is never
     best, whatever its metric says. Where the optimizer keeps moving averages of the weights, they are saved.
+    Of several workers the chief saves.
 
     Args:
         path: `.keras` file.
@@ -41,8 +43,9 @@ class SaveBest(keras.callbacks.Callback):
         finite = all(math.isfinite(logs.get(key, 0.0)) for key in ("loss", "val_loss", self.monitor))
         if not finite or value <= self.best:
             return
-        with averaged(self.model):
-            save_model(self.model, self.path)
+        if is_chief():
+            with averaged(self.model):
+                save_model(self.model, self.path)
         self.best = value
 
 

@@ -11,17 +11,21 @@ import numpy as np
 class TrainingDiverged(RuntimeError):  # noqa: N818
     """The loss or a weight is no longer a finite number."""
 
+    exit_code = 4  # of a program that it ends
+
 
 class TrainingInterrupted(RuntimeError):  # noqa: N818
     """A signal stopped the training after a whole step.
 
     Attributes:
-        signal: int; a program ends with the code `128 + signal`.
+        signal: int.
+        exit_code: int, `128 + signal`, of a program that it ends.
     """
 
     def __init__(self, message, number):
         super().__init__(message)
         self.signal = number
+        self.exit_code = 128 + number
 
 
 class StopOnDivergence(keras.callbacks.Callback):

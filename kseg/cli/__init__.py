@@ -10,7 +10,10 @@ from kseg.quiet import quiet_libraries
 
 
 def main(argv=None):
-    """Run a command; return the exit code. An error is one line on stderr, and the code 1 (2 for usage)."""
+    """Run a command; return the exit code. An error is one line on stderr, and the code 1.
+
+    2: wrong usage; 4: a training diverged; 130 and 143: it was stopped by SIGINT or SIGTERM.
+    """
     arguments = _parser().parse_args(argv)
     if arguments.debug:
         return arguments.command(arguments)
@@ -24,11 +27,11 @@ def main(argv=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        expected = (ValueError, TypeError, OSError, RuntimeError)
+        expected = (ValueError, TypeError, OSError, RuntimeError, MemoryError, ImportError)
         if not isinstance(error, expected) and not type(error).__module__.startswith("tensorflow"):
             raise
         print(f"kseg: error: {_one_line(error)}", file=sys.stderr)
-        return 128 + error.signal if hasattr(error, "signal") else 1
+        return getattr(error, "exit_code", 1)
 
 
 def _one_line(error):

@@ -7,6 +7,19 @@ import time
 from pathlib import Path
 
 
+def command(commands, name, function, summary, description):
+    """Add a command to the parser; `function` runs it and returns the exit code."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=function)
+    parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+    return parser
+
+
 def add_data(parser, required=True):
     parser.add_argument(
         "--data",
@@ -49,6 +62,16 @@ def positive(text):
     value = int(text) if text.isdecimal() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be a number of 1 or more, got {text!r}")
+    return value
+
+
+def rate(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
     return value
 
 

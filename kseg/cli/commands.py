@@ -1,39 +1,27 @@
 """The commands, thin over calls that anyone can make."""
 
-import argparse
 from pathlib import Path
 
 from kseg.cli.arguments import (
     Progress,
     add_data,
     class_names,
-    counts,
+    command,
     data_options,
     positive,
     size,
 )
+from kseg.cli.train import add_train
 
 
 def add_all(commands):
     """Add every command to the parser, in the order of the help."""
-    for add in (_add_demo, _add_check, _add_train, _add_evaluate, _add_predict, _add_export):
+    for add in (_add_demo, _add_check, add_train, _add_evaluate, _add_predict, _add_export):
         add(commands)
 
 
-def _command(commands, name, function, summary, description):
-    parser = commands.add_parser(
-        name,
-        help=summary,
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(command=function)
-    parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
-    return parser
-
-
 def _add_demo(commands):
-    parser = _command(
+    parser = command(
         commands,
         "demo",
         _demo,
@@ -56,7 +44,7 @@ def _demo(arguments):
 
 
 def _add_check(commands):
-    parser = _command(
+    parser = command(
         commands,
         "check",
         _check,
@@ -74,79 +62,6 @@ def _check(arguments):
     return 1 if report.problems else 0
 
 
-def _add_train(commands):
-    parser = _command(
-        commands,
-        "train",
-        _train,
-        "train on a folder of pictures and masks",
-        "Check the data, train, and keep the epoch with the best validation mean IoU.\n\n"
-        "  kseg train --data DIR --model unet --backbone mobilenet_v2 --output runs/first\n\n"
-        "Writes into the new folder --output: model.keras, classes.txt, history.csv, learning_curve.png,\n"
-        "predictions.png, and states/, from which --resume goes on after any interruption.",
-    )
-    add_data(parser)
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="new folder for the results"
-    )
-    parser.add_argument(
-        "--model", default="unet", help="architecture (default: %(default)s); see kseg.list_models()"
-    )
-    parser.add_argument(
-        "--backbone", help="encoder; see kseg.list_backbones() (default: the architecture's own)"
-    )
-    parser.add_argument("--backbone-weights", metavar="imagenet | FILE", help="weights of the encoder")
-    parser.add_argument(
-        "--decoder-filters",
-        type=counts,
-        metavar="N,N,...",
-        help="widths of the decoder on a backbone, coarse to fine, for instance 64,48,32,24,16",
-    )
-    parser.add_argument("--crop", type=size, metavar="HxW", help="training crop (default: up to 320x320)")
-    parser.add_argument(
-        "--batch-size", type=positive, default=8, help="pictures per step (default: %(default)s)"
-    )
-    parser.add_argument("--epochs", type=positive, default=50, help="(default: %(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="peak (default: %(default)s)")
-    parser.add_argument(
-        "--class-weights",
-        choices=("none", "sqrt_median_frequency", "median_frequency"),
-        default="none",
-        help="give rare classes more weight (default: %(default)s)",
-    )
-    parser.add_argument("--aux-heads", action="store_true", help="auxiliary heads, where the model has them")
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with the training in --output; it ends as if it had never stopped",
-    )
-
-
-def _train(arguments):
-    from kseg.recipes import train
-
-    train(
-        arguments.data,
-        arguments.output,
-        model=arguments.model,
-        backbone=arguments.backbone,
-        backbone_weights=arguments.backbone_weights,
-        decoder_filters=arguments.decoder_filters,
-        crop_size=arguments.crop,
-        batch_size=arguments.batch_size,
-        epochs=arguments.epochs,
-        learning_rate=arguments.learning_rate,
-        weighting=None if arguments.class_weights == "none" else arguments.class_weights,
-        aux_heads=arguments.aux_heads or None,
-        seed=arguments.seed,
-        resume=arguments.resume,
-        progress=Progress("checking"),
-        **data_options(arguments),
-    )
-    return 0
-
-
 def _add_model_files(parser):
     parser.add_argument(
         "model", nargs="+", type=Path, metavar="MODEL", help=".keras file, SavedModel folder or .tflite file"
@@ -154,7 +69,7 @@ def _add_model_files(parser):
 
 
 def _add_evaluate(commands):
-    parser = _command(
+    parser = command(
         commands,
         "evaluate",
         _evaluate,
@@ -183,7 +98,7 @@ def _evaluate(arguments):
 
 
 def _add_predict(commands):
-    parser = _command(
+    parser = command(
         commands,
         "predict",
         _predict,
@@ -227,7 +142,7 @@ def _with_classes_of(model, options):
 
 
 def _add_export(commands):
-    parser = _command(
+    parser = command(
         commands,
         "export",
         _export,

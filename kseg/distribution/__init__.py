@@ -14,9 +14,11 @@ from kseg.distribution.replicas import (
     replicas,
     sum_over_replicas,
 )
+from kseg.distribution.sharing import from_chief
 
 __all__ = [
     "builds_for_replicas",
+    "from_chief",
     "gather_from_replicas",
     "is_chief",
     "lost_workers",

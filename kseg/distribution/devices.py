@@ -102,8 +102,7 @@ def _multi_worker(cluster):
                 f"TF_CONFIG names {len(cluster.addresses)} workers, but TensorFlow has already been used in "
                 "this process: call kseg.strategy() before anything that makes tensors, models or datasets"
             ) from error
-        if tf.compat.v1.random.get_seed(None) == (None, None):
-            # Workers that shuffle differently would not train on parts of one batch. This is the seed that
-            # TensorFlow takes by itself beside the seed of a dataset: those shuffle as ever.
-            tf.random.set_seed(87654321)
+        # Workers that shuffle differently would not train on parts of one batch. The seed there is stays;
+        # without one it is that which TensorFlow takes beside the seed of a dataset: those shuffle as ever.
+        tf.random.set_seed(tf.compat.v1.random.get_seed(0)[0])
     return _of_workers[0]

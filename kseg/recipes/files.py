@@ -2,33 +2,21 @@
 
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from kseg import data, visualization
-from kseg.data.directory import resize_pair
 from kseg.data.reading import image_header
+from kseg.data.sampling import spread
 from kseg.export import export_saved_model, export_tflite
 from kseg.export.writing import check_target
 from kseg.inference import as_picture, load, open_model
 
 
 def comparison(model_or_path, dataset, class_names, count=4, zoom=1):
-    """Return rows image | truth | prediction: the first of each of `count` batches spread over a dataset."""
-    runner = open_model(model_or_path)
-    pairs = [
-        (i, m) for images, masks in dataset.as_numpy_iterator() for i, m in zip(images, masks, strict=True)
-    ]
-    size = pairs[0][1].shape
-    rows = []
-    for index in np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int):
-        image, mask = pairs[index]
-        if mask.shape != size:
-            image, mask = (part.numpy() for part in resize_pair(image, mask, size))
-        predicted = runner.masks(image[None])[0]
-        shown = visualization.as_rgb(image)
-        rows.append([shown, *(visualization.overlay(shown, m, alpha=0.8) for m in (mask, predicted))])
-    return visualization.gallery(rows, ["image", "truth", "prediction"], class_names=class_names, zoom=zoom)
+    """Return rows image | truth | prediction of `count` pictures spread over a dataset."""
+    runner, pairs = open_model(model_or_path), spread(dataset, count)
+    masks = [runner.masks(image[None])[0] for image, _ in pairs]
+    return visualization.comparison(pairs, masks, class_names, zoom)
 
 
 def predict_files(model, images, output, *, class_names=None, crf=False, overwrite=False, progress=None):

@@ -1,30 +1,23 @@
 """What `kseg train` does."""
 
-import hashlib
+import contextlib
 import shutil
 from pathlib import Path
 
 import keras
-import numpy as np
+import tensorflow as tf
 from PIL import Image
 
-from kseg import data, states
-from kseg.arguments import check_tensorflow
-from kseg.callbacks import (
-    EpochLine,
-    ExactResume,
-    LearningCurve,
-    SaveBest,
-    StopOnDivergence,
-    StopOnSignal,
-    TrainingInterrupted,
-)
-from kseg.distribution import strategy
-from kseg.distribution.cluster import read_cluster
+from kseg import callbacks, data, states
+from kseg.arguments import check_choice, check_tensorflow
+from kseg.distribution import is_chief, lost_workers, strategy
 from kseg.inference import load
-from kseg.models import build, check_build
+from kseg.models import check_build
+from kseg.recipes import preparation
 from kseg.recipes.files import comparison
 from kseg.training import compile
+
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
 def train(
@@ -36,21 +29,27 @@ def train(
     backbone_weights=None,
     decoder_filters=None,
     aux_heads=None,
+    start_from=None,
+    freeze_encoder=False,
     crop_size=None,
     batch_size=8,
     epochs=50,
-    learning_rate=1e-3,
     weighting=None,
+    precision="float32",
     label_map=None,
     class_names=None,
     seed=0,
+    deterministic=False,
     resume=False,
+    tensorboard=False,
     progress=None,
+    **options,
 ):
     """Train a model on a folder and keep its best epoch.
 
     After every epoch the state of the training is kept too: a training that was stopped, however, goes on
-    with `resume=True` and ends as if it had not been.
+    with `resume=True` and ends as if it had not been. Where `TF_CONFIG` names several workers, run the same
+    on each, with `resume=True` from the start; each reads its own copy of the data, the chief writes.
 
     Args:
         root, label_map, class_names: as for `kseg.data.from_directory`; "train" trains, "val" validates.
@@ -58,33 +57,42 @@ def train(
             `predictions.png`, and `states/`, which may be deleted when the training is over.
         model: str, one of `kseg.list_models()`.
         backbone, backbone_weights, decoder_filters, aux_heads: for its builder; `None` leaves its default.
+        start_from: `None` or a `.keras` file: its weights are the first ones wherever layers agree.
+        freeze_encoder: bool, keep the weights and batch statistics of the encoder.
         crop_size: `(H, W)` of a training crop; `None`: the size of the pictures, 320 at most.
-        batch_size, epochs, seed: int.
-        learning_rate: float, the peak.
+        batch_size, epochs, seed: int; the batch is that of all devices together.
         weighting: `None` or a method of `kseg.data.class_weights`.
+        precision: `"float32"`, `"mixed_float16"` or `"mixed_bfloat16"`.
+        deterministic: bool, operators that give the same sums each time, which may be slower.
         resume: bool, go on with the training in `output`, asked for with the same arguments.
+        tensorboard: bool, write curves and predictions for TensorBoard into `output/tensorboard`.
         progress: `None` or a function `(done, total)`, called while the data are checked.
+        **options: for `kseg.compile`: `learning_rate`, `encoder_learning_rate`, `weight_decay`, `optimizer`
+            and `schedule` by name, `global_clipnorm`, `gradient_accumulation_steps`, `ema_momentum`,
+            `jit_compile`.
 
     Returns:
-        `keras.Model`, with the weights of its best epoch.
+        `keras.Model`, with the weights of its best epoch; of several workers the others than the chief have
+        those of the last one.
 
     Raises:
         FileExistsError: if `output` has something in it and `resume` is false.
         FileNotFoundError, ValueError: for data that do not fit, it names the file; with `resume` for a state
             of another training.
+        MemoryError: if a batch does not fit.
+        OSError: if `output` cannot be written, before the training begins or while it runs.
         RuntimeError: if another process trains in `output`.
+        ConnectionError: if another worker is lost.
         kseg.callbacks.TrainingDiverged: if the loss is no number any more.
         kseg.callbacks.TrainingInterrupted: after a signal.
     """
     check_tensorflow("kseg.recipes.train")
-    if read_cluster() is not None:
-        raise ValueError(
-            "TF_CONFIG names several workers, and kseg train takes one machine: call model.fit in the "
-            "scope of kseg.strategy() in a script of your own, or unset TF_CONFIG"
-        )
-    devices = strategy()
+    devices = strategy()  # of several workers: before anything else is asked of TensorFlow
     output = Path(output)
-    _check_folder(output, resume)
+    if is_chief():
+        preparation.check_output(output, resume)
+    if tensorboard:
+        callbacks.check_tensorboard()
     given = {
         "backbone": backbone,
         "backbone_weights": backbone_weights,
@@ -92,59 +100,100 @@ def train(
         "aux_heads": aux_heads,
     }
     given = {name: value for name, value in given.items() if value is not None}
+    options = {name: value for name, value in options.items() if value is not None}
     check_build(model, **given)  # a wrong name shows before the data are read
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate must be above 0, got {learning_rate!r}")
-    options = {"label_map": label_map, "class_names": class_names}
-    options["class_names"] = _check_data(root, options, progress)
-    validation = data.from_directory(root, "val", batch_size=1, shuffle=False, **options)
-    plain = data.from_directory(root, "train", batch_size=None, shuffle=False, **options)
-    crop_size = crop_size or _default_crop(plain)
+    check_choice("precision", precision, PRECISIONS)
+    _check_rates(options)
+    labels = {"label_map": label_map, "class_names": class_names}
+    labels["class_names"] = preparation.check_data(root, labels, progress)
+    validation = data.from_directory(root, "val", batch_size=1, shuffle=False, **labels)
+    plain = data.from_directory(root, "train", batch_size=None, shuffle=False, **labels)
+    crop_size = tuple(crop_size or preparation.default_crop(plain))
     augment = data.augment(crop_size)
-    crops = data.from_directory(root, "train", augment=augment, batch_size=batch_size, seed=seed, **options)
+    crops = data.from_directory(root, "train", augment=augment, batch_size=batch_size, seed=seed, **labels)
     config = {
         "model": model,
         **{name: list(value) if isinstance(value, tuple) else value for name, value in given.items()},
+        "start_from": None if start_from is None else str(start_from),
+        "freeze_encoder": freeze_encoder,
         "classes": crops.class_names,
         "label_map": {str(old): new for old, new in (label_map or {}).items()},
-        "pictures": _digest(crops.image_paths),
+        "pictures": preparation.digest(crops.image_paths),
         "crop_size": list(crop_size),
         "batch_size": batch_size,
         "epochs": epochs,
-        "learning_rate": learning_rate,
         "class_weights": weighting,
+        "precision": precision,
         "seed": seed,
+        **options,
     }
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     weights = data.class_weights(plain, weighting) if weighting else None
     with devices.scope():
-        network = build(model, crops.num_classes, **given)
+        network = preparation.build_network(
+            model, crops.num_classes, precision, start_from, freeze_encoder, given
+        )
         compile(
             network,
             epochs * len(crops),
-            learning_rate=learning_rate,
             class_weights=weights,
             class_names=crops.class_names,
+            **options,
         )
-    print(
-        f"{model}{f' on {backbone}' if backbone else ''}: {network.count_params():,} parameters; "
-        f"crops {crop_size[0]}×{crop_size[1]}, {epochs} epochs of {len(crops)} steps of {batch_size}",
-        flush=True,
-    )
-    with states.locked(output):
-        (output / "classes.txt").write_text("\n".join(crops.class_names) + "\n", encoding="utf-8")
-        _fit(network, crops, validation, epochs, output, config)
+        plan = preparation.plan(
+            network,
+            f"{model}{f' on {backbone}' if backbone else ''}",
+            crops=crops,
+            validation=validation,
+            crop_size=crop_size,
+            epochs=epochs,
+            batch_size=batch_size,
+            precision=precision,
+            options=options,
+            output=output,
+        )
+    preparation.say(plan)
+    with states.locked(output) if is_chief() else contextlib.nullcontext():
+        if is_chief():
+            (output / "classes.txt").write_text("\n".join(crops.class_names) + "\n", encoding="utf-8")
+        with _explained(batch_size, crop_size, resume):
+            _fit(network, crops, validation, epochs, output, config, tensorboard)
+    if not is_chief():
+        return network
     best = load(output / "model.keras")
     Image.fromarray(comparison(best, validation, crops.class_names)).save(output / "predictions.png")
     print(f"best epoch: {output / 'model.keras'}\npictures: {output / 'predictions.png'}")
     return best
 
 
-def _fit(network, crops, validation, epochs, output, config):
+def _check_rates(options):
+    """Refuse what `kseg.compile` would refuse, before the data are read."""
+    for name in ("learning_rate", "encoder_learning_rate"):
+        if name in options and not options[name] > 0:
+            raise ValueError(f"{name} must be above 0, got {options[name]!r}")
+    if not isinstance(options.get("optimizer", "adamw"), str):
+        raise ValueError("optimizer must be a name, 'adamw' or 'sgd': a state keeps what it was asked for")
+
+
+def _fit(network, crops, validation, epochs, output, config, tensorboard):
     """Train, and leave nothing behind where there is nothing to keep: the same command may run again."""
-    kept = [EpochLine(), SaveBest(output / "model.keras"), LearningCurve(output)]
-    signals = StopOnSignal()
-    resume = ExactResume(output / "states", crops, kept, config)
+    kept = [
+        callbacks.EpochLine(),
+        callbacks.SaveBest(output / "model.keras"),
+        callbacks.LearningCurve(output),
+    ]
+    signals = callbacks.StopOnSignal()
+    resume = callbacks.ExactResume(output / "states", crops, kept, config)
+    watching = [callbacks.StopOnDivergence(crops)]
+    if config.get("ema_momentum") is not None:
+        watching.append(callbacks.EvaluateEMA())
+    if tensorboard:
+        log_dir = output / "tensorboard"
+        if is_chief():
+            watching.append(keras.callbacks.TensorBoard(log_dir, write_graph=False))
+        watching.append(callbacks.PredictionPictures(log_dir, validation, crops.class_names))
     try:
         network.fit(
             crops,
@@ -152,43 +201,31 @@ def _fit(network, crops, validation, epochs, output, config):
             epochs=epochs,
             shuffle=False,  # the dataset shuffles
             verbose=0,
-            callbacks=[StopOnDivergence(crops), *kept, signals, resume],
+            callbacks=[*watching, *kept, signals, resume],
         )
-    except TrainingInterrupted as error:
+    except callbacks.TrainingInterrupted as error:
         if (output / "states").exists():
             message = f"{error}; go on with the same command and --resume"
-            raise TrainingInterrupted(message, error.signal) from error
+            raise callbacks.TrainingInterrupted(message, error.signal) from error
         raise
     finally:
         signals.restore()
-        if not (output / "model.keras").exists() and not (output / "states").exists():
+        if is_chief() and not (output / "model.keras").exists() and not (output / "states").exists():
             shutil.rmtree(output)
 
 
-def _check_data(root, options, progress):
-    """Check every file, print the table, refuse problems; return the class names."""
-    report = data.check(root, **options, progress=progress)
-    print(report, flush=True)
-    report.raise_for_problems()
-    return report.class_names
-
-
-def _check_folder(path, resume):
-    if resume:
-        if (path / "model.keras").exists() and not (path / "states").exists():
-            raise ValueError(f"{path}: holds a model, but no states to resume from; choose another --output")
-    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-        mend = "add --resume to go on" if (path / "states").exists() else "remove it"
-        raise FileExistsError(f"{path}: exists already and is not empty; {mend}, or choose another --output")
-
-
-def _default_crop(dataset):
-    """Return the median size of the pictures, 320 at most, in multiples of 32."""
-    sizes = [mask.shape for _, mask in dataset.take(50).as_numpy_iterator()]
-    return tuple(int(np.clip(np.median(side) // 32 * 32, 32, 320)) for side in zip(*sizes, strict=True))
-
-
-def _digest(paths):
-    """Return how many files there are and a digest of their names: other pictures are another training."""
-    names = "\n".join(Path(path).name for path in paths)
-    return f"{len(paths)} files, {hashlib.sha256(names.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+@contextlib.contextmanager
+def _explained(batch_size, crop_size, resume):
+    """Turn TensorFlow's walls of text about memory and lost workers into one line each."""
+    try:
+        with lost_workers():
+            yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError(
+            f"a batch of {batch_size} crops {crop_size[0]}×{crop_size[1]} does not fit into the memory; try "
+            f"--batch-size {max(1, batch_size // 2)} with --accumulate 2, a smaller --crop or a smaller model"
+        ) from error
+    except ConnectionError as error:
+        if resume:
+            raise
+        raise ConnectionError(f"{error}, with --resume") from error

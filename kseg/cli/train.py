@@ -1,0 +1,145 @@
+"""The command `kseg train`."""
+
+from pathlib import Path
+
+from kseg.cli.arguments import Progress, add_data, command, counts, data_options, positive, rate, size
+
+_DESCRIPTION = """Check the data, train, and keep the epoch with the best validation mean IoU.
+
+  kseg train --data DIR --model unet --backbone mobilenet_v2 --output runs/first
+
+Writes into the new folder --output: model.keras, classes.txt, history.csv, learning_curve.png,
+predictions.png, and states/, from which --resume goes on after any interruption.
+
+On several machines, run the same command with --resume on each, which needs its own copy of DIR and
+
+  export TF_CONFIG='{"cluster": {"worker": ["10.0.0.1:12345", "10.0.0.2:12345"]},
+                     "task": {"type": "worker", "index": 0}}'
+
+with index 1 on the second, and so on; the ports must be open between them. Worker 0 writes --output. When
+one is lost all end with a line that names it: run the same commands again."""
+
+
+def add_train(commands):
+    parser = command(commands, "train", _train, "train on a folder of pictures and masks", _DESCRIPTION)
+    add_data(parser)
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="new folder for the results"
+    )
+    _add_model(parser.add_argument_group("model"))
+    _add_steps(parser.add_argument_group("steps"))
+    _add_optimizer(parser.add_argument_group("optimizer"))
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="operators that give the same sums each time"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the training in --output; it ends as if it had never stopped",
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="curves and predictions into DIR/tensorboard"
+    )
+
+
+def _add_model(group):
+    group.add_argument(
+        "--model", default="unet", help="architecture (default: %(default)s); see kseg.list_models()"
+    )
+    group.add_argument(
+        "--backbone", help="encoder; see kseg.list_backbones() (default: the architecture's own)"
+    )
+    group.add_argument("--backbone-weights", metavar="imagenet | FILE", help="weights of the encoder")
+    group.add_argument(
+        "--decoder-filters",
+        type=counts,
+        metavar="N,N,...",
+        help="widths of the decoder on a backbone, coarse to fine, for instance 64,48,32,24,16",
+    )
+    group.add_argument("--aux-heads", action="store_true", help="auxiliary heads, where the model has them")
+    group.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="MODEL",
+        help="take the weights of this .keras file wherever the layers agree; the classes may be others",
+    )
+    group.add_argument(
+        "--freeze-encoder", action="store_true", help="keep the encoder's weights and batch statistics"
+    )
+    group.add_argument(
+        "--precision",
+        choices=("float32", "mixed_float16", "mixed_bfloat16"),
+        default="float32",
+        help="(default: %(default)s)",
+    )
+
+
+def _add_steps(group):
+    group.add_argument("--crop", type=size, metavar="HxW", help="training crop (default: up to 320x320)")
+    group.add_argument(
+        "--batch-size", type=positive, default=8, help="pictures per step (default: %(default)s)"
+    )
+    group.add_argument("--epochs", type=positive, default=50, help="(default: %(default)s)")
+    group.add_argument(
+        "--class-weights",
+        choices=("none", "sqrt_median_frequency", "median_frequency"),
+        default="none",
+        help="give rare classes more weight (default: %(default)s)",
+    )
+
+
+def _add_optimizer(group):
+    group.add_argument(
+        "--optimizer", choices=("adamw", "sgd"), default="adamw", help="(default: %(default)s)"
+    )
+    group.add_argument("--learning-rate", type=rate, help="peak (default: 0.001; SGD: 0.01)")
+    group.add_argument(
+        "--encoder-learning-rate", type=rate, help="peak for the encoder, a tenth for pretrained weights"
+    )
+    group.add_argument(
+        "--schedule", choices=("poly", "cosine"), default="poly", help="(default: %(default)s)"
+    )
+    group.add_argument("--weight-decay", type=float, help="decoupled (default: 0.05; SGD: 0.001)")
+    group.add_argument("--clip-norm", type=rate, help="largest norm of all gradients together")
+    group.add_argument("--accumulate", type=positive, help="batches that make one update")
+    group.add_argument(
+        "--ema", type=float, metavar="MOMENTUM", help="keep an average of the weights, 0.999 for instance"
+    )
+
+
+def _train(arguments):
+    from kseg.recipes import train
+
+    chosen = arguments.class_weights
+    train(
+        arguments.data,
+        arguments.output,
+        model=arguments.model,
+        backbone=arguments.backbone,
+        backbone_weights=arguments.backbone_weights,
+        decoder_filters=arguments.decoder_filters,
+        aux_heads=arguments.aux_heads or None,
+        start_from=arguments.start_from,
+        freeze_encoder=arguments.freeze_encoder,
+        crop_size=arguments.crop,
+        batch_size=arguments.batch_size,
+        epochs=arguments.epochs,
+        weighting=None if chosen == "none" else chosen,
+        precision=arguments.precision,
+        seed=arguments.seed,
+        deterministic=arguments.deterministic,
+        resume=arguments.resume,
+        tensorboard=arguments.tensorboard,
+        progress=Progress("checking"),
+        learning_rate=arguments.learning_rate,
+        encoder_learning_rate=arguments.encoder_learning_rate,
+        weight_decay=arguments.weight_decay,
+        optimizer=arguments.optimizer,
+        schedule=arguments.schedule,
+        global_clipnorm=arguments.clip_norm,
+        gradient_accumulation_steps=arguments.accumulate,
+        ema_momentum=arguments.ema,
+        **data_options(arguments),
+    )
+    return 0

@@ -1,0 +1,90 @@
+"""What a training checks and says before it begins, and how it explains what TensorFlow cannot do."""
+
+import os
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kseg
+from kseg.recipes.preparation import check_output
+from kseg.recipes.training import _explained
+
+
+@pytest.fixture
+def nobody():
+    """Somebody who may not write everywhere, where the tests run as root."""
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+        yield
+        os.seteuid(0)
+    else:
+        yield
+
+
+def test_a_folder_without_permission_is_refused_before_all_else(nobody):
+    with pytest.raises(
+        OSError, match=r"^\[Errno 13\] /etc: nothing can be written there \(Permission denied\)"
+    ):
+        check_output(Path("/etc/run"), resume=False)
+
+
+def test_a_file_in_the_way_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match=r"file: nothing can be written there"):
+        check_output(tmp_path / "file" / "run", resume=False)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_too_large_a_batch_is_explained():
+    line = r"a batch of 8 crops 64×96 does not fit into the memory; try --batch-size 4 with --accumulate 2"
+    with pytest.raises(MemoryError, match=line), _explained(8, (64, 96), resume=False):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[8,64,96,3]")
+
+
+def stack(num_classes, **arguments):
+    return kseg.build_conv_stack(num_classes, depth=2, filters=4, **arguments)
+
+
+def test_weights_go_over_wherever_layers_agree(tmp_path):
+    source = stack(11)
+    source.save(tmp_path / "source.keras")
+    for given in (source, tmp_path / "source.keras"):
+        model = stack(3)
+        head = model.get_layer("logits").get_weights()
+        report = kseg.copy_weights(model, given)
+        assert list(report.skipped) == ["logits"]
+        for layer in model.layers:
+            expected = head if layer.name == "logits" else source.get_layer(layer.name).get_weights()
+            for a, b in zip(layer.get_weights(), expected, strict=True):
+                np.testing.assert_array_equal(a, b)
+        assert re.search(
+            r"logits starts anew: kernel is \(1, 1, 4, 3\) here, \(1, 1, 4, 11\) there", str(report)
+        )
+
+
+def test_weights_go_over_inside_a_backbone():
+    def tiny():
+        image = keras.Input((None, None, 3))
+        x = image
+        for width in (2, 3, 4, 5, 6):
+            x = keras.layers.Conv2D(width, 3, strides=2, padding="same", name=f"conv{width}")(x)
+        return keras.Model(image, x, name="tiny")
+
+    source = kseg.build_fcn(3, backbone=tiny())
+    model = kseg.build_fcn(5, backbone=tiny())
+    report = kseg.copy_weights(model, source)
+    assert {"tiny/conv2", "tiny/conv6"} <= set(report.copied)
+    assert all(name.startswith(("scores", "head", "logits")) for name in report.skipped)
+    for a, b in zip(model.get_layer("tiny").weights, source.get_layer("tiny").weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_without_common_layers_is_refused():
+    with pytest.raises(
+        ValueError, match=r"no layer of 'unet' is in conv_stack with the same name and shapes"
+    ):
+        kseg.copy_weights(kseg.build_unet(2, filters=2), kseg.build_conv_stack(2, depth=1, filters=4))
