@@ -72,12 +72,8 @@ def write(folder, epoch, arrays, facts, keep=2):
         _sync(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        needed, free = len(content) / 1e6, shutil.disk_usage(_existing(folder)).free / 1e6
-        raise OSError(
-            error.errno,
-            f"{target}: the training state was not written ({error.strerror}): it needs {needed:.1f} MB, "
-            f"{free:.1f} MB are free; older states are as they were",
-        ) from error
+        kept = "older states are as they were"
+        raise not_written(error, target, "the training state", len(content), kept) from error
     for old in _folders(folder)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -100,6 +96,18 @@ def newest(folder):
     if problems:
         raise ValueError("; ".join(problems) + "; no state is whole: delete the folder to start anew")
     return None, []
+
+
+def not_written(error, path, what, size, kept):
+    """Return the `OSError` for something that could not be written, with what it needs and what is free."""
+    reason = error.strerror or str(error).splitlines()[0]
+    existing = next(folder for folder in path.parents if folder.is_dir())
+    free = shutil.disk_usage(existing).free
+    message = (
+        f"{path}: {what} was not written ({reason}): it needs {size / 1e6:.1f} MB, {free / 1e6:.1f} MB are "
+        f"free; {kept}"
+    )
+    return OSError(message) if error.errno is None else OSError(error.errno, message)
 
 
 def to_bytes(state):
@@ -152,11 +160,6 @@ def locked(folder):
             yield
         finally:
             (folder / ".lock").unlink(missing_ok=True)  # while it is held: the next one makes its own
-
-
-def _existing(folder):
-    """Return the folder itself or the nearest one above it that is there."""
-    return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
 def _folders(folder):

@@ -1,11 +1,13 @@
 import io
+import resource
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kseg
-from kseg.callbacks import EpochLine, SaveBest, save_model
+from kseg.callbacks import EpochLine, PredictionPictures, SaveBest, save_model
 
 
 @pytest.fixture
@@ -99,6 +101,25 @@ def test_save_model_leaves_the_old_file_and_no_other_when_it_fails(model, tmp_pa
     assert mark_in(path) == 1
 
 
+def test_a_full_disk_is_explained_and_leaves_the_old_file(tmp_path):
+    path = tmp_path / "model.keras"
+    large = kseg.build_conv_stack(2, depth=2, filters=64)
+    save_model(large, path)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # as a full disk: a write fails
+    try:
+        message = (
+            r"model\.keras: the model was not written \(.*\): it needs 0\.2 MB, .* MB are free; an older"
+        )
+        with pytest.raises(OSError, match=message):
+            save_model(large, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_save_model_makes_the_folder_and_writes_one_file(model, tmp_path):
     path = tmp_path / "new" / "folder" / "model.keras"
     for number in (1, 2):
@@ -149,3 +170,23 @@ def test_epoch_line_runs_along_on_a_terminal(model):
     assert running[1].startswith("epoch 1: step 1/2, loss ") and running[1].rstrip().endswith(" s left")
     assert running[2].startswith("epoch 1: step 2/2, loss ")
     assert running[3].startswith("\033[Kepoch 1/2  loss ")
+
+
+def test_tensorboard_gets_pictures_truth_and_predictions(tmp_path):
+    scenes = kseg.data.shapes(7, (32, 40), batch_size=2)
+    model = kseg.compile(kseg.build_conv_stack(6, depth=1, filters=4))
+    pictures = PredictionPictures(tmp_path, scenes, scenes.class_names, count=3, every=2)
+    model.fit(scenes, epochs=3, shuffle=False, verbose=0, callbacks=[pictures])
+    (file,) = (tmp_path / "predictions").iterdir()
+    shown = {}
+    for record in tf.data.TFRecordDataset([str(file)]).as_numpy_iterator():
+        event = tf.compat.v1.Event.FromString(record)
+        for value in event.summary.value:
+            shown[event.step] = value.tensor.string_val
+    assert list(shown) == [0, 2]
+    picture = tf.io.decode_png(shown[2][2]).numpy()  # after its width and height
+    assert picture.shape[0] == 26 + 3 * (32 + 6) and picture.shape[1] > 3 * 40
+    for row, index in enumerate((0, 3, 6)):  # spread over the dataset
+        image = np.concatenate([images for images, _ in scenes.as_numpy_iterator()])[index]
+        top = 26 + row * 38
+        np.testing.assert_array_equal(picture[top : top + 32, 6:46], image)

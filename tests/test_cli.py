@@ -222,6 +222,17 @@ def test_a_stopped_training_is_resumed(folder, capsys):
         assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 13))
 
 
+def test_a_training_that_diverges_leaves_no_broken_model(folder, capsys):
+    output = folder.parent / "run"
+    arguments = ["--data", folder, "--output", output, *SMALL, "2", "--learning-rate", "1e30"]
+    code, _, err = shell(capsys, "train", *arguments)
+    assert code == 4
+    assert re.search(
+        r"^kseg: error: epoch \d, step \d: the loss is (nan|inf); its pictures: .*train/images", err
+    )
+    assert not output.exists()
+
+
 @pytest.mark.slow
 def test_train_takes_every_option(trained, folder, capsys):
     """From the weights of a model with other classes."""

@@ -45,6 +45,15 @@ def test_too_large_a_batch_is_explained():
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[8,64,96,3]")
 
 
+def test_an_operator_without_a_deterministic_form_is_named():
+    text = "Determinism is not yet supported [[{{node gradient_tape/unet/decoder_up1/ResizeGrad}}]]"
+    with (
+        pytest.raises(ValueError, match=r"--deterministic: gradient_tape/unet/decoder_up1/ResizeGrad has no"),
+        _explained(8, (64, 96), resume=False),
+    ):
+        raise tf.errors.UnimplementedError(None, None, text)
+
+
 def stack(num_classes, **arguments):
     return kseg.build_conv_stack(num_classes, depth=2, filters=4, **arguments)
 

@@ -5,9 +5,11 @@ import os
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from kseg.distribution import is_chief
 from kseg.optimizers import averaged
+from kseg.states import not_written
 
 
 class SaveBest(keras.callbacks.Callback):
@@ -54,14 +56,19 @@ def save_model(model, path):
 
     Raises:
         ValueError: if `path` does not end in `.keras`.
-        OSError: if it cannot be written; an older file at `path` is then as it was.
+        OSError: if it cannot be written, with what it needs and what is free; an older file at `path` is then
+            as it was.
     """
     path = _keras_path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}-{os.getpid()}.keras")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         model.save(partial)
         partial.replace(path)
+    except OSError as error:
+        variables = [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])]
+        needed = 4 * sum(int(np.prod(variable.shape)) for variable in variables)
+        raise not_written(error, path, "the model", needed, "an older file is as it was") from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -57,6 +57,7 @@ def strategy(devices=None):
             f"devices must be a list of one or more of {', '.join(known)}, each once, got {devices!r}"
         )
     if len(wanted) == 1:
+        mend_trainer()
         return tf.distribute.OneDeviceStrategy(wanted[0])
     return _mirrored(tuple(sorted(wanted)))
 

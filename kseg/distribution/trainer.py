@@ -158,6 +158,8 @@ def _distributed(batch, strategy):
 
 def _maybe_symbolic_build(self, iterator=None, data_batch=None):
     """Build the model from what the dataset says of its batches; Keras takes the mean of the first ones."""
+    if isinstance(self.distribute_strategy, tf.distribute.OneDeviceStrategy):
+        return None  # as without a strategy; Keras begins an epoch, drops it and trains on the next one
     spec = getattr(getattr(iterator, "splitter", None), "element_spec", None)
     if spec is None:
         return _keras_maybe_symbolic_build(self, iterator, data_batch)

@@ -1,6 +1,7 @@
 """What `kseg train` does."""
 
 import contextlib
+import re
 import shutil
 from pathlib import Path
 
@@ -216,7 +217,7 @@ def _fit(network, crops, validation, epochs, output, config, tensorboard):
 
 @contextlib.contextmanager
 def _explained(batch_size, crop_size, resume):
-    """Turn TensorFlow's walls of text about memory and lost workers into one line each."""
+    """Turn TensorFlow's walls of text about memory, determinism and lost workers into one line each."""
     try:
         with lost_workers():
             yield
@@ -224,6 +225,14 @@ def _explained(batch_size, crop_size, resume):
         raise MemoryError(
             f"a batch of {batch_size} crops {crop_size[0]}×{crop_size[1]} does not fit into the memory; try "
             f"--batch-size {max(1, batch_size // 2)} with --accumulate 2, a smaller --crop or a smaller model"
+        ) from error
+    except tf.errors.UnimplementedError as error:
+        if "determin" not in str(error).lower():
+            raise
+        place = re.search(r"\{\{node ([^}]*)\}\}", str(error))
+        raise ValueError(
+            f"--deterministic: {place[1] if place else 'an operator'} has no deterministic form on this "
+            "device; train without it"
         ) from error
     except ConnectionError as error:
         if resume:

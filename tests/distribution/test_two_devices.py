@@ -313,6 +313,17 @@ def test_two_devices_refuse_masks_of_floats_too(models):
         models[1].fit(images, mask.astype("float32"), batch_size=4, verbose=0)
 
 
+@pytest.mark.parametrize("devices", [None, ["CPU:1"], CPUS])
+def test_every_epoch_is_drawn_once_on_any_devices(devices):
+    """Keras begins an epoch under a strategy, drops it and trains on the next: other pictures come first."""
+    scenes = kseg.data.shapes(6, (32, 32), batch_size=2, shuffle=True)
+    with kseg.strategy(devices).scope() if devices else contextlib.nullcontext():
+        model = kseg.compile(kseg.build_conv_stack(6, depth=1, filters=2), optimizer="sgd")
+    for epochs in (2, 3):
+        model.fit(scenes, initial_epoch=epochs - 2, epochs=epochs, shuffle=False, verbose=0)
+    assert scenes.epochs.next == 4
+
+
 def test_the_defaults_train_on_two_devices():
     with kseg.strategy(CPUS).scope():
         model = kseg.compile(kseg.build_conv_stack(3, depth=1, filters=2), 2, class_names=["a", "b", "c"])
