@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kseg.arguments import check_class_names
-from kseg.inference import collapse, open_model
+from kseg.inference import open_model
 from kseg.metrics import Confusion, iou_of
 
 
@@ -71,6 +71,16 @@ def _figure(value):
     return "n/a" if np.isnan(value) else f"{value:.4f}"
 
 
+def _classes_of(runner, class_names, dataset):
+    """Return how many classes a model tells apart; of a file that gives ids, the names tell."""
+    if runner.num_classes is not None:
+        return max(runner.num_classes, 2)
+    names = class_names or getattr(dataset, "class_names", None)
+    if not names:
+        raise ValueError("num_classes is missing: the file gives class ids, which do not tell how many")
+    return len(names)
+
+
 def evaluate(model_or_path, dataset, *, num_classes=None, class_names=None, ignore_class=255, progress=None):
     """Evaluate a model or an exported file over a whole data set, at the size of its masks.
 
@@ -92,10 +102,9 @@ def evaluate(model_or_path, dataset, *, num_classes=None, class_names=None, igno
     counter = None
     total = dataset.cardinality().numpy() if hasattr(dataset, "cardinality") else -1
     for done, (images, masks) in enumerate(dataset, start=1):
-        scores = runner.scores(np.asarray(images))
         if counter is None:
-            counter = Confusion(num_classes or max(scores.shape[-1], 2), ignore_class)
-        counter.add(np.asarray(masks), collapse(scores, runner.from_logits))
+            counter = Confusion(num_classes or _classes_of(runner, class_names, dataset), ignore_class)
+        counter.add(np.asarray(masks), runner.ids(np.asarray(images)))
         if progress:
             progress(done, total if total > 0 else None)
     if counter is None:

@@ -1,9 +1,10 @@
 """One way to run a model, whatever it is stored as: a Keras model, `.keras`, SavedModel or `.tflite`."""
 
 import functools
+import hashlib
 import inspect
+import json
 import os
-import threading
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from kseg import child
 from kseg.arguments import unknown_name
+from kseg.child.running import LiteRTFile, SavedModelFolder, try_out
 from kseg.data.reading import pixels_of, read_image
 from kseg.training import output_activation
 
@@ -23,27 +26,47 @@ class Runner:
     """A model opened for inference.
 
     Attributes:
-        run: function `(B, H, W, C)` float32 0–255 → float32 `(B, h, w, num_classes)`.
+        run: function `(B, H, W, C)` float32 0–255 → float32 `(B, h, w, num_classes)`, or ids `(B, h, w)`.
         input_size: `(H, W)` the model is fixed to, or `None` for any.
         channels: int, C.
-        from_logits: whether `run` gives logits.
+        gives: `"logits"`, `"probabilities"` or `"classes"`, what `run` returns.
+        num_classes: int, channels of the scores, or `None` where `run` returns ids.
         inner: whether the scores are those of the middle of the picture.
     """
 
     run: object
     input_size: tuple | None
     channels: int
-    from_logits: bool
+    gives: str
+    num_classes: int | None
     inner: bool = False
+
+    @property
+    def from_logits(self):
+        """Whether `run` gives logits."""
+        return self.gives == "logits"
 
     def scores(self, images):
         """Run pictures `(B, H, W, C)`; scores come back at their size, `(B, H, W, classes)`."""
-        size = images.shape[1:3]
-        images = np.asarray(images, "float32")
-        if self.input_size not in (None, size):
-            images = tf.image.resize(images, self.input_size, antialias=True).numpy()
-        scores = self.run(images)
+        if self.gives == "classes":
+            raise ValueError(
+                "the file gives class ids alone, no scores: export it with output='logits' for that"
+            )
+        scores, size = self._run_at_own_size(images), images.shape[1:3]
         return scores if scores.shape[1:3] == size else tf.image.resize(scores, size).numpy()
+
+    def ids(self, images):
+        """Run pictures `(B, H, W, C)`; return class ids `(B, H, W)` at their size."""
+        if self.gives != "classes":
+            return collapse(self.scores(images), self.from_logits)
+        ids, size = self._run_at_own_size(images)[..., None], images.shape[1:3]
+        return (ids if ids.shape[1:3] == size else tf.image.resize(ids, size, "nearest").numpy())[..., 0]
+
+    def _run_at_own_size(self, images):
+        images = np.asarray(images, "float32")
+        if self.input_size not in (None, images.shape[1:3]):
+            images = tf.image.resize(images, self.input_size, antialias=True).numpy()
+        return self.run(images)
 
     def masks(self, images, crf=False):
         """Return uint8 class ids `(B, H, W)`; `crf` is as for `predict`."""
@@ -52,13 +75,13 @@ class Runner:
                 "the model scores the middle of its picture alone (padding='valid'): call it yourself, or "
                 "build it with padding='same'"
             )
-        arguments, scores = crf_arguments(crf), self.scores(images)
-        if arguments is not None:
-            from kseg.crf import dense_crf  # loads SciPy, which only the CRF needs
+        arguments = crf_arguments(crf)
+        if arguments is None:
+            return self.ids(images).astype("uint8")
+        from kseg.crf import dense_crf  # loads SciPy, which only the CRF needs
 
-            pairs = zip(as_probabilities(scores, self.from_logits), images, strict=True)
-            return np.stack([dense_crf(p, i, **arguments).argmax(-1) for p, i in pairs]).astype("uint8")
-        return collapse(scores, self.from_logits).astype("uint8")
+        pairs = zip(as_probabilities(self.scores(images), self.from_logits), images, strict=True)
+        return np.stack([dense_crf(p, i, **arguments).argmax(-1) for p, i in pairs]).astype("uint8")
 
 
 def collapse(scores, from_logits):
@@ -123,9 +146,14 @@ def open_model(model_or_path):
 def _open_file(path, _changed):
     """Open a file; a loop over pictures opens it once, a file written anew is opened anew."""
     if path.is_dir():
-        return _saved_model_runner(path)
+        if not (path / "saved_model.pb").is_file():
+            raise ValueError(
+                f"{path}: no SavedModel (saved_model.pb is missing); give the folder that was exported"
+            )
+        return _file_runner(SavedModelFolder(path))
     if path.suffix == ".tflite":
-        return _litert_runner(path)
+        check_file(path)
+        return _file_runner(LiteRTFile(path))
     return _keras_runner(load(path))
 
 
@@ -171,79 +199,54 @@ def _keras_runner(model):
         run=lambda images: function(images).numpy(),
         input_size=None if None in (height, width) else (height, width),
         channels=channels,
-        from_logits=output_activation(model) is None,
+        gives="logits" if output_activation(model) is None else "probabilities",
+        num_classes=model.output_shape[-1],
         inner=any(getattr(layer, "centered", False) for layer in model.layers),
     )
 
 
-def _saved_model_runner(path):
-    if not (path / "saved_model.pb").is_file():
+def _file_runner(file):
+    return Runner(file.run, file.input_size, file.channels, file.gives, file.num_classes)
+
+
+def check_file(path):
+    """Make sure that a `.tflite` file can be run without a crash of this process.
+
+    It is the file that its report beside it, `NAME.tflite.json`, describes, or it runs in a child.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    report = report_path(path)
+    expected = _digest_in(report)
+    if expected is not None:
+        if hashlib.sha256(path.read_bytes()).hexdigest() == expected:
+            return
         raise ValueError(
-            f"{path}: no SavedModel (saved_model.pb is missing); give the folder that was exported"
+            f"{path}: is not the file that {report.name} describes: it is damaged, or was replaced; export "
+            f"it again, or remove {report.name}"
         )
     try:
-        loaded = tf.saved_model.load(str(path))
-        signature = loaded.signatures["serving_default"]
-    except (KeyError, OSError, ValueError, tf.errors.OpError) as error:
+        child.call(try_out, str(path))
+    except child.ChildDied as error:
         raise ValueError(
-            f"{path}: TensorFlow cannot load this SavedModel: {error}".splitlines()[0]
-        ) from error
-    name, spec = next(iter(signature.structured_input_signature[1].items()))
-    key = next(iter(signature.structured_outputs))
-    size = tuple(spec.shape[1:3])
-    return Runner(
-        run=lambda images, _keep=loaded: signature(**{name: tf.constant(images)})[key].numpy(),
-        input_size=None if None in size else size,
-        channels=spec.shape[-1],
-        from_logits=key == "logits",
-    )
+            f"{path}: the interpreter died on this file ({error.reason}): it is damaged; export it again"
+        ) from None
+    except child.JobFailed as error:
+        raise ValueError(str(error)) from None
 
 
-def _litert_runner(path):
-    # its own package: the interpreter inside TensorFlow is being removed
-    from ai_edge_litert.interpreter import Interpreter
+def report_path(path):
+    """Return where the report of a `.tflite` file stands: beside it."""
+    return path.with_name(f"{path.name}.json")
 
+
+def _digest_in(report):
+    """Return the sha256 a report gives its file, `None` without a report of ours."""
     try:
-        interpreter = Interpreter(str(path), num_threads=os.cpu_count())
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: LiteRT cannot load this file ({reason}); export it again") from error
-    details = interpreter.get_input_details(), interpreter.get_output_details()
-    if [len(kind) for kind in details] != [1, 1] or any(len(kind[0]["shape"]) != 4 for kind in details):
-        raise ValueError(
-            f"{path}: expected one (1, H, W, C) in and one (1, H, W, classes) out; is it a segmenter?"
-        )
-    (given,), (wanted,) = details
-    signatures, lock = interpreter.get_signature_list(), threading.Lock()
-    outputs = next(iter(signatures.values()))["outputs"] if signatures else ["logits"]
-
-    def run(images):
-        scores = []
-        for image in images:
-            with lock:  # an interpreter has one set of buffers
-                interpreter.set_tensor(given["index"], _quantized(image[None], given))
-                interpreter.invoke()
-                scores.append(_dequantized(interpreter.get_tensor(wanted["index"]), wanted))
-        return np.concatenate(scores)
-
-    _, height, width, channels = given["shape"].tolist()
-    return Runner(run, (height, width), channels, from_logits=outputs == ["logits"])
-
-
-def _quantized(values, detail):
-    if detail["dtype"] == np.float32:
-        return values.astype("float32")
-    scale, zero_point = detail["quantization"]
-    limits = np.iinfo(detail["dtype"])
-    return np.clip(np.round(values / scale + zero_point), limits.min, limits.max).astype(detail["dtype"])
-
-
-def _dequantized(values, detail):
-    if detail["dtype"] == np.float32:
-        return values
-    scale, zero_point = detail["quantization"]
-    return (values.astype("float32") - zero_point) * np.float32(scale)
+        return json.loads(report.read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def predict(model_or_path, image, *, crf=False):

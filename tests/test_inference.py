@@ -1,3 +1,5 @@
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -131,6 +133,39 @@ def test_broken_files_are_named(tmp_path):
         with pytest.raises(ValueError, match=message) as caught:
             kseg.predict(tmp_path / name, IMAGE)
         assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_damaged_tflite_files_are_errors_and_no_crashes(files, tmp_path):
+    content = files[2].read_bytes()
+    path = tmp_path / "damaged.tflite"
+    for length in np.linspace(0, len(content) - 1, 20).astype(int):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"damaged\.tflite: ") as caught:
+            kseg.predict(path, IMAGE)
+        assert "export it again" in str(caught.value) and "\n" not in str(caught.value)
+    for seed in range(12):  # flips in the structure: some crash the interpreter, some do no harm
+        flipped = bytearray(content)
+        for place in np.random.default_rng(seed).integers(len(content) * 9 // 10, len(content), 12):
+            flipped[place] ^= 1 << seed % 8
+        path.write_bytes(flipped)
+        try:
+            assert kseg.predict(path, IMAGE).shape == IMAGE.shape[:2]
+        except ValueError as error:
+            assert "damaged.tflite" in str(error)
+
+
+def test_a_tflite_file_is_held_against_the_digest_in_its_report(files, tmp_path):
+    path = tmp_path / "rotten.tflite"
+    content = bytearray(files[2].read_bytes())
+    shutil.copy(files[2].with_name("model.tflite.json"), tmp_path / "rotten.tflite.json")
+    path.write_bytes(content)
+    assert kseg.predict(path, IMAGE).shape == IMAGE.shape[:2]
+    content[len(content) // 2] ^= 64  # a weight
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"rotten\.tflite: is not the file that rotten\.tflite\.json describes"
+    ):
+        kseg.predict(path, IMAGE)
 
 
 def test_a_missing_model_is_named():

@@ -1,7 +1,7 @@
 """Export to SavedModel and LiteRT; every file is run and compared before it stands at its path."""
 
 from kseg.export.litert import export_tflite
+from kseg.export.report import ExportReport
 from kseg.export.saved_model import export_saved_model
-from kseg.export.verification import ExportReport
 
 __all__ = ["ExportReport", "export_saved_model", "export_tflite"]

@@ -1,16 +1,22 @@
 """Export to LiteRT (`.tflite`): static, builtin operators only."""
 
-from collections import Counter
+import hashlib
 
 import numpy as np
-import tensorflow as tf
 
-from kseg.arguments import check_choice, check_tensorflow
-from kseg.data.directory import resize_pair
-from kseg.export.verification import collect, verify
-from kseg.export.writing import check_target, put_in_place, workshop, write_archive
+from kseg import child
+from kseg.arguments import check_choice, check_tensorflow, unknown_name
+from kseg.child.conversion import convert, load_converter
+from kseg.child.describing import describe
+from kseg.export.graph import OUTPUTS, layer_names, write_archive
+from kseg.export.pictures import MAX_PICTURES, collect, fit
+from kseg.export.verification import explained, verify
+from kseg.export.writing import check_target, put_in_place, workshop
+from kseg.inference import report_path
 
-_QUANTIZATIONS = (None, "float16", "int8")
+_QUANTIZATIONS = (None, "float16", "dynamic", "int8", "int16x8")
+_CALIBRATED = ("int8", "int16x8")
+_FEWEST_PICTURES = 4  # of which the ranges of int8 are known at all; some dozens are better
 # What inference never needs; each was seen in files that other exporters wrote without a word.
 _FORBIDDEN = ("ASSIGN_VARIABLE", "VAR_HANDLE", "READ_VARIABLE", "SPACE_TO_BATCH_ND", "CUSTOM")
 
@@ -22,6 +28,8 @@ def export_tflite(
     input_size=None,
     quantize=None,
     representative_data=None,
+    float_layers=(),
+    output=None,
     validation_data=None,
     ignore_class=255,
     overwrite=False,
@@ -29,17 +37,25 @@ def export_tflite(
     """Write a `.tflite` file for phones and prove that it agrees with the model.
 
     The file takes `image`, `(1, H, W, C)` with values 0–255 (normalisation is inside), and gives scores
-    `(1, H, W, num_classes)`. float32 and float16 files take and give float32. int8 files take the raw uint8
-    picture and give uint8 scores, whose arg-max is the class. Batch and size are static and all operators
-    builtin, which phones' accelerators ask for.
+    `(1, H, W, num_classes)`. int8 files take the raw uint8 picture and give uint8 scores, whose arg-max is
+    the class; the others take and give float32. Batch and size are static and all operators builtin, which
+    phones' accelerators ask for. Conversion and comparison happen in a second process; the file stands at
+    its path whole and verified or not at all, its report beside it as `NAME.tflite.json`.
 
     Args:
         model: `keras.Model` with scores `(B, H, W, num_classes)`.
         path: file to write, `.tflite`.
         input_size: `(H, W)` in pixels; needed where the model leaves them open.
-        quantize: `None` (float32), `"float16"` (weights, half the size) or `"int8"` (weights and arithmetic).
-        representative_data: for int8: batches of pictures, or of `(picture, mask)`, like those the file will
-            see; up to 100 pictures set the ranges.
+        quantize: `None` (float32), `"float16"` (weights, half the size), `"dynamic"` (weights in 8 bits,
+            float in and out), `"int8"` (weights and arithmetic) or `"int16x8"` (weights in 8 bits,
+            activations in 16: exact and slow, for what int8 harms).
+        representative_data: for int8 and int16x8: batches of pictures, or of `(picture, mask)`, like those
+            the file will see; up to 100 pictures set the ranges, 4 are the least.
+        float_layers: for int8: names of layers to leave in float, or how many of those that lose most; the
+            report's `worst_layers` names them.
+        output: `None` (what the model gives), `"logits"`, `"probabilities"`, `"classes"` (int32 ids
+            `(1, H, W)`), or `"fast_classes"`: ids taken before the last resize, which is faster and makes
+            borders coarse; the report tells the share of pixels that stay the same.
         validation_data: batches to verify with, the first 32 pictures; `None` takes the representative
             data, else generated pictures. With masks the report has the mean IoU of both.
         ignore_class: int or several, void in those masks.
@@ -50,8 +66,11 @@ def export_tflite(
 
     Raises:
         FileExistsError: if `path` exists and `overwrite` is false.
-        RuntimeError: if the file cannot be converted, or disagrees with the model; nothing is then written.
-        ValueError: for an argument that is missing or out of range.
+        OSError: if another process exports to `path`, or the disk is full.
+        RuntimeError: if the file cannot be converted, crashes or disagrees with the model; nothing is then
+            written.
+        ValueError: for an argument that is missing or out of range, calibration pictures that are too few,
+            not finite or not on the scale 0–255.
 
     Example:
         >>> import kseg, tempfile
@@ -63,39 +82,52 @@ def export_tflite(
     check_tensorflow("kseg.export_tflite")
     path = check_target(path, overwrite, suffix=".tflite")
     check_choice("quantize", quantize, _QUANTIZATIONS)
+    check_choice("output", output, (None, *OUTPUTS))
     size = _static_size(model, input_size)
-    calibration = collect(representative_data, limit=100)
-    if quantize == "int8" and not calibration:
-        raise ValueError(
-            "representative_data is missing: quantize='int8' needs pictures like those the file will see, "
-            "for instance the training dataset"
-        )
-    highest = max((picture.max() for picture, _ in calibration), default=255)
-    if highest <= 1:
-        raise ValueError(
-            f"representative_data holds values up to {highest:.3g}, expected 0–255 as in training"
-        )
-    data = collect(validation_data) or calibration[:32]
-    title = f"LiteRT {quantize or 'float32'}"
+    known_layers = layer_names(model)
+    _check_float_layers(float_layers, quantize, known_layers)
+    calibration = _calibration(representative_data, quantize)
+    data = collect(validation_data) or calibration[:MAX_PICTURES]
     with workshop(path) as folder:
-        write_archive(model, folder / "archive", (1, *size))
-        content = _convert(folder / "archive", quantize, calibration, size, path)
-        made = folder / "model.tflite"
-        made.write_bytes(content)
-        operators = _inspect(content, quantize, path)
+        child.begin(load_converter)
+        write_archive(model, folder / "archive", (1, *size), output)
+        made, pictures = folder / "model.tflite", None
+        if calibration:
+            pictures = str(folder / "pictures.npy")
+            np.save(pictures, np.stack([fit(picture, None, size)[0] for picture, _ in calibration]))
+        with explained(path, "LiteRT cannot convert this model"):
+            errors, kept = child.call(
+                convert, str(folder / "archive"), str(made), quantize, pictures, float_layers, known_layers
+            )
+        with explained(path, "the file that was converted does not run"):
+            facts = child.call(describe, str(made))
+        _check_facts(facts, quantize, kept, path)
         report = verify(
             model,
             made,
-            title=title,
+            title=f"LiteRT {quantize or 'float32'}",
             shown_path=path,
-            size_bytes=len(content),
             data=data,
+            output=output,
             quantize=quantize,
             ignore_class=ignore_class,
         )
-        report.operators = operators
-        put_in_place(made, path)
+        content = made.read_bytes()
+        report.size_bytes, report.sha256 = len(content), hashlib.sha256(content).hexdigest()
+        for name in ("operators", "not_on_xnnpack", "not_on_gpu", "arena_bytes"):
+            setattr(report, name, facts[name])
+        report.worst_layers, report.float_layers = dict(list(errors.items())[:5]), kept
+        _put_both_in_place(made, report, path)
     return report
+
+
+def _put_both_in_place(made, report, path):
+    """The report goes last, and an older one first: it never describes another file."""
+    written = made.with_suffix(".json")
+    written.write_text(report.as_json(), encoding="utf-8")
+    report_path(path).unlink(missing_ok=True)
+    put_in_place(made, path)
+    put_in_place(written, report_path(path))
 
 
 def _static_size(model, input_size):
@@ -117,62 +149,62 @@ def _static_size(model, input_size):
     return tuple(input_size)
 
 
-def _convert(archive, quantize, calibration, size, path):
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(archive))
-    if quantize is not None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantize == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if quantize == "int8":
-        converter.representative_dataset = lambda: _calibration_pictures(calibration, size)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.uint8
-    try:
-        return converter.convert()
-    except Exception as error:  # the converter raises its own classes, and bare ones
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise RuntimeError(
-            f"{path}: LiteRT cannot convert this model, nothing was written: {reason}"
-        ) from error
+def _check_float_layers(float_layers, quantize, known_layers):
+    if not float_layers:
+        return
+    if quantize != "int8":
+        raise ValueError(f"float_layers is for quantize='int8', got quantize={quantize!r}")
+    if isinstance(float_layers, int):
+        return
+    if isinstance(float_layers, str):
+        raise ValueError(f"float_layers must be a list of names or a number, got {float_layers!r}")
+    for name in float_layers:
+        if name not in known_layers:
+            raise unknown_name("layer in float_layers", name, known_layers)
 
 
-def _calibration_pictures(calibration, size):
-    """Yield float32 `(1, H, W, C)`; the first one also shows 0 and 255.
+def _calibration(representative_data, quantize):
+    """Return the calibration pictures as pairs; refuse what would quantize badly without a word."""
+    pairs = collect(representative_data, limit=100)
+    if quantize not in _CALIBRATED:
+        return pairs
+    if not pairs:
+        raise ValueError(
+            f"representative_data is missing: quantize={quantize!r} needs pictures like those the file will "
+            "see, for instance the training dataset"
+        )
+    if len(pairs) < _FEWEST_PICTURES:
+        raise ValueError(
+            f"representative_data holds {len(pairs)} pictures, at least {_FEWEST_PICTURES} are needed, "
+            "better 100"
+        )
+    lowest, highest = min(p.min() for p, _ in pairs), max(p.max() for p, _ in pairs)
+    if lowest < 0 or highest <= 1 or highest > 255:
+        raise ValueError(
+            f"representative_data holds values from {lowest:.3g} to {highest:.3g}, expected 0–255 as in "
+            "training"
+        )
+    return pairs
 
-    The input's range is then 0–255 whatever the pictures, its scale 1: raw bytes go in as they are.
-    """
-    for number, (picture, _) in enumerate(calibration):
-        if picture.shape[:2] != size:
-            picture = resize_pair(picture, np.zeros(picture.shape[:2], "int32"), size)[0].numpy()
-        picture = picture[None].astype("float32")
-        if number == 0:
-            picture[:, 0, 0], picture[:, -1, -1] = 0, 255
-        yield [picture]
 
-
-def _inspect(content, quantize, path):
-    """Return the operators by count; refuse what no phone should get.
+def _check_facts(facts, quantize, kept, path):
+    """Refuse what no phone should get.
 
     Raises:
         RuntimeError: for operators that are not builtin, dynamic sizes, or an int8 file that is not int8.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
-    operators = Counter(op["op_name"] for op in interpreter._get_ops_details())
-    operators.pop("DELEGATE", None)
-    bad = [name for name in operators if name.startswith("Flex") or name in _FORBIDDEN]
+    bad = [name for name in facts["operators"] if name.startswith("Flex") or name in _FORBIDDEN]
     if bad:
         raise RuntimeError(f"{path}: the file would hold operators phones cannot run: {', '.join(bad)}")
-    (given,), (wanted,) = interpreter.get_input_details(), interpreter.get_output_details()
-    if -1 in given["shape_signature"] or -1 in wanted["shape_signature"]:
+    (given, shape, quantization), (wanted, scores, _) = facts["input"], facts["output"]
+    if -1 in shape or -1 in scores:
         raise RuntimeError(f"{path}: the file would have tensors of dynamic size")
-    if quantize == "int8" and not (given["dtype"] == wanted["dtype"] == np.uint8):
-        raise RuntimeError(f"{path}: int8 conversion gave {given['dtype']} in and {wanted['dtype']} out")
-    if quantize == "int8" and given["quantization"] != (1.0, 0):
+    if quantize != "int8":
+        return
+    if given != "uint8" or wanted not in ("uint8", "int32") or ("float32" in facts["types"] and not kept):
+        raise RuntimeError(f"{path}: int8 conversion gave {given} in, {wanted} out, tensors {facts['types']}")
+    if quantization != (1.0, 0):
         raise RuntimeError(
-            f"{path}: raw bytes would not pass unchanged, scale {given['quantization']}; are the "
-            f"calibration pictures within 0–255?"
+            f"{path}: raw bytes would not pass unchanged, scale {quantization}; are the calibration pictures "
+            "within 0–255?"
         )
-    return dict(operators)

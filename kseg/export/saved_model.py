@@ -1,8 +1,10 @@
 """Export to SavedModel."""
 
 from kseg.arguments import check_tensorflow
-from kseg.export.verification import collect, verify
-from kseg.export.writing import check_target, put_in_place, size_of, workshop, write_archive
+from kseg.export.graph import write_archive
+from kseg.export.pictures import collect
+from kseg.export.verification import verify
+from kseg.export.writing import check_target, put_in_place, size_of, workshop
 
 
 def export_saved_model(model, path, *, validation_data=None, ignore_class=255, overwrite=False):
@@ -42,13 +44,8 @@ def export_saved_model(model, path, *, validation_data=None, ignore_class=255, o
         made = folder / "model"
         write_archive(model, made, (None, *model.input_shape[1:3]))
         report = verify(
-            model,
-            made,
-            title="SavedModel",
-            shown_path=path,
-            size_bytes=size_of(made),
-            data=data,
-            ignore_class=ignore_class,
+            model, made, title="SavedModel", shown_path=path, data=data, ignore_class=ignore_class
         )
+        report.size_bytes = size_of(made)
         put_in_place(made, path)
     return report

@@ -1,54 +1,18 @@
-"""What both formats share: the float32 inference graph, and writing whole or not at all."""
+"""Writing whole or not at all: lock, temporary folder, rename."""
 
 import contextlib
+import errno
+import fcntl
+import os
 import shutil
-import tempfile
 from pathlib import Path
 
-import keras
 import tensorflow as tf
 
-from kseg.training import output_activation
+from kseg import child
+from kseg.child.main import guard, release
 
-
-def write_archive(model, path, size):
-    """Write a SavedModel that takes float32 `image` of `size` `(B, H, W)` and gives the model's scores.
-
-    The output is named "logits" or "probabilities": what the file gives can be read from it.
-    """
-    model = in_float32(model)
-    key = "logits" if output_activation(model) is None else "probabilities"
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint(
-        "serving_default",
-        lambda image: {key: model(image, training=False)},
-        input_signature=[tf.TensorSpec((*size, model.input_shape[-1]), tf.float32, name="image")],
-    )
-    archive.write_out(str(path), verbose=False)
-
-
-def in_float32(model):
-    """Return the model, or a float32 copy of one built under a mixed precision policy."""
-    if all(layer.dtype_policy.compute_dtype == "float32" for layer in _layers(model)):
-        return model
-
-    def convert(layer):
-        config = layer.get_config()
-        config["dtype"] = "float32"
-        if isinstance(layer, keras.Model):
-            return in_float32(layer)
-        return layer.__class__.from_config(config)
-
-    clone = keras.models.clone_model(model, clone_function=convert)
-    clone.set_weights(model.get_weights())
-    return clone
-
-
-def _layers(model):
-    return [
-        layer for layer in model._flatten_layers(include_self=False) if not isinstance(layer, keras.Model)
-    ]
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def check_target(path, overwrite, suffix=None):
@@ -72,17 +36,65 @@ def check_target(path, overwrite, suffix=None):
 
 @contextlib.contextmanager
 def workshop(path):
-    """Yield an empty temporary folder beside `path`; it is removed whatever happens."""
+    """Yield an empty temporary folder beside `path`, locked; it is removed whatever happens.
+
+    If this process is killed, the child removes it; what remains if that is killed too, the next export to
+    `path` clears away.
+
+    Raises:
+        OSError: if another process exports to `path`, or the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".kseg-", dir=path.parent))
+    folder = path.with_name(f".{path.name}.part").absolute()
+    with _locked(folder, path):
+        try:
+            child.begin(guard, str(folder))
+            yield folder
+        except (OSError, tf.errors.OpError, child.JobFailed) as error:
+            raise _explained(error, path) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            child.begin(release, str(folder))
+
+
+@contextlib.contextmanager
+def _locked(folder, path):
+    """Make `folder`, empty, and hold its lock, which the system frees however this process ends."""
+    while True:
+        folder.mkdir(exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise BlockingIOError(
+                f"{path}: another process is exporting to this path; wait for it or choose another path"
+            ) from None
+        if folder.exists() and os.path.samestat(os.fstat(handle), folder.stat()):
+            break
+        os.close(handle)  # its owner removed it between the two calls
     try:
-        yield folder
+        for remains in folder.iterdir():
+            shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
+        yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _explained(error, path):
+    """Return an error of the disk with what the user needs; others as they are."""
+    full = getattr(error, "errno", None) in _FULL or isinstance(error, tf.errors.ResourceExhaustedError)
+    if not full and not any(text in str(error) for text in ("No space left", "File too large")):
+        return error
+    free = shutil.disk_usage(path.parent).free / 1e6
+    return OSError(
+        errno.ENOSPC, f"{path}: the disk is full ({free:.1f} MB free), nothing was written; make room"
+    )
 
 
 def put_in_place(made, path):
     """Rename what was made and verified to its path; an older folder goes last, and back if that fails."""
+    sync(made)
     if not path.is_dir():
         made.replace(path)
         return
@@ -93,6 +105,14 @@ def put_in_place(made, path):
     except OSError:
         old.rename(path)
         raise
+
+
+def sync(path):
+    """Bring a file, or all files of a folder, to the disk: a rename must not get there first."""
+    for file in [path] if path.is_file() else path.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
 
 
 def size_of(path):

@@ -65,7 +65,7 @@ def test_overwrite_never_replaces_a_folder_that_is_no_saved_model(model, tmp_pat
 def test_disagreement_is_an_error_and_leaves_nothing(model, tmp_path, monkeypatch):
     other = kseg.build_unet(3, filters=2)
     write = module.write_archive
-    monkeypatch.setattr(module, "write_archive", lambda _, path, size: write(other, path, size))
+    monkeypatch.setattr(module, "write_archive", lambda _, *rest: write(other, *rest))
     with pytest.raises(RuntimeError, match="disagrees with the Keras model, nothing was written"):
         kseg.export_saved_model(model, tmp_path / "saved")
     assert list(tmp_path.iterdir()) == []

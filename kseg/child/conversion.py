@@ -1,0 +1,121 @@
+"""Conversion of a SavedModel to LiteRT."""
+
+import re
+
+import numpy as np
+
+
+def convert(archive, made, quantize, calibration, float_layers=(), known_layers=()):
+    """Write the SavedModel `archive` as the `.tflite` file `made`.
+
+    Args:
+        archive: path of the folder.
+        made: path of the file.
+        quantize: as for `kseg.export_tflite`.
+        calibration: `None` or path of an `.npy` file of pictures `(N, H, W, C)`, values 0–255.
+        float_layers: names of layers that int8 leaves in float, or how many of the worst.
+        known_layers: names of all layers, first the one that makes the scores.
+
+    Returns:
+        dict, layer → error of int8 in steps of its scale, largest first; empty for other modes. And the list
+        of layers left in float.
+
+    Raises:
+        RuntimeError: for an operator that LiteRT lacks, with its layer.
+    """
+    converter, errors, kept = _converter(archive, quantize), {}, []
+    try:
+        if quantize in ("int8", "int16x8"):
+            pictures = np.load(calibration, mmap_mode="r")
+            converter.representative_dataset = lambda: _as_batches(pictures)
+        if quantize == "int8":
+            content, errors, kept = _int8(converter, pictures, float_layers, known_layers)
+        else:
+            content = converter.convert()
+    except Exception as error:  # the converter raises its own classes, and bare ones
+        raise _named(error, known_layers) from error
+    with open(made, "wb") as file:  # noqa: PTH123 - the path came as a string
+        file.write(content)
+    return errors, kept
+
+
+def load_converter():
+    """Load TensorFlow, while the parent writes what will be converted."""
+    import tensorflow as tf
+
+    return tf.lite.TFLiteConverter is not None
+
+
+def _converter(archive, quantize):
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(archive)
+    if quantize is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if quantize == "int8":
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if quantize == "int16x8":
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
+    return converter
+
+
+def _as_batches(pictures):
+    """Yield float32 `(1, H, W, C)`; the first one also shows 0 and 255.
+
+    The input's range is then 0–255 whatever the pictures, its scale 1: raw bytes go in as they are.
+    """
+    for number, picture in enumerate(pictures):
+        picture = picture[None].astype("float32")
+        if number == 0:
+            picture[:, 0, 0], picture[:, -1, -1] = 0, 255
+        yield [picture]
+
+
+def _int8(converter, pictures, float_layers, known_layers):
+    """Calibrate once; measure each layer's error with the debugger, then quantize."""
+    import tensorflow as tf
+    from tensorflow.lite.python.convert import mlir_quantize  # what the debugger itself quantizes with
+
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=lambda: _as_batches(pictures[:4])
+    )
+    debugger.run()
+    errors, nodes = {}, {}
+    for tensor, figures in debugger.layer_statistics.items():
+        node, index = debugger._get_operand_name_and_index(tensor)
+        scale = debugger._quant_interpreter._get_tensor_details(index, subgraph_index=0)["quantization"][0]
+        error = float(np.sqrt(figures["mean_squared_error"]) / scale) if scale else 0.0
+        layers = _layers_of(node, known_layers) or known_layers[:1]  # the output has no layer's name
+        errors[layers[0]] = max(error, errors.get(layers[0], 0.0))
+        for layer in layers:
+            nodes.setdefault(layer, []).append(node)
+    errors = dict(sorted(errors.items(), key=lambda item: -item[1]))
+    kept = list(errors)[:float_layers] if isinstance(float_layers, int) else list(float_layers)
+    content = mlir_quantize(
+        debugger.calibrated_model,
+        input_data_type=tf.uint8,
+        output_data_type=tf.uint8,
+        denylisted_nodes=[node for layer in kept for node in nodes.get(layer, [])],
+    )
+    return content, errors, [layer for layer in kept if layer in nodes]
+
+
+def _layers_of(node, known_layers):
+    """Return the Keras layers of a tensor, which the converter names "unet_1/conv_relu_1/Relu;unet_1/..."."""
+    layers = []
+    for part in re.split("[;/]", node):
+        layers += [name for name in (part, re.sub(r"_\d+$", "", part)) if name in known_layers][:1]
+    return list(dict.fromkeys(layers))
+
+
+def _named(error, known_layers):
+    """Return the converter's error with the operator and the layer that it names deep in its text."""
+    found = re.search(r'fused\["(\w+):", "([^"]+)"\]', str(error))
+    if found is None or "is neither a custom op nor a flex op" not in str(error):
+        return error
+    layers = _layers_of(found[2].split("@")[0], known_layers) or [found[2].split("@")[0]]
+    return RuntimeError(f"operator {found[1]} of layer {layers[0]!r} has no builtin counterpart in LiteRT")

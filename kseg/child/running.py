@@ -1,0 +1,140 @@
+"""Files run without Keras: `.tflite` by LiteRT's interpreter, SavedModel folders by TensorFlow."""
+
+import os
+import threading
+import time
+
+import numpy as np
+
+_OUTPUTS = ("logits", "probabilities", "classes")
+_opened = {}
+
+
+class LiteRTFile:
+    """A `.tflite` segmenter.
+
+    Attributes:
+        input_size: `(H, W)`; channels: int.
+        gives: `"logits"`, `"probabilities"` or `"classes"`, the name of its output.
+        num_classes: int, `None` where it gives ids.
+        seconds: float, of the last run of the interpreter alone.
+
+    Raises:
+        ValueError: if LiteRT cannot load it, or it is no segmenter.
+    """
+
+    def __init__(self, path, threads=None):
+        # its own package: the interpreter inside TensorFlow is being removed
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            self.interpreter = Interpreter(str(path), num_threads=threads or os.cpu_count())
+            self.interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{path}: LiteRT cannot load this file ({reason}); export it again") from error
+        given, wanted = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        signatures = self.interpreter.get_signature_list()
+        names = next(iter(signatures.values()))["outputs"] if signatures else ["logits"]
+        self.gives = names[0] if names[0] in _OUTPUTS else "probabilities"
+        ranks = [len(detail["shape"]) for detail in (*given, *wanted)]
+        if ranks != [4, 3 if self.gives == "classes" else 4]:
+            raise ValueError(
+                f"{path}: expected one (1, H, W, C) in and one (1, H, W, classes) out; is it a segmenter?"
+            )
+        (self.given,), (self.wanted,) = given, wanted
+        _, height, width, self.channels = self.given["shape"].tolist()
+        self.input_size = (height, width)
+        self.num_classes = None if self.gives == "classes" else int(self.wanted["shape"][-1])
+        self.seconds = 0.0
+        self.lock = threading.Lock()  # an interpreter has one set of buffers
+
+    def run(self, images):
+        """Run float32 pictures `(B, H, W, C)`; return float32 scores, or int32 ids `(B, H, W)`."""
+        return np.concatenate([self._run_one(image[None]) for image in images])
+
+    def _run_one(self, image):
+        with self.lock:
+            self.interpreter.set_tensor(self.given["index"], quantized(image, self.given))
+            start = time.perf_counter()
+            self.interpreter.invoke()
+            self.seconds = time.perf_counter() - start
+            values = self.interpreter.get_tensor(self.wanted["index"])
+        return values if self.gives == "classes" else dequantized(values, self.wanted)
+
+
+class SavedModelFolder:
+    """A SavedModel segmenter; attributes as of `LiteRTFile`, `input_size` `None` where it takes any.
+
+    Raises:
+        ValueError: if TensorFlow cannot load it.
+    """
+
+    def __init__(self, path):
+        import tensorflow as tf
+
+        try:
+            self.loaded = tf.saved_model.load(str(path))
+            self.signature = self.loaded.signatures["serving_default"]
+        except (KeyError, OSError, ValueError, tf.errors.OpError) as error:
+            raise ValueError(
+                f"{path}: TensorFlow cannot load this SavedModel: {error}".splitlines()[0]
+            ) from error
+        self.name, spec = next(iter(self.signature.structured_input_signature[1].items()))
+        self.gives = next(iter(self.signature.structured_outputs))
+        size = tuple(spec.shape[1:3])
+        self.input_size = None if None in size else size
+        self.channels = spec.shape[-1]
+        self.num_classes = self.signature.structured_outputs[self.gives].shape[-1]
+        self.seconds = 0.0
+
+    def run(self, images):
+        """Run float32 pictures `(B, H, W, C)`; return float32 scores."""
+        import tensorflow as tf
+
+        start = time.perf_counter()
+        scores = self.signature(**{self.name: tf.constant(images)})[self.gives].numpy()
+        self.seconds = time.perf_counter() - start
+        return scores
+
+
+def quantized(values, detail):
+    """Return values as the tensor of an interpreter takes them."""
+    if detail["dtype"] == np.float32:
+        return values.astype("float32")
+    scale, zero_point = detail["quantization"]
+    limits = np.iinfo(detail["dtype"])
+    return np.clip(np.round(values / scale + zero_point), limits.min, limits.max).astype(detail["dtype"])
+
+
+def dequantized(values, detail):
+    """Return a tensor of an interpreter as float32."""
+    if detail["dtype"] == np.float32:
+        return values
+    scale, zero_point = detail["quantization"]
+    return (values.astype("float32") - zero_point) * np.float32(scale)
+
+
+def try_out(path):
+    """Load a `.tflite` file and run it on a black picture: what would crash, crashes here."""
+    file = LiteRTFile(path)
+    file.run(np.zeros((1, *file.input_size, file.channels), "float32"))
+
+
+def open_file(path, threads=None):
+    """Open a file for `run_file`; return its input size, channels, what it gives and how many classes."""
+    close_file(path)
+    file = SavedModelFolder(path) if os.path.isdir(path) else LiteRTFile(path, threads)  # noqa: PTH112
+    _opened[str(path)] = file
+    return file.input_size, file.channels, file.gives, file.num_classes
+
+
+def run_file(path, images):
+    """Return what an opened file gives for pictures, and the seconds it took."""
+    file = _opened[str(path)]
+    return file.run(images), file.seconds
+
+
+def close_file(path):
+    """Forget an opened file."""
+    _opened.pop(str(path), None)

@@ -1,0 +1,61 @@
+"""The pictures that a file is calibrated and verified with."""
+
+import numpy as np
+import tensorflow as tf
+
+from kseg.data.directory import resize_pair
+
+MAX_PICTURES = 32
+
+
+def collect(data, limit=MAX_PICTURES):
+    """Return up to `limit` `(picture, mask or None)`.
+
+    `data` is a dataset or another iterable of batches, an array `(B, H, W, C)`, or Keras' pair of arrays
+    `(x, y)`.
+
+    Raises:
+        ValueError: if there is none, or a picture is not `(H, W, C)` of finite numbers.
+    """
+    if data is None:
+        return []
+    pairs = []
+    one_batch = isinstance(data, np.ndarray) or (isinstance(data, tuple) and len(data) == 2)
+    for batch in [data] if one_batch else data:
+        images, masks = batch if isinstance(batch, tuple | list) else (batch, None)
+        images = np.asarray(images)
+        images = images[None] if images.ndim == 3 else images
+        masks = [None] * len(images) if masks is None else np.asarray(masks)
+        masks = masks[None] if isinstance(masks, np.ndarray) and masks.ndim == 2 else masks
+        for image, mask in zip(images, masks, strict=True):
+            if image.ndim != 3 or not np.all(np.isfinite(image)):
+                raise ValueError(f"a picture must be (H, W, C) of finite numbers, got {image.shape} or NaN")
+            pairs.append((image, mask))
+            if len(pairs) == limit:
+                return pairs
+    if not pairs:
+        raise ValueError(
+            "the data to calibrate and verify with are empty; give at least one batch of pictures"
+        )
+    return pairs
+
+
+def generated_pictures(runner, count=4):
+    """Return smooth random pictures for a `Runner`: a stand-in where the caller has none."""
+    rng = np.random.default_rng(0)
+    pictures = []
+    for number in range(count):
+        size = runner.input_size or (64 + 11 * number, 96 - 7 * number)
+        coarse = rng.uniform(0, 255, (1, 8, 8, runner.channels)).astype("float32")
+        smooth = tf.image.resize(coarse, size, method="bicubic").numpy()[0]
+        pictures.append(np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).round().astype("uint8"))
+    return pictures
+
+
+def fit(picture, mask, size):
+    """Return a picture, and its mask or `None`, at the size of the file."""
+    if size is None or picture.shape[:2] == size:
+        return picture, mask
+    dummy = np.zeros(picture.shape[:2], "int32") if mask is None else mask.reshape(picture.shape[:2])
+    image, resized = resize_pair(picture, dummy, size)
+    return image.numpy(), None if mask is None else resized.numpy()
