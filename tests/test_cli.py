@@ -97,7 +97,7 @@ def test_train_leaves_model_names_history_and_pictures(trained):
 def test_export_evaluate_and_predict_what_was_trained(trained, capsys):
     run, out = trained / "run", trained / "out"
     for target, options in (
-        ("int8.tflite", ["--quantize", "int8", "--input-size", "48x64"]),
+        ("int8.tflite", ["--quantize", "int8", "--input-size", "48x64", "--mediapipe"]),
         ("float32.tflite", ["--input-size", "48x64"]),
         ("saved", []),
     ):
@@ -105,11 +105,19 @@ def test_export_evaluate_and_predict_what_was_trained(trained, capsys):
         code, text, err = shell(capsys, *arguments)
         assert code == 0, err
         assert "mean IoU" in text and target in text
+    code, text, _ = shell(capsys, "export", "--inspect", trained / "int8.tflite")
+    assert code == 0 and "labels: class 0, class 1" in text and '"sha256"' in text
     models = [run / "model.keras", trained / "saved", trained / "float32.tflite", trained / "int8.tflite"]
     code, text, err = shell(capsys, "evaluate", *models, "--data", trained / "data")
     assert code == 0, err
     mean = next(line for line in text.splitlines() if line.startswith("mean IoU")).split()[2:]
     assert len(mean) == 4 and mean[0] == mean[1] == mean[2]
+    code, text, err = shell(capsys, "benchmark", *models[1:], "--runs", "2", "--threads", "1,2")
+    assert code == 0, err
+    lines = text.splitlines()
+    assert "1 thread, ms" in lines[0] and "2 threads, ms" in lines[0]
+    assert [str(path) in line for path, line in zip(models[1:], lines[1:], strict=True)] == [True] * 3
+    assert all("48x64" in line for line in lines[1:])
     picture = trained / "data" / "val" / "images" / "0.png"
     code, _, err = shell(capsys, "predict", trained / "float32.tflite", picture, "--output", out)
     assert code == 0, err
@@ -279,6 +287,10 @@ def test_export_refuses_in_one_line(trained, capsys, tmp_path):
     assert "input_size=(H, W) is missing" in refused(capsys, "export", model, target)
     arguments = ("export", model, target, "--input-size", "32x32", "--quantize", "int8")
     assert "representative_data is missing" in refused(capsys, *arguments)
+    assert "MODEL and PATH are missing" in refused(capsys, "export", model)
+    assert "are for paths that end" in refused(capsys, "export", model, tmp_path / "saved", "--mediapipe")
+    layer = [*arguments[:5], "--float-layers", "1"]
+    assert "float_layers is for quantize='int8'" in refused(capsys, *layer)
     assert "no such file" in refused(capsys, "export", tmp_path / "none.keras", target)
     assert list(tmp_path.iterdir()) == []
     target.write_bytes(b"mine")
@@ -305,7 +317,7 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
     assert "usage: kseg" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["demo", "check", "train", "evaluate", "predict", "export"])
+@pytest.mark.parametrize("command", ["demo", "check", "train", "evaluate", "predict", "export", "benchmark"])
 def test_help_teaches(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])

@@ -59,7 +59,8 @@ def _import_without_kseg():
     package = types.ModuleType("kseg")
     package.__path__ = [str(Path(__file__).parents[1])]
     sys.modules["kseg"] = package
-    sys.modules["jax"] = None  # TensorFlow would load it, and never use it here
+    for unused in ("jax", "keras"):  # TensorFlow would load them, a second for nothing
+        sys.modules[unused] = None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The shell: `kseg demo | check | train | evaluate | predict | export`."""
+"""The shell: `kseg demo | check | train | evaluate | predict | export | benchmark`."""
 
 import argparse
 import os

@@ -86,6 +86,10 @@ def counts(text):
     return tuple(positive(item) for item in text.split(","))
 
 
+def layers(text):
+    return int(text) if text.isdecimal() else tuple(name.strip() for name in text.split(","))
+
+
 def label_map(text):
     try:
         pairs = [item.split(":") for item in text.split(",") if item]

@@ -5,14 +5,16 @@ import hashlib
 import numpy as np
 
 from kseg import child
-from kseg.arguments import check_choice, check_tensorflow, unknown_name
+from kseg.arguments import check_choice, check_class_names, check_tensorflow, unknown_name
 from kseg.child.conversion import convert, load_converter
 from kseg.child.describing import describe
 from kseg.export.graph import OUTPUTS, layer_names, write_archive
+from kseg.export.metadata import Metadata, with_metadata
 from kseg.export.pictures import MAX_PICTURES, collect, fit
 from kseg.export.verification import explained, verify
 from kseg.export.writing import check_target, put_in_place, workshop
 from kseg.inference import report_path
+from kseg.training import output_activation
 
 _QUANTIZATIONS = (None, "float16", "dynamic", "int8", "int16x8")
 _CALIBRATED = ("int8", "int16x8")
@@ -30,6 +32,8 @@ def export_tflite(
     representative_data=None,
     float_layers=(),
     output=None,
+    class_names=None,
+    mediapipe=False,
     validation_data=None,
     ignore_class=255,
     overwrite=False,
@@ -56,6 +60,10 @@ def export_tflite(
         output: `None` (what the model gives), `"logits"`, `"probabilities"`, `"classes"` (int32 ids
             `(1, H, W)`), or `"fast_classes"`: ids taken before the last resize, which is faster and makes
             borders coarse; the report tells the share of pixels that stay the same.
+        class_names: `None` or one name per class; they go into the file's metadata, which always tells
+            normalisation and activation.
+        mediapipe: bool, whether MediaPipe's `ImageSegmenter` must take the file: an error tells what of the
+            model or the arguments it cannot.
         validation_data: batches to verify with, the first 32 pictures; `None` takes the representative
             data, else generated pictures. With masks the report has the mean IoU of both.
         ignore_class: int or several, void in those masks.
@@ -84,6 +92,9 @@ def export_tflite(
     check_choice("quantize", quantize, _QUANTIZATIONS)
     check_choice("output", output, (None, *OUTPUTS))
     size = _static_size(model, input_size)
+    check_class_names(class_names, max(model.output_shape[-1], 2))
+    if mediapipe:
+        _check_mediapipe(model, output)
     known_layers = layer_names(model)
     _check_float_layers(float_layers, quantize, known_layers)
     calibration = _calibration(representative_data, quantize)
@@ -99,6 +110,8 @@ def export_tflite(
             errors, kept = child.call(
                 convert, str(folder / "archive"), str(made), quantize, pictures, float_layers, known_layers
             )
+        facts_of_model = _metadata(model, output, class_names)
+        made.write_bytes(with_metadata(made.read_bytes(), facts_of_model, size, model.input_shape[-1] == 1))
         with explained(path, "the file that was converted does not run"):
             facts = child.call(describe, str(made))
         _check_facts(facts, quantize, kept, path)
@@ -119,6 +132,30 @@ def export_tflite(
         report.worst_layers, report.float_layers = dict(list(errors.items())[:5]), kept
         _put_both_in_place(made, report, path)
     return report
+
+
+def _metadata(model, output, class_names):
+    """Return what the file tells of itself; MediaPipe turns logits into probabilities by it."""
+    activation = None
+    if output not in ("classes", "fast_classes"):
+        logits = output == "logits" or (output is None and output_activation(model) is None)
+        activation = ("sigmoid" if model.output_shape[-1] == 1 else "softmax") if logits else "none"
+    description = f"Semantic segmentation, {max(model.output_shape[-1], 2)} classes"
+    return Metadata(model.name, description, 0.0, 1.0, activation, list(class_names or []))
+
+
+def _check_mediapipe(model, output):
+    """Raise for what MediaPipe refuses, or takes for something else without a word."""
+    channels, classes = model.input_shape[-1], model.output_shape[-1]
+    mend = None
+    if output in ("classes", "fast_classes"):
+        mend = f"it takes the arg-max itself, and output={output!r} for scores; use output='logits'"
+    elif channels not in (3, 4):
+        mend = f"it takes pictures of 3 or 4 channels, the model takes {channels}"
+    elif classes == 1:
+        mend = "of one channel it gives 0 for the foreground and 255 for the rest; build with num_classes=2"
+    if mend:
+        raise ValueError(f"mediapipe=True: {mend}")
 
 
 def _put_both_in_place(made, report, path):

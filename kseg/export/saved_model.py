@@ -1,22 +1,36 @@
 """Export to SavedModel."""
 
-from kseg.arguments import check_tensorflow
-from kseg.export.graph import write_archive
-from kseg.export.pictures import collect
+from functools import partial
+
+import numpy as np
+import tensorflow as tf
+
+from kseg import child
+from kseg.arguments import check_class_names, check_tensorflow
+from kseg.child.running import run_encoded
+from kseg.export.graph import in_float32, serving_module
+from kseg.export.pictures import collect, generated_pictures
 from kseg.export.verification import verify
 from kseg.export.writing import check_target, put_in_place, size_of, workshop
+from kseg.inference import collapse
 
 
-def export_saved_model(model, path, *, validation_data=None, ignore_class=255, overwrite=False):
+def export_saved_model(
+    model, path, *, class_names=None, validation_data=None, ignore_class=255, overwrite=False
+):
     """Write a SavedModel for TensorFlow Serving and any program with TensorFlow; it needs no kseg.
 
     Its signature `serving_default` takes `image`, `(B, H, W, C)` float32 with values 0–255, of any size the
-    model takes, and gives `logits` or `probabilities`. The folder is loaded, run and compared with the
-    Keras model before it stands at its path.
+    model takes, and gives `logits` or `probabilities`. The signature `encoded` (models of 1 or 3 channels)
+    takes `encoded`, the bytes of one JPEG or PNG file, and gives its scores `(H, W, classes)` and `classes`,
+    int32 `(H, W)`, at the size of the picture; EXIF orientation is not applied. The folder is loaded by
+    TensorFlow alone, in a second process, run and compared with the Keras model before it stands at its
+    path.
 
     Args:
         model: `keras.Model` with scores `(B, H, W, num_classes)`.
         path: folder to write.
+        class_names: `None` or one name per class, for the asset `assets/labels.txt`.
         validation_data: `None` (generated pictures) or batches of pictures, or of `(picture, mask)`, to
             verify with: the first 32. With masks the report has the mean IoU of both.
         ignore_class: int or several, void in those masks.
@@ -27,8 +41,9 @@ def export_saved_model(model, path, *, validation_data=None, ignore_class=255, o
 
     Raises:
         FileExistsError: if `path` exists and `overwrite` is false.
+        OSError: if another process exports to `path`, or the disk is full.
         RuntimeError: if what was written disagrees with the model; nothing is then at `path`.
-        ValueError: if the data are empty or not finite.
+        ValueError: if the data are empty or not finite, or the names are not one per class.
 
     Example:
         >>> import kseg, tempfile
@@ -39,13 +54,76 @@ def export_saved_model(model, path, *, validation_data=None, ignore_class=255, o
     """
     check_tensorflow("kseg.export_saved_model")
     path = check_target(path, overwrite)
+    check_class_names(class_names, max(model.output_shape[-1], 2))
     data = collect(validation_data)
     with workshop(path) as folder:
         made = folder / "model"
-        write_archive(model, made, (None, *model.input_shape[1:3]))
+        _write(model, made, class_names)
         report = verify(
-            model, made, title="SavedModel", shown_path=path, data=data, ignore_class=ignore_class
+            model,
+            made,
+            title="SavedModel",
+            shown_path=path,
+            data=data,
+            ignore_class=ignore_class,
+            also=partial(_check_encoded, made, path) if _takes_files(model) else None,
         )
         report.size_bytes = size_of(made)
         put_in_place(made, path)
     return report
+
+
+def _write(model, made, class_names):
+    model = in_float32(model)
+    module = serving_module(model, (None, *model.input_shape[1:3]))
+    signatures = {"serving_default": module.serve.get_concrete_function()}
+    if _takes_files(model):
+        bytes_of_file = tf.TensorSpec((), tf.string, name="encoded")
+        module.serve_encoded = tf.function(_encoded(module.serve, model), input_signature=[bytes_of_file])
+        signatures["encoded"] = module.serve_encoded.get_concrete_function()
+    if class_names is not None:
+        labels = made.with_name("labels.txt")
+        labels.write_text("\n".join(class_names) + "\n", encoding="utf-8")
+        module.labels = tf.saved_model.Asset(str(labels))
+    tf.saved_model.save(module, str(made), signatures=signatures)
+
+
+def _takes_files(model):
+    """Tell whether a model scores the whole of pictures as JPEG and PNG hold them."""
+    scores_middle = any(getattr(layer, "centered", False) for layer in model.layers)
+    return model.input_shape[-1] in (1, 3) and not scores_middle
+
+
+def _encoded(serve, model):
+    fixed, channels = model.input_shape[1:3], model.input_shape[-1]
+
+    def function(encoded):
+        # reads PNG too; the accurate transform is what Pillow and other readers of the file see
+        picture = tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
+        size = tf.shape(picture)[:2]
+        images = tf.cast(picture, tf.float32)[None]
+        if None not in fixed:
+            images = tf.image.resize(images, fixed, antialias=True)
+        ((name, scores),) = serve(images).items()
+        scores = tf.image.resize(scores, size)[0] if None not in fixed else scores[0]
+        if scores.shape[-1] == 1:
+            ids = tf.cast(scores[..., 0] > (0.0 if name == "logits" else 0.5), tf.int32)
+        else:
+            ids = tf.argmax(scores, -1, output_type=tf.int32)
+        return {name: scores, "classes": ids}
+
+    return function
+
+
+def _check_encoded(made, path, written):
+    """Compare the signatures on one picture, once as numbers and once as a file.
+
+    Raises:
+        RuntimeError: if they disagree.
+    """
+    picture = generated_pictures(written, count=1)[0]
+    expected = written.scores(picture[None])[0]
+    scores, ids = child.call(run_encoded, str(made), tf.io.encode_png(picture).numpy())
+    differs = np.abs(scores - expected).max() > 1e-3 * np.ptp(expected)
+    if differs or not np.array_equal(ids, collapse(scores, written.from_logits)):
+        raise RuntimeError(f"{path}: the signatures for numbers and for files disagree, nothing was written")

@@ -45,7 +45,7 @@ TOLERANCES = {
 WITH_INDICES = {None: Tolerance(None, 2e-3, 0.99), "float16": Tolerance(None, 3e-2, 0.95)}
 
 
-def verify(model, path, *, title, shown_path, data, output=None, quantize=None, ignore_class=255):
+def verify(model, path, *, title, shown_path, data, output=None, quantize=None, ignore_class=255, also=None):
     """Run the file at `path`, in the child, and the Keras model, in float32, on the same pictures.
 
     Args:
@@ -57,6 +57,7 @@ def verify(model, path, *, title, shown_path, data, output=None, quantize=None, 
         output: as for `kseg.export_tflite`.
         quantize: key of `TOLERANCES`.
         ignore_class: int or several, void.
+        also: `None` or a function of the file's `Runner`, a further check.
 
     Returns:
         `ExportReport`; the caller adds what it knows of the file.
@@ -85,6 +86,8 @@ def verify(model, path, *, title, shown_path, data, output=None, quantize=None, 
             instead = None if fast is None else fast(image)["classes"].numpy()
             given = written.ids(image) if written.gives == "classes" else written.scores(image)
             comparison.add(expected, given, mask, ignore_class, instead)
+        if also is not None:
+            also(written)
     comparison.refuse_disagreement(shown_path, title)
     keras_miou, file_miou = comparison.mean_ious()
     return ExportReport(

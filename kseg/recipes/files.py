@@ -7,9 +7,9 @@ from PIL import Image
 from kseg import data, visualization
 from kseg.data.reading import image_header
 from kseg.data.sampling import spread
-from kseg.export import export_saved_model, export_tflite
+from kseg.export import export_saved_model, export_tflite, read_metadata
 from kseg.export.writing import check_target
-from kseg.inference import as_picture, load, open_model
+from kseg.inference import as_picture, check_file, load, open_model, report_path
 
 
 def comparison(model_or_path, dataset, class_names, count=4, zoom=1):
@@ -78,6 +78,9 @@ def export(
     data_root=None,
     input_size=None,
     quantize=None,
+    output=None,
+    float_layers=(),
+    mediapipe=False,
     overwrite=False,
     label_map=None,
     class_names=None,
@@ -88,7 +91,7 @@ def export(
         model, path: str or `Path`.
         data_root: `None` or a folder: 100 pictures of its "train" split calibrate int8, 32 of "val" verify,
             both drawn over the whole split.
-        input_size, quantize, overwrite: as for `kseg.export_tflite`.
+        input_size, quantize, output, float_layers, mediapipe, overwrite: as for `kseg.export_tflite`.
         label_map, class_names: as for `kseg.data.from_directory`.
 
     Returns:
@@ -98,10 +101,16 @@ def export(
         FileExistsError, FileNotFoundError, ValueError: it names the file or the option.
     """
     to_phone = Path(path).suffix == ".tflite"
-    if not to_phone and (quantize or input_size):
-        raise ValueError(f"{path}: --quantize and --input-size are for paths that end in .tflite")
-    if quantize == "int8" and data_root is None:
-        raise ValueError("representative_data is missing: --quantize int8 needs --data DIR to calibrate with")
+    if not to_phone and (quantize or input_size or output or float_layers or mediapipe):
+        raise ValueError(
+            f"{path}: --quantize, --input-size, --gives, --float-layers and --mediapipe are for paths that "
+            "end in .tflite"
+        )
+    calibrated = quantize in ("int8", "int16x8")
+    if calibrated and data_root is None:
+        raise ValueError(
+            f"representative_data is missing: --quantize {quantize} needs --data DIR to calibrate with"
+        )
     check_target(path, overwrite, ".tflite" if to_phone else None)
     network = load(model)
     if to_phone and input_size is None and None in network.input_shape[1:3]:
@@ -110,15 +119,36 @@ def export(
     if data_root is not None:
         options = {"label_map": label_map, "class_names": class_names, "batch_size": 1, "shuffle": True}
         validation = data.from_directory(data_root, "val", **options)
-        calibration = data.from_directory(data_root, "train", **options) if quantize == "int8" else None
+        calibration = data.from_directory(data_root, "train", **options) if calibrated else None
+    names = class_names or getattr(validation, "class_names", None)
     if not to_phone:
-        return export_saved_model(network, path, validation_data=validation, overwrite=overwrite)
+        return export_saved_model(
+            network, path, class_names=names, validation_data=validation, overwrite=overwrite
+        )
     return export_tflite(
         network,
         path,
         input_size=input_size,
         quantize=quantize,
+        output=output,
+        float_layers=float_layers,
+        class_names=names,
+        mediapipe=mediapipe,
         representative_data=calibration,
         validation_data=validation,
         overwrite=overwrite,
     )
+
+
+def inspect(path):
+    """Return, as text, the metadata of a `.tflite` file, and the report beside it where there is one.
+
+    Raises:
+        FileNotFoundError, ValueError: if the file is missing, damaged, without metadata, or not the one of
+            its report.
+    """
+    path = Path(path)
+    text = str(read_metadata(path))
+    check_file(path)
+    report = report_path(path)
+    return f"{text}\n{report.read_text(encoding='utf-8').strip()}" if report.is_file() else text

@@ -3,6 +3,9 @@ import hashlib
 import json
 import os
 import resource
+import subprocess
+import sys
+import time
 
 import keras
 import numpy as np
@@ -265,3 +268,33 @@ def test_layers_that_lose_most_can_stay_in_float(tmp_path):
     for name in ("plain", "worst", "named"):
         tensors = Interpreter(str(tmp_path / f"{name}.tflite")).get_tensor_details()
         assert any(tensor["dtype"] == np.float32 for tensor in tensors) == (name != "plain")
+
+
+KILLED = """
+import sys, kseg
+model = kseg.build_unet(3, (32, 32, 3), filters=16)
+print("ready", flush=True)
+kseg.export_tflite(model, sys.argv[1], overwrite=True)
+print("written", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_moment_leaves_the_whole_file_or_the_one_before(tmp_path):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(b"the one before")
+    for number in range(8):
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.15 + 1.5 * number)
+        process.kill()
+        process.communicate()
+        deadline = time.monotonic() + 60
+        while list(tmp_path.glob(".*")) and time.monotonic() < deadline:  # its child clears away after it
+            time.sleep(0.1)
+        assert {file.name for file in tmp_path.iterdir()} <= {"m.tflite", "m.tflite.json"}
+        if path.read_bytes() != b"the one before":
+            assert kseg.predict(path, PICTURES[0, :32, :32]).shape == (32, 32)
+    kseg.export_tflite(small_model(), path, overwrite=True)

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import kseg
 from kseg.export import saved_model as module
@@ -15,20 +16,47 @@ def model():
 
 
 def test_runs_in_a_process_with_tensorflow_alone_at_any_size(model, tmp_path):
-    report = kseg.export_saved_model(model, tmp_path / "saved")
+    report = kseg.export_saved_model(model, tmp_path / "saved", class_names=["sky", "Straße", "rest"])
     assert report.same_class == 1 and report.largest_difference < 1e-4
-    image = np.random.default_rng(0).uniform(0, 255, (2, 33, 47, 3)).astype("float32")
+    rng = np.random.default_rng(0)
+    image = rng.uniform(0, 255, (2, 33, 47, 3)).astype("float32")
     np.save(tmp_path / "image.npy", image)
+    picture = Image.fromarray(rng.integers(0, 256, (21, 30, 3)).astype("uint8")).resize((60, 42))
+    for name in ("a.jpg", "a.png"):
+        picture.save(tmp_path / name)
     script = f"""
 import sys, numpy as np, tensorflow as tf
+sys.modules["keras"] = None
 loaded = tf.saved_model.load(r"{tmp_path}/saved")
 out = loaded.signatures["serving_default"](image=tf.constant(np.load(r"{tmp_path}/image.npy")))
-assert "kseg" not in sys.modules
 np.save(r"{tmp_path}/scores.npy", out["logits"])
+for name in ("a.jpg", "a.png"):
+    out = loaded.signatures["encoded"](encoded=tf.io.read_file(rf"{tmp_path}/{{name}}"))
+    np.save(rf"{tmp_path}/{{name}}.npy", out["classes"])
+assert "kseg" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
     expected = model(image, training=False)
     np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), expected, atol=1e-4)
+    for name in ("a.jpg", "a.png"):
+        np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), kseg.predict(model, tmp_path / name))
+    labels = (tmp_path / "saved" / "assets" / "labels.txt").read_text(encoding="utf-8")
+    assert labels.splitlines() == ["sky", "Straße", "rest"]
+
+
+@pytest.mark.parametrize("shape", [(24, 32, 3), (24, 32, 1)])
+def test_the_signature_for_files_resizes_for_models_of_fixed_size(tmp_path, shape):
+    model = kseg.build_conv_stack(2, shape, depth=1, filters=4)
+    kseg.export_saved_model(model, tmp_path / "saved")
+    picture = np.random.default_rng(0).integers(0, 256, (50, 40, shape[2])).astype("uint8")
+    encoded = tf.saved_model.load(str(tmp_path / "saved")).signatures["encoded"]
+    found = encoded(encoded=tf.io.encode_png(picture))["classes"].numpy()
+    assert found.shape == (50, 40) and (found == kseg.predict(model, picture)).mean() > 0.999
+
+
+def test_models_of_other_channels_have_no_signature_for_files(tmp_path):
+    kseg.export_saved_model(kseg.build_conv_stack(2, (None, None, 5), depth=1, filters=4), tmp_path / "saved")
+    assert list(tf.saved_model.load(str(tmp_path / "saved")).signatures) == ["serving_default"]
 
 
 def test_probabilities_are_named(tmp_path):
@@ -64,8 +92,8 @@ def test_overwrite_never_replaces_a_folder_that_is_no_saved_model(model, tmp_pat
 
 def test_disagreement_is_an_error_and_leaves_nothing(model, tmp_path, monkeypatch):
     other = kseg.build_unet(3, filters=2)
-    write = module.write_archive
-    monkeypatch.setattr(module, "write_archive", lambda _, *rest: write(other, *rest))
+    serving_module = module.serving_module
+    monkeypatch.setattr(module, "serving_module", lambda _, *rest: serving_module(other, *rest))
     with pytest.raises(RuntimeError, match="disagrees with the Keras model, nothing was written"):
         kseg.export_saved_model(model, tmp_path / "saved")
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,39 @@
+"""`kseg benchmark`."""
+
+from pathlib import Path
+
+from kseg.cli.arguments import Progress, command, counts, positive, size
+
+
+def add_benchmark(commands):
+    """Add the command to the parser."""
+    parser = command(
+        commands,
+        "benchmark",
+        _benchmark,
+        "latency, size and memory of models, side by side",
+        "Time one picture through .keras files, SavedModel folders and .tflite files, in turn, and print\n"
+        "the medians side by side. Only ratios within one table compare: close other programs.",
+    )
+    parser.add_argument(
+        "model", nargs="+", type=Path, metavar="FILE", help=".keras file, SavedModel folder or .tflite file"
+    )
+    parser.add_argument(
+        "--input-size", type=size, metavar="HxW", help="for files of any size (default: that of the .tflite)"
+    )
+    parser.add_argument("--threads", type=counts, metavar="N,...", help="of .tflite (default: 1 and all)")
+    parser.add_argument("--runs", type=positive, default=20, help="(default: %(default)s)")
+
+
+def _benchmark(arguments):
+    from kseg.recipes import benchmark, latency_table
+
+    results = benchmark(
+        arguments.model,
+        input_size=arguments.input_size,
+        threads=arguments.threads,
+        runs=arguments.runs,
+        progress=Progress("timing"),
+    )
+    print(latency_table(results))
+    return 0

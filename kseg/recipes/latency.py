@@ -1,0 +1,123 @@
+"""What `kseg benchmark` does: latency, size and memory of files, side by side."""
+
+import os
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kseg import child
+from kseg.child.running import LiteRTFile, resident_bytes, resident_growth
+from kseg.export.writing import size_of
+from kseg.inference import check_file, open_model
+
+_SIZE = (256, 256)  # for files that take any
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Figures of a file.
+
+    Attributes:
+        path: str.
+        size: `(H, W)` of the picture.
+        size_bytes: int, of the file.
+        memory_bytes: int, what a process grows by that opens the file and runs it.
+        milliseconds: dict, number of threads → median of one picture. `.keras` and SavedModel run on
+            TensorFlow's threads, all of them.
+    """
+
+    path: str
+    size: tuple
+    size_bytes: int
+    memory_bytes: int
+    milliseconds: dict
+
+
+def benchmark(files, *, input_size=None, threads=None, runs=20, progress=None):
+    """Measure the latency of one picture, the files in turn within each of the runs.
+
+    So a machine that is slower for a while is slower for all of them. Only ratios of one call compare.
+
+    Args:
+        files: paths of `.keras` files, SavedModel folders and `.tflite` files.
+        input_size: `(H, W)` in pixels of the picture for files that take any size; `None` is the size of the
+            first `.tflite` file, else 256×256.
+        threads: list of ints, for `.tflite` files; `None` is 1 and all cores.
+        runs: int.
+        progress: `None` or a function called with `(runs done, runs)`.
+
+    Returns:
+        list of `Latency`, in the order of `files`.
+
+    Raises:
+        FileNotFoundError, ValueError: if a file is missing or damaged.
+    """
+    files, cores = [Path(path) for path in files], os.cpu_count()
+    threads = sorted({1, cores} if threads is None else set(threads))
+    jobs, sizes, memory = {}, {}, {}
+    for path in sorted(files, key=lambda path: path.suffix != ".tflite"):
+        before = resident_bytes()
+        fixed, channels, versions = _opened(path, threads, cores)
+        sizes[path] = fixed or input_size or next(iter(sizes.values()), _SIZE)
+        picture = np.random.default_rng(0).integers(0, 256, (1, *sizes[path], channels)).astype("float32")
+        for count, run in versions.items():
+            run(picture)  # the first run also prepares
+            jobs[path, count] = (run, picture)
+        if path.suffix == ".keras":
+            memory[path] = resident_bytes() - before
+        else:
+            memory[path] = child.call(resident_growth, str(path), picture)
+    times = {key: [] for key in jobs}
+    for done in range(1, runs + 1):
+        for key, (run, picture) in jobs.items():
+            times[key].append(run(picture))
+        if progress:
+            progress(done, runs)
+    return [
+        Latency(
+            str(path),
+            sizes[path],
+            size_of(path),
+            memory[path],
+            {count: 1e3 * statistics.median(values) for (of, count), values in times.items() if of == path},
+        )
+        for path in files
+    ]
+
+
+def _opened(path, threads, cores):
+    """Return the fixed size or `None`, the channels, and functions of a picture that give seconds."""
+    if path.suffix == ".tflite" and path.is_file():
+        check_file(path)
+        versions = {count: LiteRTFile(path, count) for count in threads}
+        file = versions[threads[0]]
+        return file.input_size, file.channels, {count: _timed(each.run) for count, each in versions.items()}
+    runner = open_model(path)
+    return runner.input_size, runner.channels, {cores: _timed(runner.run)}
+
+
+def _timed(run):
+    def timed(picture):
+        start = time.perf_counter()
+        run(picture)
+        return time.perf_counter() - start
+
+    return timed
+
+
+def latency_table(results):
+    """Return the figures as text, one line for each file."""
+    threads = sorted({count for result in results for count in result.milliseconds})
+    width = max(len(result.path) for result in results)
+    heads = [f"{count} thread{'s' * (count > 1)}, ms" for count in threads]
+    lines = [f"{'':{width}}      size      MB  memory, MB  " + "  ".join(f"{head:>13}" for head in heads)]
+    for result in results:
+        cells = [result.milliseconds.get(count) for count in threads]
+        shown = "  ".join(f"{'–' if cell is None else format(cell, '.2f'):>13}" for cell in cells)
+        size = f"{result.size[0]}x{result.size[1]}"
+        figures = f"{result.size_bytes / 1e6:7.2f} {result.memory_bytes / 1e6:11.1f}"
+        lines.append(f"{result.path:{width}} {size:>9} {figures}  {shown}")
+    return "\n".join(lines)

@@ -1,0 +1,165 @@
+"""The page of `examples/web`, driven in headless Chromium by its debugging pipe."""
+
+import base64
+import http.client
+import importlib.util
+import io
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import kseg
+
+FOLDER = Path(__file__).parents[1] / "examples" / "web"
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+SIZE = (96, 128)
+
+
+class Browser:
+    """Headless Chromium; commands and answers are JSON with a zero byte behind."""
+
+    def __init__(self, profile):
+        command = next(filter(None, map(shutil.which, BROWSERS)), None)
+        assert command, f"this test needs one of {', '.join(BROWSERS)}"
+        there, self.commands = os.pipe()
+        self.answers, back = os.pipe()
+        options = f"--headless --no-sandbox --remote-debugging-pipe --user-data-dir={profile}"
+        self.process = subprocess.Popen(
+            ["bash", "-c", f"exec {command} {options} 3<&{there} 4>&{back}"],
+            pass_fds=[there, back],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(there)
+        os.close(back)
+        self.stream, self.number, self.session = b"", 0, None
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+
+    def call(self, method, **parameters):
+        """Send a command and return its result."""
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": parameters}
+        if self.session:
+            message["sessionId"] = self.session
+        os.write(self.commands, json.dumps(message).encode() + b"\0")
+        while True:
+            while b"\0" not in self.stream:
+                part = os.read(self.answers, 1 << 20)
+                assert part, "the browser ended"
+                self.stream += part
+            answer, self.stream = self.stream.split(b"\0", 1)
+            answer = json.loads(answer)
+            if answer.get("id") == self.number:
+                assert "result" in answer, answer
+                return answer["result"]
+
+    def evaluate(self, expression):
+        """Return the value of an expression of the page, awaited."""
+        result = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def wait_for(self, expression, seconds=60):
+        """Wait until an expression is true."""
+        end = time.monotonic() + seconds
+        while not self.evaluate(expression):
+            assert time.monotonic() < end, self.evaluate("document.body.innerText")
+            time.sleep(0.1)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.commands)
+        os.close(self.answers)
+
+
+def load_server():
+    spec = importlib.util.spec_from_file_location("serve", FOLDER / "serve.py")
+    serve = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(serve)
+    return serve
+
+
+@pytest.fixture(scope="module")
+def modules(tmp_path_factory):
+    """LiteRT.js, of the page's own folder or fetched by npm as its `package.json` says."""
+    if (FOLDER / "node_modules").is_dir():
+        return FOLDER / "node_modules"
+    folder = tmp_path_factory.mktemp("npm")
+    shutil.copy(FOLDER / "package.json", folder)
+    subprocess.run(["npm", "install", "--silent", "--no-audit"], cwd=folder, check=True)
+    return folder / "node_modules"
+
+
+@pytest.mark.slow
+def test_the_page_gives_the_classes_of_python(tmp_path, modules):
+    keras.utils.set_random_seed(0)
+    scenes = kseg.data.shapes(200, (64, 64), seed=1, shuffle=True)
+    model = kseg.compile(kseg.build_unet(6, filters=8), 4 * len(scenes), learning_rate=5e-3)
+    model.fit(scenes, epochs=4, verbose=0, shuffle=False)
+    picture = next(iter(kseg.data.shapes(1, SIZE, seed=5)))[0][0].numpy()
+    encoded = io.BytesIO()
+    Image.fromarray(picture).save(encoded, format="PNG")
+    address = f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode()}"
+    serve, browser = load_server(), Browser(tmp_path / "profile")
+    try:
+        for output in ("logits", "probabilities", "classes"):
+            path = tmp_path / f"{output}.tflite"
+            kseg.export_tflite(model, path, input_size=SIZE, output=output, class_names=scenes.class_names)
+            with serve.server(path, modules) as running:
+                threading.Thread(target=running.serve_forever, daemon=True).start()
+                browser.call("Page.navigate", url=f"http://127.0.0.1:{running.server_port}/index.html")
+                browser.wait_for('document.getElementById("status").textContent == "Choose a picture."')
+                browser.evaluate(f'fetch("{address}").then((a) => a.blob()).then(kseg.usePicture)')
+                browser.wait_for('document.body.dataset.done == "true"')
+                found = np.reshape(browser.evaluate("Array.from(kseg.state.ids)"), SIZE)
+                text = browser.evaluate("document.body.innerText")
+                running.shutdown()
+            expected = kseg.predict(path, picture)
+            assert len(np.unique(expected)) > 2
+            assert (found == expected).mean() >= 0.999
+            assert " ms, 128 × 96 pixels" in text
+            assert all(scenes.class_names[id] in text for id in np.unique(expected))
+        shown = browser.call("Page.captureScreenshot")["data"]
+        (tmp_path / "page.png").write_bytes(base64.b64decode(shown))
+        assert np.ptp(np.asarray(Image.open(tmp_path / "page.png").convert("L"))) > 100
+    finally:
+        browser.close()
+
+
+def test_the_server_gives_out_its_own_files_alone(tmp_path):
+    serve, modules = load_server(), tmp_path / "modules"
+    with pytest.raises(FileNotFoundError, match="npm install"):
+        serve.server(tmp_path / "m.tflite", modules)
+    (modules / "@litertjs" / "core").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r"m\.tflite: no such file"):
+        serve.server(tmp_path / "m.tflite", modules)
+    (tmp_path / "m.tflite").write_bytes(b"model")
+    (tmp_path / "secret").write_text("not this")
+    (modules / "@litertjs" / "core" / "a.wasm").write_bytes(b"code")
+    with serve.server(tmp_path / "m.tflite", modules) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        connection = http.client.HTTPConnection("127.0.0.1", running.server_port)
+
+        def get(address):
+            connection.request("GET", address)
+            answer = connection.getresponse()
+            return answer.status, answer.read(), answer.headers["Content-Type"]
+
+        assert get("/model.tflite")[:2] == (200, b"model")
+        assert get("/node_modules/@litertjs/core/a.wasm") == (200, b"code", "application/wasm")
+        assert b"<title>kseg in the browser" in get("/index.html")[1]
+        for address in ("/node_modules/../secret", "/../../tests/test_web.py", "/none"):
+            assert get(address)[0] == 404
+        connection.close()
+        running.shutdown()
