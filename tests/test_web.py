@@ -73,7 +73,7 @@ class Browser:
         """Wait until an expression is true."""
         end = time.monotonic() + seconds
         while not self.evaluate(expression):
-            assert time.monotonic() < end, self.evaluate("document.body.innerText")
+            assert time.monotonic() < end, self.evaluate("document.body?.innerText")
             time.sleep(0.1)
 
     def close(self):
@@ -119,9 +119,9 @@ def test_the_page_gives_the_classes_of_python(tmp_path, modules):
             with serve.server(path, modules) as running:
                 threading.Thread(target=running.serve_forever, daemon=True).start()
                 browser.call("Page.navigate", url=f"http://127.0.0.1:{running.server_port}/index.html")
-                browser.wait_for('document.getElementById("status").textContent == "Choose a picture."')
+                browser.wait_for('document.getElementById("status")?.textContent == "Choose a picture."')
                 browser.evaluate(f'fetch("{address}").then((a) => a.blob()).then(kseg.usePicture)')
-                browser.wait_for('document.body.dataset.done == "true"')
+                browser.wait_for('document.body?.dataset.done == "true"')
                 found = np.reshape(browser.evaluate("Array.from(kseg.state.ids)"), SIZE)
                 text = browser.evaluate("document.body.innerText")
                 running.shutdown()
