@@ -32,7 +32,7 @@ class Browser:
         assert command, f"this test needs one of {', '.join(BROWSERS)}"
         there, self.commands = os.pipe()
         self.answers, back = os.pipe()
-        options = f"--headless --no-sandbox --remote-debugging-pipe --user-data-dir={profile}"
+        options = f"--headless --no-sandbox --remote-debugging-pipe --window-size=1100,860 {profile}"
         self.process = subprocess.Popen(
             ["bash", "-c", f"exec {command} {options} 3<&{there} 4>&{back}"],
             pass_fds=[there, back],
@@ -111,7 +111,7 @@ def test_the_page_gives_the_classes_of_python(tmp_path, modules):
     encoded = io.BytesIO()
     Image.fromarray(picture).save(encoded, format="PNG")
     address = f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode()}"
-    serve, browser = load_server(), Browser(tmp_path / "profile")
+    serve, browser = load_server(), Browser(f"--user-data-dir={tmp_path}/profile")
     try:
         for output in ("logits", "probabilities", "classes"):
             path = tmp_path / f"{output}.tflite"
