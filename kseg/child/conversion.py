@@ -83,7 +83,14 @@ def _int8(converter, pictures, float_layers, known_layers):
     debugger = tf.lite.experimental.QuantizationDebugger(
         converter=converter, debug_dataset=lambda: _as_batches(pictures[:4])
     )
-    debugger.run()
+    try:
+        debugger.run()
+    except RuntimeError:  # XNNPACK refuses some of what the debugger adds to the graph
+        debugger._quant_interpreter = tf.lite.Interpreter(
+            model_content=debugger.quant_model,
+            experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        )
+        debugger.run()
     errors, nodes = {}, {}
     for tensor, figures in debugger.layer_statistics.items():
         node, index = debugger._get_operand_name_and_index(tensor)

@@ -52,7 +52,7 @@ def export_tflite(
         input_size: `(H, W)` in pixels; needed where the model leaves them open.
         quantize: `None` (float32), `"float16"` (weights, half the size), `"dynamic"` (weights in 8 bits,
             float in and out), `"int8"` (weights and arithmetic) or `"int16x8"` (weights in 8 bits,
-            activations in 16: exact and slow, for what int8 harms).
+            activations in 16: exact and slow, for what int8 harms; LiteRT lacks it for SegNet's indices).
         representative_data: for int8 and int16x8: batches of pictures, or of `(picture, mask)`, like those
             the file will see; up to 100 pictures set the ranges, 4 are the least.
         float_layers: for int8: names of layers to leave in float, or how many of those that lose most; the

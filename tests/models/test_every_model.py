@@ -123,17 +123,18 @@ def test_exported_files_agree_and_hold_no_operator_a_phone_lacks(first_row, tmp_
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["float16", "dynamic", "int8", "int16x8"])
 def test_quantized_files_hold_no_operator_a_phone_lacks(first_row, tmp_path, monkeypatch, mode):
-    """Random weights decide too little to judge classes by; what a file is made of they do not change."""
+    """Fresh weights decide too little to judge classes by; what a file is made of they do not change."""
+    model = first_row.build()
     lenient = kseg.export.verification.Tolerance(None, 1.0, 0.0)
     monkeypatch.setitem(kseg.export.verification.TOLERANCES, mode, lenient)
     monkeypatch.setitem(kseg.export.verification.WITH_INDICES, mode, lenient)
-    report = kseg.export_tflite(
-        first_row.model,
-        tmp_path / "model.tflite",
-        input_size=(40, 57),
-        quantize=mode,
-        representative_data=pictures(8, 40, 57),
-    )
+    given = {"input_size": (40, 57), "quantize": mode, "representative_data": pictures(8, 40, 57)}
+    if (first_row.name, mode) == ("segnet", "int16x8"):  # comparisons, by which it finds its indices
+        with pytest.raises(RuntimeError, match="16x8-bit not yet supported for op"):
+            kseg.export_tflite(model, tmp_path / "model.tflite", **given)
+        assert list(tmp_path.iterdir()) == []
+        return
+    report = kseg.export_tflite(model, tmp_path / "model.tflite", **given)
     assert not any("FLEX" in operator.upper() or "BATCH_ND" in operator for operator in report.operators)
     assert not {"SHAPE", "CUSTOM"} & set(report.operators)
 
