@@ -70,7 +70,7 @@ def main():
             process = start(root, killed)
             before, target = epochs_of(killed), EPOCHS * number / (kills + 2)
             while epochs_of(killed) < target and process.poll() is None:
-                time.sleep(0.001)
+                time.sleep(0.01)
             time.sleep(rng.uniform(0, 1.0))  # in a step, in a validation, in the writing of a state
             process.send_signal(signal.SIGKILL)
             process.communicate()

@@ -120,7 +120,6 @@ def test_exported_files_agree_and_hold_no_operator_a_phone_lacks(first_row, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["float16", "dynamic", "int8", "int16x8"])
 def test_quantized_files_hold_no_operator_a_phone_lacks(first_row, tmp_path, monkeypatch, mode):
     """Fresh weights decide too little to judge classes by; what a file is made of they do not change."""
@@ -139,6 +138,7 @@ def test_quantized_files_hold_no_operator_a_phone_lacks(first_row, tmp_path, mon
     assert not {"SHAPE", "CUSTOM"} & set(report.operators)
 
 
+@pytest.mark.slow
 def test_saved_models_load_in_a_process_that_only_imports_kseg(tmp_path):
     image = pictures(1, 40, 50).astype("float32")
     np.save(tmp_path / "image.npy", image)
