@@ -7,6 +7,7 @@ decays biases again once a model was loaded, and has one rate for all weights.
 import contextlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -72,7 +73,7 @@ class _OneStep:
         if self.use_ema and self.ema_overwrite_frequency:
             raise ValueError("ema_overwrite_frequency: kseg's optimizers keep averages beside the weights")
         self.rate_factors = None if rate_factors is None else [float(factor) for factor in rate_factors]
-        self.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        self.exclude_from_weight_decay(var_names=[r"(^|/)(bias|gamma|beta)(:\d+)?$"])
 
     def build(self, variables):
         factors = self.rate_factors or [1.0] * len(variables)
@@ -139,6 +140,10 @@ class _OneStep:
         momentum = ops.where(done > 0, ops.minimum(self.ema_momentum, (1 + done) / (10 + done)), 0.0)
         average.assign(average * momentum + variable * (1 - momentum))
 
+    def finalize_variable_values(self, var_list):
+        if int(ops.convert_to_numpy(self.iterations)):  # before the first update the averages are zeros
+            super().finalize_variable_values(var_list)
+
     def get_config(self):
         return {**super().get_config(), "rate_factors": self.rate_factors}
 
@@ -181,28 +186,40 @@ def _plain(variable):
 
 
 def averages(model):
-    """Return `[(variable, average)]` of a model whose optimizer keeps moving averages, else `[]`."""
-    optimizer = getattr(model, "optimizer", None)
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    if not getattr(optimizer, "use_ema", False) or not optimizer.built:
+    """Return `[(variable, average)]` where the optimizer of a model has moving averages by now, else `[]`."""
+    optimizer = averaging_optimizer(model)
+    if optimizer is None or not optimizer.built or not int(ops.convert_to_numpy(optimizer.iterations)):
         return []
     pairs = zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True)
     return [(variable, average) for variable, average in pairs if average is not None]
 
 
-def exchange_averages(model):
-    """Exchange the weights of a model with their moving averages; twice leaves all as it was."""
-    for variable, average in averages(model):
-        weight = ops.convert_to_numpy(variable)
+def averaging_optimizer(model):
+    """Return the optimizer of a model if it keeps moving averages, else `None`."""
+    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return optimizer if getattr(optimizer, "use_ema", False) else None
+
+
+def put_averages(model):
+    """Give a model the averages of its weights; return a function that gives it back the weights."""
+    pairs = averages(model)
+    weights = [np.array(ops.convert_to_numpy(variable)) for variable, _ in pairs]
+    for variable, average in pairs:
         variable.assign(ops.convert_to_numpy(average))
-        average.assign(weight)
+
+    def restore():
+        for (variable, _), weight in zip(pairs, weights, strict=True):
+            variable.assign(weight)
+
+    return restore
 
 
 @contextlib.contextmanager
 def averaged(model):
     """Within this context the model has the averages of its weights, where its optimizer keeps any."""
-    exchange_averages(model)
+    restore = put_averages(model)
     try:
         yield model
     finally:
-        exchange_averages(model)
+        restore()

@@ -57,6 +57,7 @@ def write(folder, epoch, arrays, facts, keep=2):
         "facts": facts,
         "arrays": _counts(arrays),
     }
+    record["facts_sha256"] = _digest(facts)
     record["files"] = {_ARRAYS: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
     partial = folder / f".partial-{os.getpid()}"
     target = folder / f"epoch-{epoch:06d}"
@@ -91,7 +92,7 @@ def newest(folder):
     for path in _folders(Path(folder)):
         try:
             return _read(path), problems
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             problems.append(f"{path} is damaged: {error}")
     if problems:
         raise ValueError("; ".join(problems) + "; no state is whole: delete the folder to start anew")
@@ -136,7 +137,7 @@ def from_bytes(content):
 
 @contextlib.contextmanager
 def locked(folder):
-    """Hold a folder for this process.
+    """Hold the folder of a run for this process; what killed ones left half-written in it goes.
 
     Raises:
         RuntimeError: if another process holds it, with its number.
@@ -154,8 +155,10 @@ def locked(folder):
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        for remains in folder.rglob(".partial-*"):  # of processes that were killed: none other is here
+        for remains in (folder / "states").glob(".partial-*"):  # of killed processes: none other is here
             shutil.rmtree(remains, ignore_errors=True)
+        for remains in folder.glob(".model-*.keras"):
+            remains.unlink(missing_ok=True)
         try:
             yield
         finally:
@@ -179,6 +182,10 @@ def _unpacked(content, counts):
         return {group: [loaded[f"{group}/{index}"] for index in range(n)] for group, n in counts.items()}
 
 
+def _digest(facts):
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
 def _counts(arrays):
     return {group: len(many) for group, many in arrays.items()}
 
@@ -187,6 +194,8 @@ def _read(path):
     record = json.loads((path / _FACTS).read_text())
     if record["version"] != _VERSION:
         raise ValueError(f"version {record['version']}, this kseg reads {_VERSION}")
+    if record["facts_sha256"] != _digest(record["facts"]):
+        raise ValueError(f"the checksum of {_FACTS} differs")
     content = (path / _ARRAYS).read_bytes()
     expected = record["files"][_ARRAYS]
     if len(content) != expected["bytes"]:

@@ -1,11 +1,12 @@
 """Optimiser, schedule, loss and metrics that fit a model; the user then calls `model.fit`."""
 
 import inspect
+import math
 from numbers import Real
 
 import keras
 
-from kseg.arguments import check_choice, check_tensorflow
+from kseg.arguments import check_choice, check_tensorflow, is_count
 from kseg.distribution import mend_trainer, replicas
 from kseg.layers import AuxiliaryOutputs, CropLike, Upsample
 from kseg.losses import Auxiliary, CrossEntropy, Focal, OhemCrossEntropy, PerReplica, WeightedSum
@@ -49,7 +50,7 @@ def compile(
     learning_rate=None,
     weight_decay=None,
     optimizer="adamw",
-    schedule="poly",
+    schedule=None,
     encoder_learning_rate=None,
     global_clipnorm=None,
     gradient_accumulation_steps=None,
@@ -64,7 +65,7 @@ def compile(
 
     It only calls `model.compile`; whatever you give takes the place of what stands here. The loss of a model
     with auxiliary heads is wrapped in `kseg.losses.Auxiliary`; under a strategy of several devices one that
-    is not of kseg in `kseg.losses.PerReplica`. The loss of a mixed_float16 model is scaled.
+    is not of kseg in `kseg.losses.PerReplica`. The loss of a model that computes in float16 is scaled.
 
     Args:
         model: `keras.Model` with one output `(B, H, W, C)`.
@@ -75,7 +76,7 @@ def compile(
             SGD, whose momentum of 0.9 makes that the papers' 1e-4 in the loss.
         optimizer: `"adamw"`, `"sgd"`, or a `keras.optimizers.Optimizer`: the arguments of rate, decay,
             schedule, clipping, accumulation and averages, and `steps`, are then its own affair.
-        schedule: `"poly"` or `"cosine"`, how the rate decays over `steps`.
+        schedule: `"poly"` (as `None`) or `"cosine"`, how the rate decays over `steps`.
         encoder_learning_rate: float, the peak for the encoder (see `encoder_layers`) where it differs; a
             tenth is usual for pretrained weights. To freeze it, set `trainable = False` on its layers
             before compiling: its batch statistics then hold too.
@@ -128,6 +129,7 @@ def compile(
     elif replicas() > 1:
         loss = for_replicas(loss)
     options = {
+        "schedule": schedule,
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "encoder_learning_rate": encoder_learning_rate,
@@ -136,7 +138,7 @@ def compile(
         "ema_momentum": ema_momentum,
     }
     if optimizer is None or isinstance(optimizer, str):
-        optimizer = _optimizer(model, optimizer or "adamw", steps, schedule, **options)
+        optimizer = _optimizer(model, optimizer or "adamw", steps, **options)
     else:
         given = [name for name, value in {"steps": steps, **options}.items() if value is not None]
         if given:
@@ -145,9 +147,8 @@ def compile(
                 "kseg.compile; give them to your own optimizer instead (steps to its schedule)"
             )
     optimizer = keras.optimizers.get(optimizer)
-    if model.dtype_policy.name == "mixed_float16" and not isinstance(
-        optimizer, keras.optimizers.LossScaleOptimizer
-    ):
+    in_float16 = any(layer.compute_dtype == "float16" for layer in model._flatten_layers(include_self=False))
+    if in_float16 and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = LossScaleOptimizer(optimizer)
     if "metrics" not in kwargs:
         kwargs["metrics"] = [MeanIoU(num_classes, ignore_class, class_names, from_logits)]
@@ -185,45 +186,67 @@ def _with_heads(loss):
     return Auxiliary(loss)
 
 
-def _optimizer(
-    model,
-    name,
-    steps,
-    schedule,
-    *,
-    learning_rate,
-    weight_decay,
-    encoder_learning_rate,
-    ema_momentum,
-    **options,
-):
+def _optimizer(model, name, steps, *, schedule, learning_rate, encoder_learning_rate, **options):
     """Return kseg's AdamW or SGD. Arguments are those of `compile`."""
-    check_choice("optimizer", name, ("adamw", "sgd"))
-    check_choice("schedule", schedule, ("poly", "cosine"))
+    check_optimizer(name, schedule, steps, learning_rate, encoder_learning_rate, **options)
     kind, rate, decay = (AdamW, 1e-3, 0.05) if name == "adamw" else (SGD, 1e-2, 1e-3)
-    rate = rate if learning_rate is None else _positive("learning_rate", learning_rate)
+    rate = rate if learning_rate is None else float(learning_rate)
     factors = None
     if encoder_learning_rate is not None:
-        factors = _factors(model, _positive("encoder_learning_rate", encoder_learning_rate) / rate)
+        factors = _factors(model, encoder_learning_rate / rate)
     if options["gradient_accumulation_steps"] == 1:
         options["gradient_accumulation_steps"] = None  # Keras takes 2 or more
+    if options["weight_decay"] is None:
+        options["weight_decay"] = decay
     if name == "sgd":
         options["momentum"] = 0.9
+    ema_momentum = options.pop("ema_momentum")
     if ema_momentum is not None:
         options |= {"use_ema": True, "ema_momentum": ema_momentum}
-    return kind(
-        _schedule(schedule, rate, steps),
-        weight_decay=decay if weight_decay is None else weight_decay,
-        rate_factors=factors,
-        **options,
-    )
+    return kind(_schedule(schedule or "poly", rate, steps), rate_factors=factors, **options)
+
+
+def check_optimizer(
+    name="adamw",
+    schedule=None,
+    steps=None,
+    learning_rate=None,
+    encoder_learning_rate=None,
+    weight_decay=None,
+    global_clipnorm=None,
+    gradient_accumulation_steps=None,
+    ema_momentum=None,
+):
+    """Raise `ValueError` unless the arguments of `compile` name an optimizer and are in their range."""
+    check_choice("optimizer", name, ("adamw", "sgd"))
+    check_choice("schedule", schedule, (None, "poly", "cosine"))
+    _check_number("learning_rate", learning_rate, "above 0", lambda x: x > 0)
+    _check_number("encoder_learning_rate", encoder_learning_rate, "above 0", lambda x: x > 0)
+    _check_number("global_clipnorm", global_clipnorm, "above 0", lambda x: x > 0)
+    _check_number("weight_decay", weight_decay, "of 0 or more", lambda x: x >= 0)
+    _check_number("ema_momentum", ema_momentum, "from 0 to below 1", lambda x: 0 <= x < 1)
+    accumulate = gradient_accumulation_steps
+    if accumulate is not None and not is_count(accumulate):
+        raise ValueError(f"gradient_accumulation_steps must be a positive int, got {accumulate!r}")
+    if steps is not None and not is_count(steps):
+        raise ValueError(f"steps must be a positive int: epochs * len(dataset), got {steps!r}")
+    if steps is not None and accumulate is not None and steps < accumulate:
+        raise ValueError(
+            f"gradient_accumulation_steps={accumulate} is more than all {steps} steps; take fewer"
+        )
+
+
+def _check_number(argument, value, which, fits):
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or not fits(value):
+        mend = "; a schedule goes into optimizer=" if argument == "learning_rate" else ""
+        raise ValueError(f"{argument} must be a number {which}, got {value!r}{mend}")
 
 
 def _schedule(name, rate, steps):
     if steps is None:
         return rate
-    if steps < 1:
-        raise ValueError(f"steps must be a positive int: epochs * len(dataset), got {steps!r}")
     warmup = min(200, steps // 10)
     if name == "poly":
         return WarmupPoly(rate, steps, warmup_steps=warmup)
@@ -242,13 +265,6 @@ def _factors(model, factor):
         why = "is frozen" if layers else "is missing"
         raise ValueError(f"encoder_learning_rate: the encoder of {model.name!r} {why}; leave it out")
     return [factor if id(variable) in encoder else 1.0 for variable in model.trainable_variables]
-
-
-def _positive(argument, value):
-    if isinstance(value, bool) or not isinstance(value, Real) or not value > 0:
-        mend = "; a schedule goes into optimizer=" if argument == "learning_rate" else ""
-        raise ValueError(f"{argument} must be a number above 0, got {value!r}{mend}")
-    return float(value)
 
 
 def _check_activation(loss, activation, channels):

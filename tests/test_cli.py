@@ -194,7 +194,12 @@ def test_train_refuses_bad_data_in_one_line(folder, capsys, spoil, message):
         (["--model", "conv_stack", "--backbone", "vgg16"], "'conv_stack' takes no argument 'backbone'"),
         (["--classes", "a,b"], "outside 0..1"),
         (["--start-from", "none.keras"], "none.keras: no such file"),
-        (["--freeze-encoder", "--model", "conv_stack"], "'conv_stack' has no encoder of its own"),
+        (["--freeze-encoder"], "freeze_encoder would keep random weights"),
+        (["--freeze-encoder", "--encoder-learning-rate", "1"], "give one of them"),
+        (["--ema", "1"], "ema_momentum must be a number from 0 to below 1"),
+        (["--weight-decay", "-1"], "weight_decay must be a number of 0 or more"),
+        (["--seed", "-1"], "seed must be an int of 0 or more"),
+        (["--accumulate", "99"], "gradient_accumulation_steps=99 is more than all"),
         (["--aux-heads"], "'unet' takes no argument 'aux_heads'"),
     ],
 )
@@ -265,7 +270,7 @@ def test_resume_needs_states(trained, folder, capsys, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model.keras").write_bytes(b"mine")
     line = refused(capsys, "train", "--data", folder, "--output", tmp_path / "run", "--resume")
-    assert "holds a model, but no states to resume from" in line
+    assert "holds model.keras, but no states to resume from" in line
 
 
 def test_evaluate_names_the_mask_with_an_unknown_id(trained, folder, capsys):

@@ -8,7 +8,7 @@ import pytest
 
 import kseg
 from kseg.callbacks import EvaluateEMA, SaveBest
-from kseg.optimizers import SGD, AdamW, LossScaleOptimizer, averaged
+from kseg.optimizers import SGD, AdamW, LossScaleOptimizer, averaged, averages
 from kseg.training import encoder_layers
 
 CPUS = ["CPU:0", "CPU:1"]
@@ -179,11 +179,87 @@ def test_averages_are_evaluated_saved_and_left(tmp_path):
     callbacks = [EvaluateEMA(), SaveBest(tmp_path / "best.keras"), Spy()]
     model.fit(images, mask, batch_size=2, validation_data=(images, mask), verbose=0, callbacks=callbacks)
     assert not np.allclose(seen["weights"][0], seen["averages"][0], atol=1e-3)
-    for network in (model, keras.models.load_model(tmp_path / "best.keras")):  # fit ends with them
+    best = keras.models.load_model(tmp_path / "best.keras")
+    for (_, average), value in zip(averages(best), seen["averages"], strict=True):
+        np.testing.assert_array_equal(average, value)  # not exchanged with the weights
+    for network in (model, best):  # fit ends with them
         for a, b in zip(network.get_weights(), seen["averages"], strict=True):
             np.testing.assert_array_equal(a, b)
         logs = network.evaluate(images, mask, verbose=0, return_dict=True)
         assert logs["loss"] == pytest.approx(seen["logs"]["val_loss"], rel=1e-5)
+
+
+def test_before_the_first_update_there_are_no_averages(tmp_path):
+    """Five batches accumulated, two of them there: the averages are zeros, and nobody gets these."""
+    images, mask = pictures(4)
+    model = kseg.compile(network(), ema_momentum=0.9, gradient_accumulation_steps=5)
+    before = model.get_weights()
+    callbacks = [EvaluateEMA(), SaveBest(tmp_path / "best.keras")]
+    model.fit(images, mask, batch_size=2, validation_data=(images, mask), verbose=0, callbacks=callbacks)
+    for trained_once in (model, keras.models.load_model(tmp_path / "best.keras")):
+        for a, b in zip(trained_once.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_an_interrupted_evaluation_leaves_the_weights_to_the_next_fit():
+    class Interrupt(keras.callbacks.Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    class Start(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            self.weights = self.model.get_weights()
+            self.model.stop_training = True
+
+    images, mask = pictures()
+    model = kseg.compile(network(), learning_rate=0.1, ema_momentum=0.9)
+    model.fit(images, mask, batch_size=2, epochs=1, verbose=0)
+    weights = [np.asarray(weight) + 1 for weight in model.get_weights()]  # other than the averages
+    model.set_weights(weights)
+    evaluate, start = EvaluateEMA(), Start()
+    with pytest.raises(KeyboardInterrupt):
+        model.evaluate(images, mask, verbose=0, callbacks=[evaluate, Interrupt()])
+    model.fit(images, mask, verbose=0, callbacks=[evaluate, start])
+    for a, b in zip(start.weights, weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_weight_decay_is_left_out_by_the_variable_not_by_its_layer():
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(2, 1, name="gamma_conv")(image)
+    model = kseg.compile(keras.Model(image, x), learning_rate=0.1, weight_decay=0.5)
+    kernel, bias = model.trainable_variables
+    before = np.asarray(kernel)
+    model.fit(np.zeros((2, 8, 8, 3)), np.full((2, 8, 8), 255), verbose=0)  # all void: no gradient
+    np.testing.assert_allclose(kernel, before * (1 - 0.1 * 0.5), rtol=1e-5)
+    np.testing.assert_array_equal(bias, np.zeros(2))
+
+
+def test_a_loaded_float16_model_gets_its_loss_scaled(tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        kseg.build_conv_stack(2, depth=1, filters=4).save(tmp_path / "half.keras")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert isinstance(kseg.compile(kseg.load(tmp_path / "half.keras")).optimizer, LossScaleOptimizer)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weight_decay": -1.0}, "weight_decay must be a number of 0 or more, got -1"),
+        ({"weight_decay": float("nan")}, "weight_decay must be a number of 0 or more, got nan"),
+        ({"global_clipnorm": -1}, "global_clipnorm must be a number above 0"),
+        ({"ema_momentum": 1.0}, "ema_momentum must be a number from 0 to below 1"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps must be a positive int"),
+        ({"gradient_accumulation_steps": 2.5}, "gradient_accumulation_steps must be a positive int"),
+        ({"gradient_accumulation_steps": 9, "steps": 8}, "=9 is more than all 8 steps"),
+        ({"optimizer": keras.optimizers.Adam(), "schedule": "cosine"}, "schedule is for the optimizers of"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        kseg.compile(network(), **options)
 
 
 def test_without_averages_there_is_nothing_to_evaluate():

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 import kseg
-from kseg.recipes.preparation import check_output
-from kseg.recipes.training import _explained
+from kseg.recipes.preparation import check_output, remove_remains
+from kseg.recipes.training import _explained, _fit
 
 
 @pytest.fixture
@@ -37,6 +37,25 @@ def test_a_file_in_the_way_is_refused(tmp_path):
     with pytest.raises(OSError, match=r"file: nothing can be written there"):
         check_output(tmp_path / "file" / "run", resume=False)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_of_others_is_neither_taken_nor_cleared(tmp_path):
+    (tmp_path / "holiday.jpg").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"holds holiday\.jpg, but no states to resume from"):
+        check_output(tmp_path, resume=True)
+    remove_remains(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_a_fit_that_cannot_begin_says_why_and_leaves_nothing(tmp_path):
+    """Signals are given back although none was taken, and the error is its own."""
+    scenes = kseg.data.shapes(4, (32, 32), batch_size=2)
+    model = stack(3)  # not compiled
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "classes.txt").write_text("a")
+    with pytest.raises(ValueError, match=r"must call `compile\(\)`"):
+        _fit(model, scenes, scenes, 1, tmp_path / "run", {}, tensorboard=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_too_large_a_batch_is_explained():

@@ -14,7 +14,7 @@ from PIL import Image
 
 import kseg
 from kseg import states
-from kseg.callbacks import ExactResume, SaveBest, StopOnDivergence, StopOnSignal, TrainingDiverged
+from kseg.callbacks import EpochLine, ExactResume, SaveBest, StopOnDivergence, StopOnSignal, TrainingDiverged
 
 SIZE, EPOCHS = (32, 40), 4
 
@@ -163,6 +163,29 @@ def wait_for(path, process):
     while not path.exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.002)
+
+
+def test_arguments_of_callbacks_are_those_of_now(tmp_path, capsys):
+    """What they have counted goes on; what they were asked for, and their clocks, do not."""
+    scenes = kseg.data.shapes(4, (32, 32), batch_size=2, shuffle=True)
+    for epochs, patience in ((1, 2), (2, 9)):
+        model = kseg.compile(kseg.build_conv_stack(6, depth=1, filters=2))
+        stop, line = keras.callbacks.EarlyStopping("loss", patience=patience), EpochLine()
+        resume = ExactResume(tmp_path, scenes, [stop, line])
+        model.fit(scenes, epochs=epochs, shuffle=False, verbose=0, callbacks=[stop, line, resume])
+    assert stop.patience == 9 and stop.best == min(model.history.history["loss"])
+    assert line.epoch == 1
+    with pytest.raises(ValueError, match="has the numbers of 2 callbacks, and callbacks= has 1"):
+        model.fit(
+            scenes, epochs=3, verbose=0, shuffle=False, callbacks=[ExactResume(tmp_path, scenes, [stop])]
+        )
+
+
+def test_what_json_cannot_hold_is_refused_at_once(tmp_path):
+    with pytest.raises(ValueError, match=r"config\['weights'\] must be what JSON can hold, got PosixPath"):
+        ExactResume(tmp_path, config={"weights": tmp_path})
+    with pytest.raises(ValueError, match="keep must be 1 or more, got 0"):
+        ExactResume(tmp_path, keep=0)
 
 
 @pytest.mark.slow

@@ -51,6 +51,31 @@ def test_a_torn_state_gives_way_to_the_one_before(tmp_path, file, keep):
         states.newest(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["[]", "3", "{}"])
+def test_a_state_of_something_else_gives_way_to_the_one_before(tmp_path, text):
+    write(tmp_path, 1)
+    write(tmp_path, 2)
+    (tmp_path / "epoch-000002" / "state.json").write_text(text)
+    assert states.newest(tmp_path)[0].epoch == 1
+
+
+def test_a_changed_fact_is_found(tmp_path):
+    write(tmp_path, 1, best=0.5)
+    path = tmp_path / "epoch-000001" / "state.json"
+    path.write_text(path.read_text().replace("0.5", "0.7"))
+    with pytest.raises(ValueError, match=r"the checksum of state\.json differs"):
+        states.newest(tmp_path)
+
+
+def test_a_state_travels_as_bytes(tmp_path):
+    write(tmp_path, 3, best=0.5)
+    state, _ = states.newest(tmp_path)
+    again = states.from_bytes(states.to_bytes(state))
+    assert (again.path, again.epoch, again.facts) == (state.path, state.epoch, state.facts)
+    np.testing.assert_array_equal(again.arrays["model"][0], ARRAYS["model"][0])
+    assert states.from_bytes(states.to_bytes(None)) is None
+
+
 def test_a_flipped_bit_is_found(tmp_path):
     write(tmp_path, 1)
     path = tmp_path / "epoch-000001" / "arrays.npz"
@@ -116,11 +141,15 @@ with states.locked(Path(sys.argv[1])):
 
 
 def test_a_folder_is_held_by_one_process(tmp_path):
-    (tmp_path / ".partial-1").mkdir()
+    (tmp_path / "states" / ".partial-1").mkdir(parents=True)
+    (tmp_path / "own" / ".partial-notes").mkdir(parents=True)
+    (tmp_path / ".model-77.keras").write_bytes(b"half")
     with states.locked(tmp_path):
-        assert not (tmp_path / ".partial-1").exists()
+        assert not (tmp_path / "states" / ".partial-1").exists()
+        assert not (tmp_path / ".model-77.keras").exists()
+        assert (tmp_path / "own" / ".partial-notes").exists()
         done = subprocess.run([sys.executable, "-c", HOLD, tmp_path], capture_output=True, text=True)
         assert f"is in use by process {os.getpid()}" in done.stderr
     with states.locked(tmp_path):
         pass
-    assert list(tmp_path.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"own", "states"}

@@ -2,7 +2,7 @@
 
 import keras
 
-from kseg.optimizers import averages, exchange_averages
+from kseg.optimizers import averaging_optimizer, put_averages
 
 
 class EvaluateEMA(keras.callbacks.Callback):
@@ -26,18 +26,24 @@ class EvaluateEMA(keras.callbacks.Callback):
 
     def __init__(self):
         super().__init__()
-        self.exchanged = False
+        self.restore = None
+
+    def on_train_begin(self, logs=None):
+        self._restore()  # an evaluation was interrupted
 
     def on_test_begin(self, logs=None):
-        if not averages(self.model):
+        if averaging_optimizer(self.model) is None:
             raise ValueError(
                 "the optimizer keeps no averages to evaluate: compile with ema_momentum=0.999, or leave "
                 "EvaluateEMA out"
             )
-        exchange_averages(self.model)
-        self.exchanged = True
+        self._restore()
+        self.restore = put_averages(self.model)
 
     def on_test_end(self, logs=None):
-        if self.exchanged:
-            exchange_averages(self.model)
-        self.exchanged = False
+        self._restore()
+
+    def _restore(self):
+        if self.restore is not None:
+            self.restore()
+        self.restore = None

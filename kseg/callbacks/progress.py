@@ -1,6 +1,7 @@
 """A training to look at: a line per epoch with the time that is left, a table, and curves."""
 
 import csv
+import io
 import math
 import sys
 import time
@@ -10,6 +11,7 @@ import keras
 from PIL import Image
 
 from kseg.distribution import is_chief
+from kseg.states import not_written
 from kseg.visualization import learning_curve
 
 
@@ -77,18 +79,31 @@ class LearningCurve(keras.callbacks.Callback):
             return
         history = history_with(self.model, epoch, logs)
         self.folder.mkdir(parents=True, exist_ok=True)
-        table = self.folder / "history.csv"
-        with table.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["epoch", *history])
-            writer.writerows(
-                [number, *values] for number, values in enumerate(zip(*history.values(), strict=True), 1)
-            )
+        table = io.StringIO(newline="")
+        writer = csv.writer(table)
+        writer.writerow(["epoch", *history])
+        writer.writerows([n, *row] for n, row in enumerate(zip(*history.values(), strict=True), 1))
+        _write(self.folder / "history.csv", table.getvalue().encode())
         curves = {
             title: {key: history[key] for key in (name, f"val_{name}") if key in history}
             for title, name in (("loss", "loss"), ("mean IoU", "mean_iou"))
         }
-        Image.fromarray(learning_curve(curves)).save(self.folder / "learning_curve.png")
+        picture = io.BytesIO()
+        Image.fromarray(learning_curve(curves)).save(picture, "PNG")
+        _write(self.folder / "learning_curve.png", picture.getvalue())
+
+
+def _write(path, content):
+    """Write a file whole, or leave the older one."""
+    partial = path.with_name(f".{path.name}")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise not_written(
+            error, path, "the table or picture", len(content), "the older one is as it was"
+        ) from error
 
 
 def history_with(model, epoch, logs):

@@ -1,5 +1,6 @@
 """A training that goes on where it was interrupted, as if it had not been."""
 
+import json
 from pathlib import Path
 
 import keras
@@ -54,16 +55,20 @@ class ExactResume(keras.callbacks.Callback):
         self.folder = Path(folder)
         self.dataset = dataset
         self.callbacks = list(callbacks)
-        self.config = config or {}
+        self.config = _checked(config or {})
+        if keep < 1:
+            raise ValueError(f"keep must be 1 or more, got {keep!r}")
         self.keep = keep
         self.report = report
 
     def on_train_begin(self, logs=None):
         self.restored = None
+        self.first_numbers = [_numbers(callback) for callback in self.callbacks]
         say = self.report if is_chief() else lambda text: None
         content = from_chief(lambda: self._read(say), self.model.distribute_strategy)
         state = states.from_bytes(content)
         if state is None:
+            self.model._initial_epoch = None
             say("no state to resume: starting with epoch 1")
             return
         _assign(self._variables(), state)
@@ -86,16 +91,16 @@ class ExactResume(keras.callbacks.Callback):
         if self.restored is not None:  # now, for the others reset themselves when the training begins
             self.model.history.epoch = list(range(self.restored.epoch))
             self.model.history.history = self.restored.facts["history"]
-            for callback, numbers in zip(self.callbacks, self.restored.facts["callbacks"], strict=True):
-                vars(callback).update(numbers)
+            self._restore_callbacks(self.restored.facts["callbacks"])
             self.restored = None
+        self.model._initial_epoch = None  # Keras has read it
 
     def on_epoch_end(self, epoch, logs=None):
         check_finite(self.model, epoch)
         facts = {
             "config": self.config,
             "history": history_with(self.model, epoch, logs),
-            "callbacks": [_numbers(callback) for callback in self.callbacks],
+            "callbacks": self._changed_numbers(),
             "variables": {group: _described(many) for group, many in self._variables().items()},
         }
         arrays = {
@@ -105,8 +110,26 @@ class ExactResume(keras.callbacks.Callback):
         if is_chief():
             states.write(self.folder, epoch + 1, arrays, facts, self.keep)
 
-    def on_train_end(self, logs=None):
-        self.model._initial_epoch = None
+    def _changed_numbers(self):
+        """Return what each callback has counted since the training began; its arguments are not among it."""
+        missing = object()
+        return [
+            {name: value for name, value in _numbers(callback).items() if first.get(name, missing) != value}
+            for callback, first in zip(self.callbacks, self.first_numbers, strict=True)
+        ]
+
+    def _restore_callbacks(self, kept):
+        if len(kept) != len(self.callbacks):
+            raise ValueError(
+                f"{self.restored.path} has the numbers of {len(kept)} callbacks, and callbacks= has "
+                f"{len(self.callbacks)}: give those of the training before"
+            )
+        for callback, numbers, first in zip(self.callbacks, kept, self.first_numbers, strict=True):
+            now = _numbers(callback)
+            set_since = {
+                name for name in now if name not in first or now[name] != first[name]
+            }  # this epoch's
+            vars(callback).update({name: value for name, value in numbers.items() if name not in set_since})
 
     def _variables(self):
         if not self.model.optimizer.built:
@@ -119,14 +142,23 @@ def _described(variables):
 
 
 def _numbers(callback):
-    """Return the attributes of a callback that are numbers, bools, strings or `None`."""
+    """Return the attributes of a callback that are numbers, bools or `None`."""
     kept = {}
     for name, value in vars(callback).items():
         if isinstance(value, np.generic):
             value = value.item()
-        if value is None or isinstance(value, bool | int | float | str):
+        if value is None or isinstance(value, bool | int | float):
             kept[name] = value
     return kept
+
+
+def _checked(config):
+    for key, value in config.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"config[{key!r}] must be what JSON can hold, got {value!r}") from None
+    return config
 
 
 def _check_config(state, config):

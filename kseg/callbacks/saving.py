@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from kseg.callbacks.stopping import not_finite
 from kseg.distribution import is_chief
 from kseg.optimizers import averaged
 from kseg.states import not_written
@@ -17,7 +18,8 @@ class SaveBest(keras.callbacks.Callback):
 
     `keras.callbacks.ModelCheckpoint` writes over the last good file and takes NaN for a best value that no
     later epoch beats. This one writes beside it, then renames; an epoch whose loss is not finite is never
-    best, whatever its metric says. Where the optimizer keeps moving averages of the weights, they are saved.
+    best, whatever its metric says. Where the optimizer keeps moving averages of the weights, they are saved;
+    `EvaluateEMA`, beside it, evaluates them too.
     Of several workers the chief saves.
 
     Args:
@@ -43,7 +45,7 @@ class SaveBest(keras.callbacks.Callback):
             )
         value = float(logs[self.monitor])
         finite = all(math.isfinite(logs.get(key, 0.0)) for key in ("loss", "val_loss", self.monitor))
-        if not finite or value <= self.best:
+        if not finite or (value <= self.best and self.path.exists()) or not_finite(self.model):
             return
         if is_chief():
             with averaged(self.model):

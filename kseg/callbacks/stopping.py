@@ -72,6 +72,10 @@ class StopOnSignal(keras.callbacks.Callback):
 
     _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
+    def __init__(self):
+        super().__init__()
+        self.received, self.before = None, {}
+
     def on_train_begin(self, logs=None):
         self.received, self.before = None, {}
         if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no handlers
@@ -122,8 +126,16 @@ def files_of(dataset, epoch, batch):
 
 def check_finite(model, epoch):
     """Raise `TrainingDiverged` if a weight is NaN or infinite."""
+    path = not_finite(model)
+    if path is not None:
+        raise TrainingDiverged(
+            f"epoch {epoch + 1}: the weight {path} is not finite; try a smaller learning rate"
+        )
+
+
+def not_finite(model):
+    """Return the path of a weight that is NaN or infinite, or `None`."""
     for variable in model.weights:
         if not np.all(np.isfinite(np.asarray(keras.ops.convert_to_numpy(variable), "float64"))):
-            raise TrainingDiverged(
-                f"epoch {epoch + 1}: the weight {variable.path} is not finite; try a smaller learning rate"
-            )
+            return variable.path
+    return None

@@ -66,6 +66,7 @@ class PredictionPictures(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         if self.writer is not None:
             self.writer.close()
+        self.writer = None
 
 
 def check_tensorboard():

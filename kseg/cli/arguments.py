@@ -1,6 +1,7 @@
 """What the commands share: kinds of arguments, the data, the progress line."""
 
 import argparse
+import math
 import re
 import sys
 import time
@@ -70,14 +71,14 @@ def rate(text):
         value = float(text)
     except ValueError:
         value = 0.0
-    if not value > 0:
+    if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
     return value
 
 
 def size(text):
     found = re.fullmatch(r"(\d+)[xX×](\d+)", text)
-    if not found:
+    if not found or not int(found[1]) or not int(found[2]):
         raise argparse.ArgumentTypeError(f"expected HxW in pixels, for instance 256x320, got {text!r}")
     return int(found[1]), int(found[2])
 

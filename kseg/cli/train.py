@@ -24,7 +24,7 @@ def add_train(commands):
     parser = command(commands, "train", _train, "train on a folder of pictures and masks", _DESCRIPTION)
     add_data(parser)
     parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="new folder for the results"
+        "--output", type=Path, required=True, metavar="RUN", help="new folder for the results"
     )
     _add_model(parser.add_argument_group("model"))
     _add_steps(parser.add_argument_group("steps"))
@@ -39,7 +39,7 @@ def add_train(commands):
         help="go on with the training in --output; it ends as if it had never stopped",
     )
     parser.add_argument(
-        "--tensorboard", action="store_true", help="curves and predictions into DIR/tensorboard"
+        "--tensorboard", action="store_true", help="curves and predictions into tensorboard/ of --output"
     )
 
 

@@ -13,10 +13,17 @@ def from_chief(make, strategy):
         strategy: `tf.distribute.Strategy` of the training.
 
     Raises:
-        ValueError: on every worker, if the chief raises it or an `OSError`.
+        ValueError: on every worker, if `make` raises anything on the chief; if the strategy is not of them.
     """
     if read_cluster() is None:
         return make()
+    import tensorflow as tf
+
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        raise ValueError(
+            "TF_CONFIG names several workers, but the model was not built for them: build and compile it in "
+            "the scope of kseg.strategy()"
+        )
     content = _sum(_tried(make) if is_chief() else b"", strategy)
     if content[:1] == b"!":
         raise ValueError(content[1:].decode())
@@ -26,7 +33,7 @@ def from_chief(make, strategy):
 def _tried(make):
     try:
         return b"=" + make()
-    except (ValueError, OSError) as error:
+    except Exception as error:  # the others wait for an answer
         return b"!" + str(error).encode()
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from kseg.distribution import is_chief, replicas
 from kseg.models import build
 from kseg.training import encoder_layers
 from kseg.transfer import copy_weights
+
+OWN_FILES = ("classes.txt", "history.csv", "learning_curve.png", "tensorboard", ".lock")  # beside a model
 
 
 def say(text):
@@ -29,10 +32,13 @@ def check_output(path, resume):
         OSError: if nothing can be written there.
         ValueError: if there is nothing to resume but a model.
     """
-    if resume:
-        if (path / "model.keras").exists() and not (path / "states").exists():
-            raise ValueError(f"{path}: holds a model, but no states to resume from; choose another --output")
-    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if resume and path.is_dir() and not (path / "states").exists():
+        there = sorted(file.name for file in path.iterdir() if file.name not in OWN_FILES)
+        if there:
+            raise ValueError(
+                f"{path}: holds {there[0]}, but no states to resume from; choose another --output"
+            )
+    elif not resume and path.exists() and (not path.is_dir() or any(path.iterdir())):
         mend = "add --resume to go on" if (path / "states").exists() else "remove it"
         raise FileExistsError(f"{path}: exists already and is not empty; {mend}, or choose another --output")
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
@@ -42,6 +48,17 @@ def check_output(path, resume):
     except OSError as error:
         message = f"{existing}: nothing can be written there ({error.strerror}); choose another --output"
         raise OSError(error.errno, message) from error
+
+
+def remove_remains(path):
+    """Remove what a training without a model or state left behind, and nothing else."""
+    for name in OWN_FILES:
+        if (path / name).is_dir():
+            shutil.rmtree(path / name, ignore_errors=True)
+        else:
+            (path / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.rmdir()
 
 
 def check_data(root, options, progress):

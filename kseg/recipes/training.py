@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shutil
 from pathlib import Path
 
 import keras
@@ -10,13 +9,13 @@ import tensorflow as tf
 from PIL import Image
 
 from kseg import callbacks, data, states
-from kseg.arguments import check_choice, check_tensorflow
+from kseg.arguments import check_choice, check_tensorflow, unknown_name
 from kseg.distribution import is_chief, lost_workers, strategy
 from kseg.inference import load
 from kseg.models import check_build
 from kseg.recipes import preparation
 from kseg.recipes.files import comparison
-from kseg.training import compile
+from kseg.training import check_optimizer, compile
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
@@ -104,7 +103,7 @@ def train(
     options = {name: value for name, value in options.items() if value is not None}
     check_build(model, **given)  # a wrong name shows before the data are read
     check_choice("precision", precision, PRECISIONS)
-    _check_rates(options)
+    _check_options(options, start_from, freeze_encoder, backbone_weights, seed)
     labels = {"label_map": label_map, "class_names": class_names}
     labels["class_names"] = preparation.check_data(root, labels, progress)
     validation = data.from_directory(root, "val", batch_size=1, shuffle=False, **labels)
@@ -114,25 +113,27 @@ def train(
     crops = data.from_directory(root, "train", augment=augment, batch_size=batch_size, seed=seed, **labels)
     config = {
         "model": model,
-        **{name: list(value) if isinstance(value, tuple) else value for name, value in given.items()},
+        **{name: _plain(value) for name, value in given.items()},
         "start_from": None if start_from is None else str(start_from),
         "freeze_encoder": freeze_encoder,
         "classes": crops.class_names,
         "label_map": {str(old): new for old, new in (label_map or {}).items()},
         "pictures": preparation.digest(crops.image_paths),
-        "crop_size": list(crop_size),
-        "batch_size": batch_size,
-        "epochs": epochs,
+        "validation": preparation.digest(validation.image_paths),
+        "crop_size": [int(side) for side in crop_size],
+        "batch_size": int(batch_size),
+        "epochs": int(epochs),
         "class_weights": weighting,
         "precision": precision,
         "seed": seed,
+        "deterministic": deterministic,
         **options,
     }
     if deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     weights = data.class_weights(plain, weighting) if weighting else None
-    with devices.scope():
+    with _explained(batch_size, crop_size, resume), devices.scope():
         network = preparation.build_network(
             model, crops.num_classes, precision, start_from, freeze_encoder, given
         )
@@ -145,7 +146,7 @@ def train(
         )
         plan = preparation.plan(
             network,
-            f"{model}{f' on {backbone}' if backbone else ''}",
+            f"{model}{f' on {_plain(backbone)}' if backbone else ''}",
             crops=crops,
             validation=validation,
             crop_size=crop_size,
@@ -157,7 +158,7 @@ def train(
         )
     preparation.say(plan)
     with states.locked(output) if is_chief() else contextlib.nullcontext():
-        if is_chief():
+        if is_chief() and not (output / "classes.txt").exists():
             (output / "classes.txt").write_text("\n".join(crops.class_names) + "\n", encoding="utf-8")
         with _explained(batch_size, crop_size, resume):
             _fit(network, crops, validation, epochs, output, config, tensorboard)
@@ -169,40 +170,63 @@ def train(
     return best
 
 
-def _check_rates(options):
-    """Refuse what `kseg.compile` would refuse, before the data are read."""
-    for name in ("learning_rate", "encoder_learning_rate"):
-        if name in options and not options[name] > 0:
-            raise ValueError(f"{name} must be above 0, got {options[name]!r}")
-    if not isinstance(options.get("optimizer", "adamw"), str):
-        raise ValueError("optimizer must be a name, 'adamw' or 'sgd': a state keeps what it was asked for")
+_FOR_COMPILE = (
+    *("learning_rate", "encoder_learning_rate", "weight_decay", "optimizer", "schedule", "global_clipnorm"),
+    *("gradient_accumulation_steps", "ema_momentum", "jit_compile"),
+)
+
+
+def _check_options(options, start_from, freeze_encoder, backbone_weights, seed):
+    """Refuse before the data are read what would be refused after."""
+    for name in options:
+        if name not in _FOR_COMPILE:
+            raise unknown_name("argument", name, _FOR_COMPILE)
+    numbers = {name: value for name, value in options.items() if name not in ("optimizer", "jit_compile")}
+    check_optimizer(options.get("optimizer", "adamw"), **numbers)
+    if start_from is not None and not Path(start_from).is_file():
+        raise FileNotFoundError(f"{start_from}: no such file; --start-from takes a .keras file")
+    if freeze_encoder and "encoder_learning_rate" in options:
+        raise ValueError("freeze_encoder leaves nothing to encoder_learning_rate; give one of them")
+    if freeze_encoder and start_from is None and backbone_weights is None:
+        raise ValueError(
+            "freeze_encoder would keep random weights; give --backbone-weights or --start-from as well"
+        )
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be an int of 0 or more, got {seed!r}")
+
+
+def _plain(value):
+    """Return an argument as JSON can hold it."""
+    if isinstance(value, keras.Model):
+        return value.name
+    if isinstance(value, tuple | list):
+        return [int(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _fit(network, crops, validation, epochs, output, config, tensorboard):
     """Train, and leave nothing behind where there is nothing to keep: the same command may run again."""
-    kept = [
-        callbacks.EpochLine(),
-        callbacks.SaveBest(output / "model.keras"),
-        callbacks.LearningCurve(output),
-    ]
-    signals = callbacks.StopOnSignal()
-    resume = callbacks.ExactResume(output / "states", crops, kept, config)
+    signals, best = callbacks.StopOnSignal(), callbacks.SaveBest(output / "model.keras")
     watching = [callbacks.StopOnDivergence(crops)]
     if config.get("ema_momentum") is not None:
         watching.append(callbacks.EvaluateEMA())
-    if tensorboard:
-        log_dir = output / "tensorboard"
-        if is_chief():
-            watching.append(keras.callbacks.TensorBoard(log_dir, write_graph=False))
-        watching.append(callbacks.PredictionPictures(log_dir, validation, crops.class_names))
     try:
+        if tensorboard:
+            watching += _for_tensorboard(output / "tensorboard", validation, crops.class_names)
         network.fit(
             crops,
             validation_data=validation,
             epochs=epochs,
             shuffle=False,  # the dataset shuffles
             verbose=0,
-            callbacks=[*watching, *kept, signals, resume],
+            callbacks=[
+                *watching,
+                callbacks.EpochLine(),
+                best,
+                callbacks.LearningCurve(output),
+                signals,
+                callbacks.ExactResume(output / "states", crops, [best], config),
+            ],
         )
     except callbacks.TrainingInterrupted as error:
         if (output / "states").exists():
@@ -212,7 +236,12 @@ def _fit(network, crops, validation, epochs, output, config, tensorboard):
     finally:
         signals.restore()
         if is_chief() and not (output / "model.keras").exists() and not (output / "states").exists():
-            shutil.rmtree(output)
+            preparation.remove_remains(output)
+
+
+def _for_tensorboard(folder, validation, class_names):
+    pictures = callbacks.PredictionPictures(folder, validation, class_names)
+    return [pictures, keras.callbacks.TensorBoard(folder, write_graph=False)] if is_chief() else [pictures]
 
 
 @contextlib.contextmanager
@@ -222,9 +251,10 @@ def _explained(batch_size, crop_size, resume):
         with lost_workers():
             yield
     except tf.errors.ResourceExhaustedError as error:
+        smaller = "" if batch_size == 1 else f"--batch-size {batch_size // 2} with --accumulate 2, "
         raise MemoryError(
             f"a batch of {batch_size} crops {crop_size[0]}×{crop_size[1]} does not fit into the memory; try "
-            f"--batch-size {max(1, batch_size // 2)} with --accumulate 2, a smaller --crop or a smaller model"
+            f"{smaller}a smaller --crop or a smaller model"
         ) from error
     except tf.errors.UnimplementedError as error:
         if "determin" not in str(error).lower():
