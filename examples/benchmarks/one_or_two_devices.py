@@ -2,7 +2,7 @@
 
     python examples/benchmarks/one_or_two_devices.py CAMVID [EPOCHS [NORMALIZATION]]
 
-CAMVID is a folder with train/images, train/masks, val/images and val/masks, void 11. Two logical CPUs stand
+Data: CAMVID, a folder with train/images, train/masks, val/images and val/masks, void 11. Two logical CPUs stand
 for two devices. Three epochs of a small U-Net under each take about ten minutes on two cores. Expected: the
 same loss and validation mean IoU to three decimals after each epoch; the same numbers are added up in another
 order, so later digits differ.
@@ -16,10 +16,7 @@ import sys
 import keras
 import tensorflow as tf
 
-cpu = tf.config.list_physical_devices("CPU")[0]  # before TensorFlow is used
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-
-import kseg  # noqa: E402
+import kseg
 
 CROP, BATCH = (96, 128), 6  # 61 steps, each of 3 + 3 crops
 VOID = {11: 255}
@@ -53,6 +50,8 @@ def train(root, epochs, normalization, devices):
 
 
 def main():
+    cpu = tf.config.list_physical_devices("CPU")[0]  # before TensorFlow is used
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     root, epochs = sys.argv[1], int(sys.argv[2]) if sys.argv[2:] else 3
     normalization = sys.argv[3] if sys.argv[3:] else "group"
     one, two = (train(root, epochs, normalization, devices) for devices in (["CPU:0"], ["CPU:0", "CPU:1"]))
