@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +130,37 @@ def test_a_folder_without_permission_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         write(tmp_path / "file", 1)
+
+
+class Killed(BaseException):
+    """Ends a write as SIGKILL does: nothing catches it, nothing is cleared away."""
+
+
+@pytest.mark.parametrize("moment", range(1, 10))
+def test_killed_while_it_writes_it_leaves_the_one_before_or_the_whole_one(tmp_path, monkeypatch, moment):
+    """At each call that changes something on the disk, in their order; there are nine."""
+    write(tmp_path, 2, best=1)
+    calls = []
+
+    def counted(function):
+        def call(*args, **kwargs):
+            calls.append(function)
+            if len(calls) == moment:
+                raise Killed
+            return function(*args, **kwargs)
+
+        return call
+
+    for owner, name in ((os, "fsync"), (Path, "rename"), (Path, "mkdir"), (states.shutil, "rmtree")):
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+    with pytest.raises(Killed):
+        write(tmp_path, 3, best=2)
+    monkeypatch.undo()
+    state, problems = states.newest(tmp_path)
+    assert problems == []
+    assert (state.epoch, state.facts["best"]) in ((2, 1), (3, 2))
+    write(tmp_path, 3, best=3)  # and the next life writes as ever
+    assert states.newest(tmp_path)[0].facts["best"] == 3
 
 
 HOLD = """

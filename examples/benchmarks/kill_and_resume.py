@@ -71,7 +71,11 @@ def main():
             before, target = epochs_of(killed), EPOCHS * number / (kills + 2)
             while epochs_of(killed) < target and process.poll() is None:
                 time.sleep(0.01)
-            time.sleep(rng.uniform(0, 1.0))  # in a step, in a validation, in the writing of a state
+            if number % 4:
+                time.sleep(rng.uniform(0, 1.0))  # in a step, in a validation, while the best model is saved
+            else:  # while a state is written
+                while not list((killed / "states").glob(".partial-*")) and process.poll() is None:
+                    pass
             process.send_signal(signal.SIGKILL)
             process.communicate()
             remains = len(list((killed / "states").glob(".partial-*")))

@@ -2,10 +2,10 @@
 
     python examples/benchmarks/one_or_two_devices.py CAMVID [EPOCHS [NORMALIZATION]]
 
-Data: CAMVID, a folder with train/images, train/masks, val/images and val/masks, void 11. Two logical CPUs stand
-for two devices. Three epochs of a small U-Net under each take about ten minutes on two cores. Expected: the
-same loss and validation mean IoU to three decimals after each epoch; the same numbers are added up in another
-order, so later digits differ.
+Data: CAMVID, a folder with train/images, train/masks, val/images and val/masks, void 11. Two logical CPUs
+stand for two devices. Three epochs of a small U-Net under each take about ten minutes on two cores. Expected:
+the same loss and validation mean IoU to three decimals after each epoch; the same numbers are added up in
+another order, so later digits differ.
 
 NORMALIZATION is "group" or "batch". With batch normalisation of six crops such differences grow: after 30
 steps the loss differs by 1e-3, on one device as well, when the first weights are changed by a ten-millionth.
