@@ -46,15 +46,17 @@ def workshop(path):
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = path.with_name(f".{path.name}.part").absolute()
-    with _locked(folder, path):
-        try:
-            child.begin(guard, str(folder))
-            yield folder
-        except (OSError, tf.errors.OpError, child.JobFailed) as error:
-            raise _explained(error, path) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            child.begin(release, str(folder))
+    child.begin(guard, str(folder))  # before it is made: no moment is left in which nobody would remove it
+    try:
+        with _locked(folder, path):
+            try:
+                yield folder
+            except (OSError, tf.errors.OpError, child.JobFailed) as error:
+                raise _explained(error, path) from error
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        child.begin(release, str(folder))
 
 
 @contextlib.contextmanager
