@@ -182,7 +182,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
 
 def _plain(variable):
     """Return the variable of TensorFlow in one of Keras."""
-    return getattr(variable, "value", variable) if isinstance(variable, keras.Variable) else variable
+    return variable.value if isinstance(variable, keras.Variable) else variable
 
 
 def averages(model):

@@ -100,7 +100,10 @@ class ExactResume(keras.callbacks.Callback):
         facts = {
             "config": self.config,
             "history": history_with(self.model, epoch, logs),
-            "callbacks": self._changed_numbers(),
+            "callbacks": [
+                _changed(callback, first)
+                for callback, first in zip(self.callbacks, self.first_numbers, strict=True)
+            ],
             "variables": {group: _described(many) for group, many in self._variables().items()},
         }
         arrays = {
@@ -110,14 +113,6 @@ class ExactResume(keras.callbacks.Callback):
         if is_chief():
             states.write(self.folder, epoch + 1, arrays, facts, self.keep)
 
-    def _changed_numbers(self):
-        """Return what each callback has counted since the training began; its arguments are not among it."""
-        missing = object()
-        return [
-            {name: value for name, value in _numbers(callback).items() if first.get(name, missing) != value}
-            for callback, first in zip(self.callbacks, self.first_numbers, strict=True)
-        ]
-
     def _restore_callbacks(self, kept):
         if len(kept) != len(self.callbacks):
             raise ValueError(
@@ -125,11 +120,8 @@ class ExactResume(keras.callbacks.Callback):
                 f"{len(self.callbacks)}: give those of the training before"
             )
         for callback, numbers, first in zip(self.callbacks, kept, self.first_numbers, strict=True):
-            now = _numbers(callback)
-            set_since = {
-                name for name in now if name not in first or now[name] != first[name]
-            }  # this epoch's
-            vars(callback).update({name: value for name, value in numbers.items() if name not in set_since})
+            of_this_epoch = _changed(callback, first)  # set when it began, a clock for instance
+            vars(callback).update({k: value for k, value in numbers.items() if k not in of_this_epoch})
 
     def _variables(self):
         if not self.model.optimizer.built:
@@ -139,6 +131,11 @@ class ExactResume(keras.callbacks.Callback):
 
 def _described(variables):
     return [[variable.path, list(variable.shape), str(variable.dtype)] for variable in variables]
+
+
+def _changed(callback, first):
+    """Return the numbers that are not what they were when the training began: counts, not arguments."""
+    return {k: value for k, value in _numbers(callback).items() if k not in first or value != first[k]}
 
 
 def _numbers(callback):

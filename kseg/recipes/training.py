@@ -158,7 +158,7 @@ def train(
         )
     preparation.say(plan)
     with states.locked(output) if is_chief() else contextlib.nullcontext():
-        if is_chief() and not (output / "classes.txt").exists():
+        if is_chief() and not (output / "states").exists():  # else they are those of the run there is
             (output / "classes.txt").write_text("\n".join(crops.class_names) + "\n", encoding="utf-8")
         with _explained(batch_size, crop_size, resume):
             _fit(network, crops, validation, epochs, output, config, tensorboard)
