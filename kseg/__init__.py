@@ -51,6 +51,7 @@ _LAZY_NAMES = {
     "copy_weights": "transfer",
     "dense_crf": "crf",
     "evaluate": "evaluation",
+    "export_onnx": "export",
     "export_saved_model": "export",
     "export_tflite": "export",
     "load": "inference",

@@ -1,4 +1,4 @@
-"""One way to run a model, whatever it is stored as: a Keras model, `.keras`, SavedModel or `.tflite`."""
+"""One way to run a model, whatever it is: a Keras model, `.keras`, SavedModel, `.tflite` or `.onnx`."""
 
 import functools
 import hashlib
@@ -16,7 +16,7 @@ from PIL import Image
 
 from kseg import child
 from kseg.arguments import unknown_name
-from kseg.child.running import LiteRTFile, SavedModelFolder, try_out
+from kseg.child.running import opened, try_out
 from kseg.data.reading import pixels_of, read_image
 from kseg.training import output_activation
 
@@ -128,7 +128,7 @@ def open_model(model_or_path):
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is none of `.keras`, SavedModel folder and `.tflite`, or is damaged.
+        ValueError: if it is none of `.keras`, SavedModel folder, `.tflite` and `.onnx`, or is damaged.
     """
     if isinstance(model_or_path, keras.Model):
         if getattr(model_or_path, "_kseg_runner", None) is None:
@@ -137,7 +137,7 @@ def open_model(model_or_path):
     path = Path(model_or_path)
     if not path.exists():
         raise FileNotFoundError(
-            f"{path}: no such file; expected a .keras file, a SavedModel folder or a .tflite"
+            f"{path}: no such file; expected a .keras, .tflite or .onnx file or a SavedModel folder"
         )
     return _open_file(path, path.stat().st_mtime_ns)
 
@@ -150,10 +150,10 @@ def _open_file(path, _changed):
             raise ValueError(
                 f"{path}: no SavedModel (saved_model.pb is missing); give the folder that was exported"
             )
-        return _file_runner(SavedModelFolder(path))
-    if path.suffix == ".tflite":
+        return _file_runner(opened(path))
+    if path.suffix in (".tflite", ".onnx"):
         check_file(path)
-        return _file_runner(LiteRTFile(path))
+        return _file_runner(opened(path))
     return _keras_runner(load(path))
 
 
@@ -176,7 +176,7 @@ def load(path):
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     if path.is_dir() or path.suffix != ".keras":
-        raise ValueError(f"{path}: not a .keras file; SavedModel folders and .tflite files only predict")
+        raise ValueError(f"{path}: not a .keras file; SavedModel, .tflite and .onnx only predict")
     if not zipfile.is_zipfile(path):
         size = path.stat().st_size
         raise ValueError(f"{path}: {size} bytes, but no complete .keras archive; was a save interrupted?")
@@ -210,9 +210,9 @@ def _file_runner(file):
 
 
 def check_file(path):
-    """Make sure that a `.tflite` file can be run without a crash of this process.
+    """Make sure that a `.tflite` or `.onnx` file can be run without a crash of this process.
 
-    It is the file that its report beside it, `NAME.tflite.json`, describes, or it runs in a child.
+    It is the file that its report beside it, `NAME.json`, describes, or it runs in a child.
 
     Raises:
         ValueError: if it is damaged.
@@ -237,7 +237,7 @@ def check_file(path):
 
 
 def report_path(path):
-    """Return where the report of a `.tflite` file stands: beside it."""
+    """Return where the report of a `.tflite` or `.onnx` file stands: beside it."""
     return path.with_name(f"{path.name}.json")
 
 
@@ -255,7 +255,7 @@ def predict(model_or_path, image, *, crf=False):
     A model of fixed size gets the picture resized, and its scores are brought back to the picture's size.
 
     Args:
-        model_or_path: `keras.Model`, or the path of a `.keras` file, a SavedModel folder or a `.tflite` file.
+        model_or_path: `keras.Model`, or the path of a `.keras`, `.tflite`, `.onnx` file or SavedModel folder.
         image: path of a picture, or `(H, W, C)` array, values 0–255.
         crf: whether `kseg.dense_crf` refines the probabilities by the picture's edges; a dict gives its
             arguments, for instance `kseg.tune_crf(...).parameters`.

@@ -1,3 +1,5 @@
+import contextlib
+import csv
 import io
 import resource
 
@@ -7,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import kseg
-from kseg.callbacks import EpochLine, PredictionPictures, SaveBest, save_model
+from kseg.callbacks import EpochLine, LearningCurve, PredictionPictures, SaveBest, save_model
 
 
 @pytest.fixture
@@ -79,6 +81,21 @@ def test_save_best_names_the_logs_there_are(model, tmp_path):
         ValueError, match="monitor='val_iou' is not in the logs, which have loss, val_mean_iou"
     ):
         save_epochs(callback, model, [0.1])
+
+
+@pytest.mark.parametrize(("frequency", "marks"), [(2, [0, 1, 0, 1, 0]), (3, [0, 0, 1, 0, 0]), ([1, 4], None)])
+def test_epochs_that_are_not_validated_are_passed_over(model, tmp_path, frequency, marks):
+    images, mask = np.zeros((2, 32, 32, 3), "float32"), np.zeros((2, 32, 32), "uint8")
+    kseg.compile(model)
+    callbacks = [SaveBest(tmp_path / "best.keras"), LearningCurve(tmp_path)]
+    arguments = {"validation_data": (images, mask), "validation_freq": frequency, "callbacks": callbacks}
+    with contextlib.nullcontext() if marks is None else pytest.warns(UserWarning, match="was not validated"):
+        logs = model.fit(images, mask, epochs=5, verbose=0, **arguments).history
+    assert (tmp_path / "best.keras").is_file()
+    head, *rows = csv.reader((tmp_path / "history.csv").read_text().splitlines())
+    column = [float(row[head.index("val_loss")]) for row in rows]
+    assert [value for value in column if np.isfinite(value)] == logs["val_loss"]
+    assert marks is None or np.isfinite(column).tolist() == marks
 
 
 @pytest.mark.parametrize("key", ["loss", "val_loss"])

@@ -66,6 +66,8 @@ class EpochLine(keras.callbacks.Callback):
 class LearningCurve(keras.callbacks.Callback):
     """Write `history.csv` and `learning_curve.png` after every epoch; of several workers the chief does.
 
+    An epoch that was not validated (`validation_freq` of `fit`) has "nan" there and no point in the curve.
+
     Args:
         folder: where they go.
     """
@@ -78,6 +80,7 @@ class LearningCurve(keras.callbacks.Callback):
         if not is_chief():
             return
         history = history_with(self.model, epoch, logs)
+        history = {key: _by_epoch(values, epoch + 1, key in (logs or {})) for key, values in history.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         table = io.StringIO(newline="")
         writer = csv.writer(table)
@@ -91,6 +94,20 @@ class LearningCurve(keras.callbacks.Callback):
         picture = io.BytesIO()
         Image.fromarray(learning_curve(curves)).save(picture, "PNG")
         _write(self.folder / "learning_curve.png", picture.getvalue())
+
+
+def _by_epoch(values, epochs, just_now):
+    """Return a value per epoch, NaN for those in which `fit(validation_freq=)` did not validate.
+
+    Keras keeps the values alone: the smallest frequency that fits their number, and whether this epoch was
+    one, places them; where none fits, the last epochs have them.
+    """
+    fitting = [
+        k for k in range(1, epochs + 1) if epochs // k == len(values) and (epochs % k == 0) == just_now
+    ]
+    if not fitting:
+        return [math.nan] * (epochs - len(values)) + values
+    return [values[n // fitting[0] - 1] if n % fitting[0] == 0 else math.nan for n in range(1, epochs + 1)]
 
 
 def _write(path, content):

@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from pathlib import Path
 
 import keras
@@ -20,7 +21,8 @@ class SaveBest(keras.callbacks.Callback):
     later epoch beats. This one writes beside it, then renames; an epoch whose loss is not finite is never
     best, whatever its metric says. Where the optimizer keeps moving averages of the weights, they are saved;
     `EvaluateEMA`, beside it, evaluates them too.
-    Of several workers the chief saves.
+    Of several workers the chief saves. Epochs that are not validated (`validation_freq` of `fit`) are passed
+    over; the first of them warns, in case the data to validate with were forgotten.
 
     Args:
         path: `.keras` file.
@@ -39,6 +41,14 @@ class SaveBest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs = logs or {}
+        if self.monitor.startswith("val_") and not any(key.startswith("val_") for key in logs):
+            if epoch == 0:
+                warnings.warn(
+                    f"monitor={self.monitor!r}: epoch 1 was not validated, {self.path} is not written yet; "
+                    "give fit validation_data, or monitor a key without val_",
+                    stacklevel=2,
+                )
+            return
         if self.monitor not in logs:
             raise ValueError(
                 f"monitor={self.monitor!r} is not in the logs, which have {', '.join(sorted(logs))}"

@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 
+from kseg.child.rewriting import without_lone_relus
+
 
 def convert(archive, made, quantize, calibration, float_layers=(), known_layers=()):
     """Write the SavedModel `archive` as the `.tflite` file `made`.
@@ -30,6 +32,7 @@ def convert(archive, made, quantize, calibration, float_layers=(), known_layers=
             converter.representative_dataset = lambda: _as_batches(pictures)
         if quantize == "int8":
             content, errors, kept = _int8(converter, pictures, float_layers, known_layers)
+            content = without_lone_relus(content)
         else:
             content = converter.convert()
     except Exception as error:  # the converter raises its own classes, and bare ones

@@ -1,4 +1,4 @@
-"""Files run without Keras: `.tflite` by LiteRT's interpreter, SavedModel folders by TensorFlow."""
+"""Files run without Keras: `.tflite` by LiteRT, `.onnx` by ONNX Runtime, SavedModel folders by TensorFlow."""
 
 import os
 import threading
@@ -98,6 +98,59 @@ class SavedModelFolder:
         return scores
 
 
+class OnnxFile:
+    """An `.onnx` segmenter; attributes as of `SavedModelFolder`.
+
+    Raises:
+        ImportError: without ONNX Runtime.
+        ValueError: if that cannot load it, or it is no segmenter.
+    """
+
+    def __init__(self, path, threads=None):
+        try:
+            import onnxruntime
+        except ImportError:
+            raise ImportError(f"{path}: ONNX Runtime runs this file: pip install 'kseg[onnx]'") from None
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or os.cpu_count()
+        options.log_severity_level = 4  # what goes wrong comes as an error
+        try:
+            self.session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its classes have no common one of their own
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"{path}: ONNX Runtime cannot load this file ({reason}); export it again"
+            ) from error
+        given, wanted = self.session.get_inputs(), self.session.get_outputs()
+        if [len(each.shape) for each in (*given, *wanted)] != [4, 4]:
+            raise ValueError(
+                f"{path}: expected one (B, H, W, C) in and one (B, H, W, classes) out; is it a segmenter?"
+            )
+        size = tuple(given[0].shape[1:3])  # an open side has a name or None
+        self.input_size = size if all(isinstance(side, int) for side in size) else None
+        self.name, self.channels = given[0].name, given[0].shape[-1]
+        self.gives = wanted[0].name if wanted[0].name in _OUTPUTS else "probabilities"
+        self.num_classes = wanted[0].shape[-1]
+        self.seconds = 0.0
+
+    def run(self, images):
+        """Run float32 pictures `(B, H, W, C)`; return float32 scores."""
+        start = time.perf_counter()
+        (scores,) = self.session.run(None, {self.name: images})
+        self.seconds = time.perf_counter() - start
+        return scores
+
+
+def opened(path, threads=None):
+    """Return the object that runs a file, by what its path says it is."""
+    if os.path.isdir(path):  # noqa: PTH112
+        return SavedModelFolder(path)
+    return (OnnxFile if str(path).endswith(".onnx") else LiteRTFile)(path, threads)
+
+
 def quantized(values, detail):
     """Return values as the tensor of an interpreter takes them."""
     if detail["dtype"] == np.float32:
@@ -125,16 +178,15 @@ def run_encoded(path, encoded):
 
 
 def try_out(path):
-    """Load a `.tflite` file and run it on a black picture: what would crash, crashes here."""
-    file = LiteRTFile(path)
-    file.run(np.zeros((1, *file.input_size, file.channels), "float32"))
+    """Load a `.tflite` or `.onnx` file and run it on a black picture: what would crash, crashes here."""
+    file = opened(path)
+    file.run(np.zeros((1, *(file.input_size or (64, 64)), file.channels), "float32"))
 
 
 def open_file(path, threads=None):
     """Open a file for `run_file`; return its input size, channels, what it gives and how many classes."""
     close_file(path)
-    file = SavedModelFolder(path) if os.path.isdir(path) else LiteRTFile(path, threads)  # noqa: PTH112
-    _opened[str(path)] = file
+    _opened[str(path)] = file = opened(path, threads)
     return file.input_size, file.channels, file.gives, file.num_classes
 
 
@@ -161,6 +213,5 @@ def resident_growth(path, images):
         import tensorflow  # noqa: F401 - no part of what the file needs
 
     before = resident_bytes()
-    file = SavedModelFolder(path) if os.path.isdir(path) else LiteRTFile(path)  # noqa: PTH112
-    file.run(images)
+    opened(path).run(images)
     return resident_bytes() - before

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+MODEL_FILE = ".keras, .tflite or .onnx file or SavedModel folder"  # what runs a model
+
 
 def command(commands, name, function, summary, description):
     """Add a command to the parser; `function` runs it and returns the exit code."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kseg.cli.arguments import Progress, command, counts, positive, size
+from kseg.cli.arguments import MODEL_FILE, Progress, command, counts, positive, size
 
 
 def add_benchmark(commands):
@@ -16,7 +16,11 @@ def add_benchmark(commands):
         "the medians side by side. Only ratios within one table compare: close other programs.",
     )
     parser.add_argument(
-        "model", nargs="+", type=Path, metavar="FILE", help=".keras file, SavedModel folder or .tflite file"
+        "model",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help=MODEL_FILE,
     )
     parser.add_argument(
         "--input-size", type=size, metavar="HxW", help="for files of any size (default: that of the .tflite)"

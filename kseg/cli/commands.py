@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from kseg.cli.arguments import (
+    MODEL_FILE,
     Progress,
     add_data,
     class_names,
@@ -66,7 +67,11 @@ def _check(arguments):
 
 def _add_model_files(parser):
     parser.add_argument(
-        "model", nargs="+", type=Path, metavar="MODEL", help=".keras file, SavedModel folder or .tflite file"
+        "model",
+        nargs="+",
+        type=Path,
+        metavar="MODEL",
+        help=MODEL_FILE,
     )
 
 
@@ -107,9 +112,7 @@ def _add_predict(commands):
         "segment pictures",
         "Segment pictures and write NAME.png (class ids) and NAME_overlay.png into --output.",
     )
-    parser.add_argument(
-        "model", type=Path, metavar="MODEL", help=".keras file, SavedModel folder or .tflite file"
-    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help=MODEL_FILE)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="picture files")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--classes", metavar="NAME,... | FILE", help="names for the legend")
@@ -148,19 +151,22 @@ def _add_export(commands):
         commands,
         "export",
         _export,
-        "write a SavedModel or .tflite file and prove that it agrees",
+        "write a SavedModel, .tflite or .onnx file and prove that it agrees",
         "Export a .keras model. The written file is run and compared before it stands at its path.\n\n"
         "  kseg export runs/first/model.keras int8.tflite --input-size 256x256 --quantize int8 --data DIR\n\n"
-        "A path that ends in .tflite is LiteRT, any other a SavedModel folder. int8 calibrates on the train\n"
-        "split of --data; with --data the report has the mean IoU on 32 pictures of the val split.\n\n"
+        "A path that ends in .tflite is LiteRT, in .onnx ONNX, any other a SavedModel folder.\n"
+        "int8 calibrates on the train split of --data; with --data the report has the mean IoU on 32\n"
+        "pictures of the val split.\n\n"
         "  kseg export --inspect int8.tflite      what a .tflite file tells of itself",
     )
     parser.add_argument("model", type=Path, nargs="?", metavar="MODEL", help=".keras file")
     parser.add_argument(
-        "path", type=Path, nargs="?", metavar="PATH", help="new .tflite file or SavedModel folder"
+        "path", type=Path, nargs="?", metavar="PATH", help="new .tflite or .onnx file or SavedModel folder"
     )
     parser.add_argument("--inspect", type=Path, metavar="FILE", help="print the metadata and report of FILE")
-    parser.add_argument("--input-size", type=size, metavar="HxW", help="picture size of a .tflite file")
+    parser.add_argument(
+        "--input-size", type=size, metavar="HxW", help="picture size of the file (not for SavedModel)"
+    )
     parser.add_argument(
         "--quantize", choices=("float16", "dynamic", "int8", "int16x8"), help="(default: float32)"
     )

@@ -92,6 +92,30 @@ def _enlarge(ids, factor, image):
     return tf.gather(tf.gather(ids, rows, axis=1), columns, axis=2)
 
 
+def static_size(model, input_size):
+    """Return the `(H, W)` of a file of fixed size.
+
+    Raises:
+        ValueError: if it is missing, no size, or not the one of the model.
+    """
+    fixed = model.input_shape[1:3]
+    if input_size is None:
+        if None in fixed:
+            raise ValueError(
+                "input_size=(H, W) is missing: the model takes any size, a file for phones takes one"
+            )
+        return fixed
+    if (
+        np.ndim(input_size) != 1
+        or len(input_size) != 2
+        or not all(isinstance(side, int) and side > 0 for side in input_size)
+    ):
+        raise ValueError(f"input_size must be (H, W), positive ints, got {input_size!r}")
+    if any(have not in (None, want) for have, want in zip(fixed, input_size, strict=True)):
+        raise ValueError(f"input_size={tuple(input_size)} is not the size the model was built for, {fixed}")
+    return tuple(input_size)
+
+
 def layer_names(model):
     """Return the names of all layers, also of those in models inside; first the one that makes the scores."""
     last = model.outputs[0]._keras_history.operation

@@ -8,12 +8,11 @@ from kseg import child
 from kseg.arguments import check_choice, check_class_names, check_tensorflow, unknown_name
 from kseg.child.conversion import convert, load_converter
 from kseg.child.describing import describe
-from kseg.export.graph import OUTPUTS, layer_names, write_archive
+from kseg.export.graph import OUTPUTS, layer_names, static_size, write_archive
 from kseg.export.metadata import Metadata, with_metadata
 from kseg.export.pictures import MAX_PICTURES, collect, fit
 from kseg.export.verification import explained, verify
-from kseg.export.writing import check_target, put_in_place, workshop
-from kseg.inference import report_path
+from kseg.export.writing import check_target, put_in_place_with_report, workshop
 from kseg.training import output_activation
 
 _QUANTIZATIONS = (None, "float16", "dynamic", "int8", "int16x8")
@@ -91,7 +90,7 @@ def export_tflite(
     path = check_target(path, overwrite, suffix=".tflite")
     check_choice("quantize", quantize, _QUANTIZATIONS)
     check_choice("output", output, (None, *OUTPUTS))
-    size = _static_size(model, input_size)
+    size = static_size(model, input_size)
     check_class_names(class_names, max(model.output_shape[-1], 2))
     if mediapipe:
         _check_mediapipe(model, output)
@@ -130,7 +129,7 @@ def export_tflite(
         for name in ("operators", "not_on_xnnpack", "not_on_gpu", "arena_bytes"):
             setattr(report, name, facts[name])
         report.worst_layers, report.float_layers = dict(list(errors.items())[:5]), kept
-        _put_both_in_place(made, report, path)
+        put_in_place_with_report(made, report, path)
     return report
 
 
@@ -156,34 +155,6 @@ def _check_mediapipe(model, output):
         mend = "of one channel it gives 0 for the foreground and 255 for the rest; build with num_classes=2"
     if mend:
         raise ValueError(f"mediapipe=True: {mend}")
-
-
-def _put_both_in_place(made, report, path):
-    """The report goes last, and an older one first: it never describes another file."""
-    written = made.with_suffix(".json")
-    written.write_text(report.as_json(), encoding="utf-8")
-    report_path(path).unlink(missing_ok=True)
-    put_in_place(made, path)
-    put_in_place(written, report_path(path))
-
-
-def _static_size(model, input_size):
-    fixed = model.input_shape[1:3]
-    if input_size is None:
-        if None in fixed:
-            raise ValueError(
-                "input_size=(H, W) is missing: the model takes any size, a .tflite file takes one"
-            )
-        return fixed
-    if (
-        np.ndim(input_size) != 1
-        or len(input_size) != 2
-        or not all(isinstance(side, int) and side > 0 for side in input_size)
-    ):
-        raise ValueError(f"input_size must be (H, W), positive ints, got {input_size!r}")
-    if any(have not in (None, want) for have, want in zip(fixed, input_size, strict=True)):
-        raise ValueError(f"input_size={tuple(input_size)} is not the size the model was built for, {fixed}")
-    return tuple(input_size)
 
 
 def _check_float_layers(float_layers, quantize, known_layers):

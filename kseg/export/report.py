@@ -10,7 +10,7 @@ class ExportReport:
 
     Attributes:
         path: str.
-        format: `"SavedModel"`, or `"LiteRT float32"`, `"LiteRT int8"` and so on.
+        format: `"SavedModel"`, `"ONNX"`, or `"LiteRT float32"`, `"LiteRT int8"` and so on.
         gives: `"logits"`, `"probabilities"` or `"classes"`.
         size_bytes: int, all files together.
         pictures: int, how many pictures were compared; `generated` tells whether they were made up.
@@ -19,7 +19,7 @@ class ExportReport:
         same_class: float, share of pixels that get the same class from both.
         latency_ms: float, median time of one picture on this CPU.
         keras_miou, file_miou: float, or `None` without masks.
-        sha256: str, of a LiteRT file.
+        sha256: str, of a LiteRT or ONNX file.
         operators: dict, name → count (LiteRT only, as the following).
         not_on_xnnpack: dict, name → count of the operators that run outside of XNNPACK, the CPU's fast path.
         not_on_gpu: list of str, what TensorFlow says of operators that the GPU delegate cannot take.

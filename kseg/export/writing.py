@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kseg import child
 from kseg.child.main import guard, release
+from kseg.inference import report_path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -107,6 +108,15 @@ def put_in_place(made, path):
     except OSError:
         old.rename(path)
         raise
+
+
+def put_in_place_with_report(made, report, path):
+    """Rename a file and its report; that goes last, and an older one first: none describes another file."""
+    written = made.with_suffix(".json")
+    written.write_text(report.as_json(), encoding="utf-8")
+    report_path(path).unlink(missing_ok=True)
+    put_in_place(made, path)
+    put_in_place(written, report_path(path))
 
 
 def sync(path):

@@ -175,11 +175,48 @@ def _cross_entropies(target, scores, from_logits, class_weights):
     if len(target.shape) == 4:
         return -ops.sum(weighted(target, class_weights) * _log_probabilities(scores, from_logits), axis=-1)
     if from_logits:
-        losses = ops.sparse_categorical_crossentropy(target, scores, from_logits=True)
+        losses = _sparse_cross_entropies(target, scores)
     else:
         hot = ops.one_hot(target, scores.shape[-1])
         losses = -ops.sum(hot * _log_probabilities(scores, from_logits), axis=-1)
     return losses * _weights_of(target, class_weights)
+
+
+def _sparse_cross_entropies(target, scores):
+    """Return the cross-entropy of each pixel with its id, `(B, H, W)`.
+
+    On a CPU this takes less than half the time of TensorFlow's kernel: scores of nearly all networks need no
+    shift by their maximum, and the exponentials serve the gradient too.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return ops.sparse_categorical_crossentropy(target, scores, from_logits=True)
+    import tensorflow as tf
+
+    def own(x):
+        return tf.gather(x, target[..., None], batch_dims=3)[..., 0]
+
+    def shifted():
+        x = scores - tf.reduce_max(scores, axis=-1, keepdims=True)
+        exponentials = tf.exp(x)
+        total = tf.reduce_sum(exponentials, axis=-1)
+        return exponentials, total, tf.math.log(total) - own(x)
+
+    @tf.custom_gradient
+    def losses_of(scores):
+        exponentials = tf.exp(scores)
+        total, right = tf.reduce_sum(exponentials, axis=-1), own(exponentials)
+        exact = tf.reduce_all(tf.logical_and(right > 1e-18, total < 1e18))  # and so is their quotient
+        exponentials, total, losses = tf.cond(
+            exact, lambda: (exponentials, total, tf.math.log(total / right)), shifted
+        )
+
+        def gradient(upstream):
+            upstream, hot = upstream[..., None], tf.one_hot(target, scores.shape[-1])
+            return exponentials * (upstream / total[..., None]) - upstream * hot
+
+        return losses, gradient
+
+    return losses_of(scores)
 
 
 def _weights_of(target, class_weights):

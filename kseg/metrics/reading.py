@@ -51,8 +51,8 @@ class MaskMetric(keras.metrics.Metric):
         if len(y_pred.shape) == 5:
             y_pred = y_pred[..., 0]  # a training step with auxiliary heads: the main scores stand first
         true, predicted, void = self._ids(ops.convert_to_tensor(y_true), y_pred)
-        if len(y_pred.shape) == 4:  # NaN has no class; the arg-max would call it class 0
-            predicted = ops.where(ops.isnan(ops.sum(y_pred, axis=-1)), -1, predicted)
+        if len(y_pred.shape) == 4:
+            predicted = _without_nan(predicted, y_pred)
         in_range = ops.logical_and(true >= 0, true < self.num_classes)
         in_range = ops.logical_and(in_range, ops.logical_and(predicted >= 0, predicted < self.num_classes))
         counted = ops.logical_and(in_range, ops.logical_not(void))
@@ -98,6 +98,15 @@ class MaskMetric(keras.metrics.Metric):
             "name": self.name,
             "dtype": self.dtype,
         }
+
+
+def _without_nan(predicted, y_pred):
+    """Return the ids, -1 where a score is NaN: that has no class, the arg-max would call it class 0."""
+
+    def marked():
+        return ops.where(ops.isnan(ops.sum(y_pred, axis=-1)), -1, predicted)
+
+    return ops.cond(ops.isnan(ops.sum(y_pred)), marked, lambda: predicted)  # one sum tells, and costs least
 
 
 def mean_by_class(metric, key, part, whole):

@@ -7,7 +7,7 @@ from PIL import Image
 from kseg import data, visualization
 from kseg.data.reading import image_header
 from kseg.data.sampling import spread
-from kseg.export import export_saved_model, export_tflite, read_metadata
+from kseg.export import export_onnx, export_saved_model, export_tflite, read_metadata
 from kseg.export.writing import check_target
 from kseg.inference import as_picture, check_file, load, open_model, report_path
 
@@ -23,7 +23,7 @@ def predict_files(model, images, output, *, class_names=None, crf=False, overwri
     """Segment picture files into `output`: `NAME.png` with class ids and `NAME_overlay.png`.
 
     Args:
-        model: path of a `.keras` file, a SavedModel folder or a `.tflite` file.
+        model: path of a `.keras`, `.tflite` or `.onnx` file or a SavedModel folder.
         images: paths of pictures; output: folder.
         class_names: `None` or names for the legend.
         crf: as for `kseg.predict`.
@@ -85,7 +85,7 @@ def export(
     label_map=None,
     class_names=None,
 ):
-    """Export a `.keras` file: LiteRT if `path` ends in `.tflite`, else SavedModel.
+    """Export a `.keras` file: LiteRT if `path` ends in `.tflite`, ONNX if in `.onnx`, else SavedModel.
 
     Args:
         model, path: str or `Path`.
@@ -100,18 +100,20 @@ def export(
     Raises:
         FileExistsError, FileNotFoundError, ValueError: it names the file or the option.
     """
-    to_phone = Path(path).suffix == ".tflite"
-    if not to_phone and (quantize or input_size or output or float_layers or mediapipe):
+    suffix = Path(path).suffix if Path(path).suffix in (".tflite", ".onnx") else None
+    to_phone = suffix == ".tflite"
+    if not to_phone and (quantize or output or float_layers or mediapipe):
         raise ValueError(
-            f"{path}: --quantize, --input-size, --gives, --float-layers and --mediapipe are for paths that "
-            "end in .tflite"
+            f"{path}: --quantize, --gives, --float-layers and --mediapipe are for paths that end in .tflite"
         )
+    if suffix is None and input_size:
+        raise ValueError(f"{path}: --input-size is for paths that end in .tflite or .onnx")
     calibrated = quantize in ("int8", "int16x8")
     if calibrated and data_root is None:
         raise ValueError(
             f"representative_data is missing: --quantize {quantize} needs --data DIR to calibrate with"
         )
-    check_target(path, overwrite, ".tflite" if to_phone else None)
+    check_target(path, overwrite, suffix)
     network = load(model)
     if to_phone and input_size is None and None in network.input_shape[1:3]:
         raise ValueError("input_size=(H, W) is missing: add --input-size HxW, a .tflite file takes one size")
@@ -121,10 +123,11 @@ def export(
         validation = data.from_directory(data_root, "val", **options)
         calibration = data.from_directory(data_root, "train", **options) if calibrated else None
     names = class_names or getattr(validation, "class_names", None)
-    if not to_phone:
-        return export_saved_model(
-            network, path, class_names=names, validation_data=validation, overwrite=overwrite
-        )
+    common = {"class_names": names, "validation_data": validation, "overwrite": overwrite}
+    if suffix is None:
+        return export_saved_model(network, path, **common)
+    if suffix == ".onnx":
+        return export_onnx(network, path, input_size=input_size, **common)
     return export_tflite(
         network,
         path,
@@ -132,11 +135,9 @@ def export(
         quantize=quantize,
         output=output,
         float_layers=float_layers,
-        class_names=names,
         mediapipe=mediapipe,
         representative_data=calibration,
-        validation_data=validation,
-        overwrite=overwrite,
+        **common,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kseg import child
-from kseg.child.running import LiteRTFile, resident_bytes, resident_growth
+from kseg.child.running import opened, resident_bytes, resident_growth
 from kseg.export.writing import size_of
 from kseg.inference import check_file, open_model
 
@@ -42,10 +42,10 @@ def benchmark(files, *, input_size=None, threads=None, runs=20, progress=None):
     So a machine that is slower for a while is slower for all of them. Only ratios of one call compare.
 
     Args:
-        files: paths of `.keras` files, SavedModel folders and `.tflite` files.
+        files: paths of `.keras`, `.tflite` and `.onnx` files and SavedModel folders.
         input_size: `(H, W)` in pixels of the picture for files that take any size; `None` is the size of the
             first `.tflite` file, else 256×256.
-        threads: list of ints, for `.tflite` files; `None` is 1 and all cores.
+        threads: list of ints, for `.tflite` and `.onnx` files; `None` is 1 and all cores.
         runs: int.
         progress: `None` or a function called with `(runs done, runs)`.
 
@@ -90,9 +90,9 @@ def benchmark(files, *, input_size=None, threads=None, runs=20, progress=None):
 
 def _opened(path, threads, cores):
     """Return the fixed size or `None`, the channels, and functions of a picture that give seconds."""
-    if path.suffix == ".tflite" and path.is_file():
+    if path.suffix in (".tflite", ".onnx") and path.is_file():
         check_file(path)
-        versions = {count: LiteRTFile(path, count) for count in threads}
+        versions = {count: opened(path, count) for count in threads}
         file = versions[threads[0]]
         return file.input_size, file.channels, {count: _timed(each.run) for count, each in versions.items()}
     runner = open_model(path)

@@ -1,0 +1,83 @@
+"""Export to ONNX."""
+
+import hashlib
+import logging
+
+import keras
+
+from kseg.arguments import check_class_names, check_tensorflow
+from kseg.export.graph import in_float32, static_size
+from kseg.export.pictures import collect
+from kseg.export.verification import verify
+from kseg.export.writing import check_target, put_in_place_with_report, workshop
+from kseg.training import output_activation
+
+
+def export_onnx(
+    model, path, *, input_size=None, class_names=None, validation_data=None, ignore_class=255, overwrite=False
+):
+    """Write an `.onnx` file for ONNX Runtime and whatever else reads the format.
+
+    Needs the extra `onnx` (`pip install 'kseg[onnx]'`): Keras writes the file by tf2onnx, and before it
+    stands at its path ONNX Runtime runs it, in a second process, and it is compared with the Keras model. It
+    takes `image`, `(B, H, W, C)` float32 with values 0–255, and gives `logits` or `probabilities`. Its report
+    is beside it as `NAME.onnx.json`.
+
+    Args:
+        model: `keras.Model` with scores `(B, H, W, num_classes)`.
+        path: file to write, `.onnx`.
+        input_size: `(H, W)` in pixels; `None` leaves open what the model leaves open. Fixed files are faster
+            and more runtimes take them.
+        class_names: `None` or one name per class, kept in the file's metadata as `labels`, a line each.
+        validation_data: as for `kseg.export_saved_model`.
+        ignore_class: int or several, void in those masks.
+        overwrite: bool, replace what is at `path`.
+
+    Returns:
+        `ExportReport`.
+
+    Raises:
+        FileExistsError: if `path` exists and `overwrite` is false.
+        ImportError: without tf2onnx or ONNX Runtime.
+        OSError: if another process exports to `path`, or the disk is full.
+        RuntimeError: if the file cannot be converted or disagrees with the model; nothing is then written.
+        ValueError: for an argument out of range, or data that are empty or not finite.
+    """
+    check_tensorflow("kseg.export_onnx")
+    _check_installed()
+    path = check_target(path, overwrite, suffix=".onnx")
+    size = model.input_shape[1:3] if input_size is None else static_size(model, input_size)
+    check_class_names(class_names, max(model.output_shape[-1], 2))
+    data = collect(validation_data)
+    with workshop(path) as folder:
+        made = folder / "model.onnx"
+        _write(model, made, size, class_names)
+        report = verify(model, made, title="ONNX", shown_path=path, data=data, ignore_class=ignore_class)
+        content = made.read_bytes()
+        report.size_bytes, report.sha256 = len(content), hashlib.sha256(content).hexdigest()
+        put_in_place_with_report(made, report, path)
+    return report
+
+
+def _check_installed():
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import tf2onnx  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"{error.name} is missing: pip install 'kseg[onnx]'") from None
+
+
+def _write(model, made, size, class_names):
+    gives = "logits" if output_activation(model) is None else "probabilities"
+    model = in_float32(model)
+    named = keras.Model(model.input, {gives: model.output})
+    signature = keras.InputSpec(shape=(None, *size, model.input_shape[-1]), dtype="float32", name="image")
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)  # it tells of every pass over the graph
+    named.export(str(made), format="onnx", input_signature=[signature], verbose=False)
+    if class_names is not None:
+        import onnx
+
+        file = onnx.load(made)
+        onnx.helper.set_model_props(file, {"labels": "\n".join(class_names)})
+        onnx.save(file, made)

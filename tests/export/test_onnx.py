@@ -1,0 +1,106 @@
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import kseg
+from kseg.export import verification
+
+
+@pytest.fixture(scope="module")
+def model():
+    return kseg.build_unet(3, filters=2)
+
+
+@pytest.fixture(scope="module")
+def file(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "unet.onnx"
+    return path, kseg.export_onnx(model, path, class_names=["sky", "Straße", "rest"])
+
+
+def test_agrees_with_keras_at_any_size_and_batch(model, file):
+    path, report = file
+    assert report.format == "ONNX" and report.same_class == 1
+    session = onnxruntime.InferenceSession(path)
+    image = np.random.default_rng(0).uniform(0, 255, (2, 33, 47, 3)).astype("float32")
+    (scores,) = session.run(["logits"], {"image": image})
+    np.testing.assert_allclose(scores, model(image, training=False), atol=1e-4 * report.score_range)
+    assert session.get_modelmeta().custom_metadata_map == {"labels": "sky\nStraße\nrest"}
+
+
+def test_the_report_stands_beside_it(file):
+    path, report = file
+    told = json.loads(path.with_name("unet.onnx.json").read_text())
+    assert told["sha256"] == report.sha256 and told["size_bytes"] == path.stat().st_size
+
+
+def test_predicts_and_evaluates_as_the_model(model, file):
+    path, _ = file
+    picture = np.random.default_rng(1).integers(0, 256, (40, 56, 3)).astype("uint8")
+    np.testing.assert_array_equal(kseg.predict(path, picture), kseg.predict(model, picture))
+    mask = kseg.predict(model, picture)
+    (result,) = [kseg.evaluate(each, [(picture[None], mask[None])]) for each in (path,)]
+    assert result.mean_iou == 1
+
+
+@pytest.mark.parametrize("name", ["deeplabv3plus", "ddrnet", "segnet", "dilatednet", "pspnet"])
+@pytest.mark.slow
+def test_every_kind_of_layer_converts(tmp_path, name):
+    model = kseg.build(name, 3, filters=4) if name in ("ddrnet",) else kseg.build(name, 3)
+    report = kseg.export_onnx(model, tmp_path / "model.onnx", input_size=(64, 96))
+    assert onnx.load(tmp_path / "model.onnx").graph.input[0].type.tensor_type.shape.dim[1].dim_value == 64
+    assert report.same_class > 0.99
+
+
+def test_float16_models_and_softmax(tmp_path):
+    model = kseg.build_conv_stack(2, depth=1, filters=4, activation="softmax")
+    half = keras.models.clone_model(model)
+    for layer in half.layers:
+        layer.dtype_policy = "mixed_float16"
+    report = kseg.export_onnx(half, tmp_path / "half.onnx")
+    assert report.gives == "probabilities" and report.same_class == 1
+
+
+def test_a_file_that_disagrees_is_not_written(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(verification.TOLERANCES, None, verification.Tolerance(0.0, 0.0, 1.0))
+    with pytest.raises(RuntimeError, match="ONNX file disagrees with the Keras model, nothing was written"):
+        kseg.export_onnx(model, tmp_path / "unet.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.9, 0.999])
+def test_a_truncated_file_is_an_error_that_names_it(file, tmp_path, share):
+    content = file[0].read_bytes()
+    (tmp_path / "cut.onnx").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=r"cut\.onnx"):
+        kseg.predict(tmp_path / "cut.onnx", np.zeros((32, 32, 3), "uint8"))
+
+
+def test_bad_arguments(model, tmp_path):
+    with pytest.raises(ValueError, match=r"must end in \.onnx"):
+        kseg.export_onnx(model, tmp_path / "model.tflite")
+    with pytest.raises(ValueError, match="input_size must be"):
+        kseg.export_onnx(model, tmp_path / "model.onnx", input_size=(0, 4))
+    (tmp_path / "there.onnx").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=r"there\.onnx: exists already"):
+        kseg.export_onnx(model, tmp_path / "there.onnx")
+    assert (tmp_path / "there.onnx").read_bytes() == b"mine"
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path):
+    script = f"""
+import sys
+sys.modules["tf2onnx"] = None
+import kseg
+try:
+    kseg.export_onnx(kseg.build_conv_stack(2, depth=1, filters=4), r"{tmp_path}/a.onnx")
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "tf2onnx is missing: pip install 'kseg[onnx]'\n"
