@@ -1,14 +1,18 @@
 """Print the latency of kseg's `.tflite` files against Keras' own `model.export(format="litert")`.
 
-    python examples/benchmarks/litert_latency.py [NAME ...]
+    python examples/benchmarks/litert_latency.py [FILTERS] [NAME ...]
 
 No data needed; one to five minutes per architecture on two cores, all of them by default. Keras exports the
-same model twice: as the builders make it, open to any size, and built for 256×256. The files run in turn, so
-that a busy machine is busy for all of them. Columns are medians in milliseconds; the ratios are those of our
-float32 file to Keras' two, and of our int8 file to our float32.
+same model twice: as the builders make it, open to any size, and built for 256×256. The files run in turn, in
+a new order each round, so that a busy machine is busy for all of them, and are opened thrice, for where their
+weights come to lie matters. Columns are medians in milliseconds; the ratios are those of our float32 file to
+Keras' two, and of our int8 file to our float32. "nan": the file holds an operator that LiteRT lacks (Flex).
+FILTERS is a width instead of the papers', 16 for instance: the large architectures are then done in a minute.
 """
 
+import math
 import os
+import random
 import statistics
 import sys
 import tempfile
@@ -23,15 +27,15 @@ import kseg
 from kseg.data.shapes import scene
 from kseg.export import verification
 
-SIZE, CLASSES, ROUNDS, SECONDS = (256, 256), 11, 15, 60
+SIZE, CLASSES, OPENINGS, ROUNDS, SECONDS = (256, 256), 11, 3, 15, 30
 
 
-def main(names):
+def main(names, **width):
     heads = ("Keras, open", "Keras, fixed", "float32", "int8", "to open", "to fixed", "int8 to it")
     print(f"{'':18}" + "".join(f"{head:>14}" for head in heads))
     for name in names or kseg.list_models():
         keras.backend.clear_session()
-        fixed, opened = (kseg.build(name, CLASSES, (*size, 3)) for size in (SIZE, (None, None)))
+        fixed, opened = (kseg.build(name, CLASSES, (*size, 3), **width) for size in (SIZE, (None, None)))
         opened.set_weights(calibrated(fixed).get_weights())
         with tempfile.TemporaryDirectory() as folder:
             files = written(fixed, opened, Path(folder))
@@ -69,23 +73,37 @@ def written(fixed, opened, folder):
 
 def interleaved(paths):
     """Return the milliseconds of each file, which run in turn."""
-    files = [Interpreter(str(path), num_threads=os.cpu_count()) for path in paths]
-    for file in files:
-        file.resize_tensor_input(file.get_input_details()[0]["index"], (1, *SIZE, 3))
-        file.allocate_tensors()
-    start, times = time.monotonic(), [[] for _ in files]
-    for number in range(ROUNDS + 1):
-        for file, list_of_times in zip(files, times, strict=True):
-            (given,) = file.get_input_details()
-            file.set_tensor(given["index"], pictures(1).astype(given["dtype"]))
-            before = time.perf_counter()
-            file.invoke()
-            if number:  # the first run prepares
-                list_of_times.append(1e3 * (time.perf_counter() - before))
-        if number > 2 and time.monotonic() - start > SECONDS:
-            break
+    times = [[] for _ in paths]
+    for _ in range(OPENINGS):
+        files = [opened(path) for path in paths]
+        start, order = time.monotonic(), list(range(len(files)))
+        for number in range(ROUNDS):
+            for index in random.sample(order, len(order)):
+                if files[index] is None:
+                    times[index].append(math.nan)
+                    continue
+                before = time.perf_counter()
+                files[index].invoke()
+                times[index].append(1e3 * (time.perf_counter() - before))
+            if number > 1 and time.monotonic() - start > SECONDS:
+                break
     return times
 
 
+def opened(path):
+    """Return the interpreter of a file that ran once on its picture; `None` if LiteRT lacks an operator."""
+    file = Interpreter(str(path), num_threads=os.cpu_count())
+    file.resize_tensor_input(file.get_input_details()[0]["index"], (1, *SIZE, 3))
+    try:
+        file.allocate_tensors()
+        (given,) = file.get_input_details()
+        file.set_tensor(given["index"], pictures(1).astype(given["dtype"]))
+        file.invoke()  # the first run prepares
+    except RuntimeError:
+        return None
+    return file
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    filters = [int(argument) for argument in sys.argv[1:2] if argument.isdigit()]
+    main(sys.argv[1 + len(filters) :], **({"filters": filters[0]} if filters else {}))

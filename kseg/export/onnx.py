@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import warnings
 
 import keras
 
@@ -74,7 +75,9 @@ def _write(model, made, size, class_names):
     named = keras.Model(model.input, {gives: model.output})
     signature = keras.InputSpec(shape=(None, *size, model.input_shape[-1]), dtype="float32", name="image")
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)  # it tells of every pass over the graph
-    named.export(str(made), format="onnx", input_signature=[signature], verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # Keras asks NumPy for what it had before 2.0
+        named.export(str(made), format="onnx", input_signature=[signature], verbose=False)
     if class_names is not None:
         import onnx
 

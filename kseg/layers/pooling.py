@@ -117,7 +117,7 @@ class BinPooling(keras.layers.Layer):
 
     def _windows(self, size):
         for number in range(self.bins):
-            yield number * size // self.bins, -(-(number + 1) * size // self.bins)
+            yield number * size // self.bins, ((number + 1) * size + self.bins - 1) // self.bins
 
     def _by_slices(self, x, axis):
         slices = [

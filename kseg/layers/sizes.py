@@ -106,7 +106,8 @@ class PadToMultiple(keras.layers.Layer):
 
     def call(self, inputs):
         shape = ops.shape(inputs)
-        bottom, right = (-shape[1] % self.multiple, -shape[2] % self.multiple)
+        # of positive numbers alone: ONNX takes the remainder of a negative one for negative
+        bottom, right = ((self.multiple - side % self.multiple) % self.multiple for side in shape[1:3])
         if isinstance(bottom, int) and isinstance(right, int) and bottom == right == 0:
             return inputs
         if keras.backend.backend() != "tensorflow":

@@ -14,6 +14,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 import kseg
 from kseg import child
+from kseg.child import conversion
+from kseg.child.rewriting import without_lone_relus
 from kseg.export import litert as module
 from kseg.export.writing import workshop
 from kseg.inference import open_model
@@ -298,3 +300,32 @@ def test_a_kill_at_any_moment_leaves_the_whole_file_or_the_one_before(tmp_path):
         if path.read_bytes() != b"the one before":
             assert kseg.predict(path, PICTURES[0, :32, :32]).shape == (32, 32)
     kseg.export_tflite(small_model(), path, overwrite=True)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the converter, which runs in this process here
+def test_a_relu_that_stands_alone_stays_in_xnnpack(tmp_path, monkeypatch):
+    image = keras.Input((32, 40, 3), name="image")
+    x = keras.layers.Conv2D(8, 3, padding="same", name="first")(image)
+    y = keras.layers.Conv2D(8, 3, padding="same", name="second")(keras.layers.ReLU()(x))
+    x = keras.layers.Add()([x, y])  # read with and without what activates it
+    y = keras.layers.Conv2D(8, 1, name="third")(keras.layers.ReLU(6.0)(x))
+    model = keras.Model(image, keras.layers.Conv2D(3, 1, name="scores")(keras.layers.Add()([x, y])))
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 32, 40, 3)).astype("uint8")
+    arguments = {"quantize": "int8", "representative_data": pictures}
+    report = kseg.export_tflite(model, tmp_path / "with.tflite", **arguments)
+    assert not {"RELU", "RELU6"} & set(report.operators) and set(report.not_on_xnnpack) <= {"QUANTIZE"}
+    content = (tmp_path / "with.tflite").read_bytes()
+    assert without_lone_relus(content) is content
+
+    monkeypatch.setattr(child, "call", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(conversion, "without_lone_relus", lambda content: content)
+    without = kseg.export_tflite(model, tmp_path / "without.tflite", **arguments)
+    assert without.operators["RELU"] == without.operators["RELU6"] == 1
+    scores = []
+    for name in ("with.tflite", "without.tflite"):
+        file = Interpreter(str(tmp_path / name))
+        file.allocate_tensors()
+        file.set_tensor(file.get_input_details()[0]["index"], pictures[:1])
+        file.invoke()
+        scores.append(file.get_tensor(file.get_output_details()[0]["index"]).astype("int32"))
+    assert np.abs(scores[0] - scores[1]).max() <= 1
