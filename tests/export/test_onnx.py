@@ -51,7 +51,7 @@ def test_predicts_and_evaluates_as_the_model(model, file):
 @pytest.mark.parametrize("name", ["deeplabv3plus", "ddrnet", "segnet", "dilatednet", "pspnet"])
 @pytest.mark.slow
 def test_every_kind_of_layer_converts(tmp_path, name):
-    model = kseg.build(name, 3, filters=4) if name in ("ddrnet",) else kseg.build(name, 3)
+    model = kseg.build(name, 3, filters=8)
     report = kseg.export_onnx(model, tmp_path / "model.onnx", input_size=(64, 96))
     assert onnx.load(tmp_path / "model.onnx").graph.input[0].type.tensor_type.shape.dim[1].dim_value == 64
     assert report.same_class > 0.99
