@@ -12,7 +12,7 @@ from kseg.report import multiply_adds, parameters, receptive_field
         ("unet", {}, (352, 480), 126.87 * 352 / 360),
         ("unet", {"upsampling": "bilinear"}, (352, 480), 105.46 * 352 / 360),
         ("ddrnet", {}, (360, 480), 3.036),
-        ("ddrnet", {"variant": "23"}, (720, 960), 47.34),
+        pytest.param("ddrnet", {"variant": "23"}, (720, 960), 47.34, marks=pytest.mark.slow),
     ],
 )
 def test_multiply_adds_are_the_published_ones(name, arguments, size, giga):

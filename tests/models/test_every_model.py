@@ -20,7 +20,7 @@ def row(request):
     keras.utils.clear_session()
 
 
-QUICK = ("unet", "deeplabv3plus", "segnet")  # the others' first rows are for `pytest -m slow`
+QUICK = ("unet", "segnet")  # the others' first rows are for `pytest -m slow`
 FIRST_ROWS = [
     pytest.param(row, id=row[0], marks=[] if row[0] in QUICK else pytest.mark.slow) for row in ARCHITECTURES
 ]
