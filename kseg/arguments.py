@@ -92,6 +92,8 @@ def check_class_names(class_names, num_classes):
         return
     if isinstance(class_names, str) or len(set(class_names)) < len(class_names):
         raise ValueError(f"class_names must be a list of different names, got {class_names!r}")
+    if any("\n" in name or "\r" in name for name in class_names):
+        raise ValueError(f"class_names must be names without line breaks, got {class_names!r}")
     if len(class_names) != num_classes:
         raise ValueError(
             f"class_names has {len(class_names)} names for num_classes={num_classes}; give one name per class"

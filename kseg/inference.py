@@ -128,6 +128,7 @@ def open_model(model_or_path):
 
     Raises:
         FileNotFoundError: if there is no such file.
+        ImportError: for an `.onnx` file, if ONNX Runtime is missing.
         ValueError: if it is none of `.keras`, SavedModel folder, `.tflite` and `.onnx`, or is damaged.
     """
     if isinstance(model_or_path, keras.Model):

@@ -1,4 +1,3 @@
-import contextlib
 import csv
 import io
 import resource
@@ -83,19 +82,32 @@ def test_save_best_names_the_logs_there_are(model, tmp_path):
         save_epochs(callback, model, [0.1])
 
 
-@pytest.mark.parametrize(("frequency", "marks"), [(2, [0, 1, 0, 1, 0]), (3, [0, 0, 1, 0, 0]), ([1, 4], None)])
+@pytest.mark.parametrize(
+    ("frequency", "marks"), [(2, [0, 1, 0, 1, 0]), (3, [0, 0, 1, 0, 0]), ([1, 4], [1, 0, 0, 1, 0])]
+)
 def test_epochs_that_are_not_validated_are_passed_over(model, tmp_path, frequency, marks):
     images, mask = np.zeros((2, 32, 32, 3), "float32"), np.zeros((2, 32, 32), "uint8")
     kseg.compile(model)
     callbacks = [SaveBest(tmp_path / "best.keras"), LearningCurve(tmp_path)]
     arguments = {"validation_data": (images, mask), "validation_freq": frequency, "callbacks": callbacks}
-    with contextlib.nullcontext() if marks is None else pytest.warns(UserWarning, match="was not validated"):
+    number = marks.index(0) + 1
+    with pytest.warns(UserWarning, match=f"epoch {number} was not validated"):
         logs = model.fit(images, mask, epochs=5, verbose=0, **arguments).history
     assert (tmp_path / "best.keras").is_file()
     head, *rows = csv.reader((tmp_path / "history.csv").read_text().splitlines())
     column = [float(row[head.index("val_loss")]) for row in rows]
     assert [value for value in column if np.isfinite(value)] == logs["val_loss"]
-    assert marks is None or np.isfinite(column).tolist() == marks
+    assert np.isfinite(column).tolist() == [bool(mark) for mark in marks]
+
+
+def test_the_table_counts_epochs_as_fit_does(model, tmp_path):
+    images, mask = np.zeros((2, 32, 32, 3), "float32"), np.zeros((2, 32, 32), "uint8")
+    kseg.compile(model)
+    arguments = {"epochs": 12, "initial_epoch": 10, "callbacks": [LearningCurve(tmp_path)], "verbose": 0}
+    logs = model.fit(images, mask, **arguments).history
+    head, *rows = csv.reader((tmp_path / "history.csv").read_text().splitlines())
+    assert [row[0] for row in rows] == ["11", "12"]
+    assert [float(row[head.index("loss")]) for row in rows] == logs["loss"]
 
 
 @pytest.mark.parametrize("key", ["loss", "val_loss"])

@@ -75,17 +75,23 @@ class LearningCurve(keras.callbacks.Callback):
     def __init__(self, folder):
         super().__init__()
         self.folder = Path(folder)
+        self.rows = []
+
+    def on_train_begin(self, logs=None):
+        self.rows = []
 
     def on_epoch_end(self, epoch, logs=None):
         if not is_chief():
             return
-        history = history_with(self.model, epoch, logs)
-        history = {key: _by_epoch(values, epoch + 1, key in (logs or {})) for key, values in history.items()}
+        self.rows = self.rows or self._earlier(epoch)
+        self.rows.append((epoch + 1, {key: float(value) for key, value in (logs or {}).items()}))
+        keys = list(dict.fromkeys(key for _, row in self.rows for key in row))
+        history = {key: [row.get(key, math.nan) for _, row in self.rows] for key in keys}
         self.folder.mkdir(parents=True, exist_ok=True)
         table = io.StringIO(newline="")
         writer = csv.writer(table)
         writer.writerow(["epoch", *history])
-        writer.writerows([n, *row] for n, row in enumerate(zip(*history.values(), strict=True), 1))
+        writer.writerows([number, *(row.get(key, math.nan) for key in keys)] for number, row in self.rows)
         _write(self.folder / "history.csv", table.getvalue().encode())
         curves = {
             title: {key: history[key] for key in (name, f"val_{name}") if key in history}
@@ -95,19 +101,14 @@ class LearningCurve(keras.callbacks.Callback):
         Image.fromarray(learning_curve(curves)).save(picture, "PNG")
         _write(self.folder / "learning_curve.png", picture.getvalue())
 
-
-def _by_epoch(values, epochs, just_now):
-    """Return a value per epoch, NaN for those in which `fit(validation_freq=)` did not validate.
-
-    Keras keeps the values alone: the smallest frequency that fits their number, and whether this epoch was
-    one, places them; where none fits, the last epochs have them.
-    """
-    fitting = [
-        k for k in range(1, epochs + 1) if epochs // k == len(values) and (epochs % k == 0) == just_now
-    ]
-    if not fitting:
-        return [math.nan] * (epochs - len(values)) + values
-    return [values[n // fitting[0] - 1] if n % fitting[0] == 0 else math.nan for n in range(1, epochs + 1)]
+    def _earlier(self, epoch):
+        """Return the rows of epochs before a resume; of values that were not one per epoch, none is known."""
+        history = history_with(self.model, epoch, {})
+        count = max(map(len, history.values()), default=0)
+        whole = {key: values for key, values in history.items() if len(values) == count}
+        return [
+            (epoch - count + n + 1, {key: values[n] for key, values in whole.items()}) for n in range(count)
+        ]
 
 
 def _write(path, content):

@@ -29,8 +29,8 @@ class SaveBest(keras.callbacks.Callback):
         monitor: str, a key of the logs.
 
     Raises:
-        ValueError: if `path` does not end in `.keras`; at the end of an epoch whose logs lack `monitor`, with
-            the keys there are.
+        ValueError: if `path` does not end in `.keras`; at the end of a validated epoch whose logs lack
+            `monitor`, with the keys there are.
     """
 
     def __init__(self, path, monitor="val_mean_iou"):
@@ -38,16 +38,18 @@ class SaveBest(keras.callbacks.Callback):
         self.path = _keras_path(path)
         self.monitor = monitor
         self.best = -math.inf
+        self.warned = False
 
     def on_epoch_end(self, epoch, logs=None):
         logs = logs or {}
         if self.monitor.startswith("val_") and not any(key.startswith("val_") for key in logs):
-            if epoch == 0:
+            if not self.warned:
                 warnings.warn(
-                    f"monitor={self.monitor!r}: epoch 1 was not validated, {self.path} is not written yet; "
+                    f"monitor={self.monitor!r}: epoch {epoch + 1} was not validated, nothing is saved; "
                     "give fit validation_data, or monitor a key without val_",
                     stacklevel=2,
                 )
+            self.warned = True
             return
         if self.monitor not in logs:
             raise ValueError(

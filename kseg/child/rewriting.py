@@ -21,10 +21,10 @@ def without_lone_relus(content):
         schema.BuiltinOperator.RELU6: schema.ActivationFunctionType.RELU6,
     }
     model = flatbuffer_utils.convert_bytearray_to_object(content)
-    (graph,) = model.subgraphs
     kinds = [code.builtinCode for code in model.operatorCodes]
     lone = [
-        operator
+        (graph, operator)
+        for graph in model.subgraphs
         for operator in graph.operators
         if kinds[operator.opcodeIndex] in activations
         and graph.tensors[operator.outputs[0]].type == schema.TensorType.INT8
@@ -38,7 +38,7 @@ def without_lone_relus(content):
     zero = schema.BufferT()
     zero.data = np.zeros(1, "uint8")
     model.buffers.append(zero)
-    for operator in lone:
+    for graph, operator in lone:
         options = schema.AddOptionsT()
         options.fusedActivationFunction = activations[kinds[operator.opcodeIndex]]
         graph.tensors.append(_zero_like(schema, graph.tensors[operator.outputs[0]], len(model.buffers) - 1))

@@ -112,6 +112,7 @@ class OnnxFile:
         except ImportError:
             raise ImportError(f"{path}: ONNX Runtime runs this file: pip install 'kseg[onnx]'") from None
 
+        self.path = path
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or os.cpu_count()
         options.log_severity_level = 4  # what goes wrong comes as an error
@@ -129,9 +130,18 @@ class OnnxFile:
             raise ValueError(
                 f"{path}: expected one (B, H, W, C) in and one (B, H, W, classes) out; is it a segmenter?"
             )
-        size = tuple(given[0].shape[1:3])  # an open side has a name or None
+        batch, height, width, channels = given[0].shape  # an open side has a name or None
+        any_batch = not isinstance(batch, int) or batch == 1
+        if given[0].type != "tensor(float)" or not isinstance(channels, int) or not any_batch:
+            raise ValueError(
+                f"{path}: takes {given[0].type} {given[0].shape}, expected float pictures (B, H, W, C), C "
+                "known and B open or 1"
+            )
+        if height in (1, 3, 4) and channels not in (1, 3, 4):
+            raise ValueError(f"{path}: channels come first, {given[0].shape}; expected (B, H, W, C)")
+        size = (height, width)
         self.input_size = size if all(isinstance(side, int) for side in size) else None
-        self.name, self.channels = given[0].name, given[0].shape[-1]
+        self.name, self.channels, self.sides = given[0].name, channels, size
         self.gives = wanted[0].name if wanted[0].name in _OUTPUTS else "probabilities"
         self.num_classes = wanted[0].shape[-1]
         self.seconds = 0.0
@@ -139,7 +149,11 @@ class OnnxFile:
     def run(self, images):
         """Run float32 pictures `(B, H, W, C)`; return float32 scores."""
         start = time.perf_counter()
-        (scores,) = self.session.run(None, {self.name: images})
+        try:
+            (scores,) = self.session.run(None, {self.name: images})
+        except Exception as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{self.path}: ONNX Runtime cannot run this file ({reason})") from error
         self.seconds = time.perf_counter() - start
         return scores
 
@@ -180,7 +194,8 @@ def run_encoded(path, encoded):
 def try_out(path):
     """Load a `.tflite` or `.onnx` file and run it on a black picture: what would crash, crashes here."""
     file = opened(path)
-    file.run(np.zeros((1, *(file.input_size or (64, 64)), file.channels), "float32"))
+    sides = [side if isinstance(side, int) else 64 for side in getattr(file, "sides", file.input_size)]
+    file.run(np.zeros((1, *sides, file.channels), "float32"))
 
 
 def open_file(path, threads=None):
@@ -211,6 +226,10 @@ def resident_growth(path, images):
     """Return by how many bytes this process grows when it opens a file and runs it."""
     if os.path.isdir(path):  # noqa: PTH112
         import tensorflow  # noqa: F401 - no part of what the file needs
+    elif str(path).endswith(".onnx"):
+        import onnxruntime  # noqa: F401
+    else:
+        import ai_edge_litert.interpreter  # noqa: F401
 
     before = resident_bytes()
     opened(path).run(images)

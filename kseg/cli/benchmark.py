@@ -12,8 +12,8 @@ def add_benchmark(commands):
         "benchmark",
         _benchmark,
         "latency, size and memory of models, side by side",
-        "Time one picture through .keras files, SavedModel folders and .tflite files, in turn, and print\n"
-        "the medians side by side. Only ratios within one table compare: close other programs.",
+        "Time one picture through .keras, .tflite and .onnx files and SavedModel folders, in turn, and\n"
+        "print the medians side by side. Only ratios within one table compare: close other programs.",
     )
     parser.add_argument(
         "model",
@@ -23,9 +23,14 @@ def add_benchmark(commands):
         help=MODEL_FILE,
     )
     parser.add_argument(
-        "--input-size", type=size, metavar="HxW", help="for files of any size (default: that of the .tflite)"
+        "--input-size",
+        type=size,
+        metavar="HxW",
+        help="for files of any size (default: that of the first fixed file)",
     )
-    parser.add_argument("--threads", type=counts, metavar="N,...", help="of .tflite (default: 1 and all)")
+    parser.add_argument(
+        "--threads", type=counts, metavar="N,...", help="of .tflite, .onnx (default: 1 and all)"
+    )
     parser.add_argument("--runs", type=positive, default=20, help="(default: %(default)s)")
 
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kseg.arguments import is_count
 from kseg.layers import AuxiliaryOutputs, CropLike, Upsample
 from kseg.training import output_activation
 
@@ -105,15 +106,11 @@ def static_size(model, input_size):
                 "input_size=(H, W) is missing: the model takes any size, a file for phones takes one"
             )
         return fixed
-    if (
-        np.ndim(input_size) != 1
-        or len(input_size) != 2
-        or not all(isinstance(side, int) and side > 0 for side in input_size)
-    ):
+    if np.ndim(input_size) != 1 or len(input_size) != 2 or not all(is_count(side) for side in input_size):
         raise ValueError(f"input_size must be (H, W), positive ints, got {input_size!r}")
     if any(have not in (None, want) for have, want in zip(fixed, input_size, strict=True)):
         raise ValueError(f"input_size={tuple(input_size)} is not the size the model was built for, {fixed}")
-    return tuple(input_size)
+    return tuple(int(side) for side in input_size)
 
 
 def layer_names(model):

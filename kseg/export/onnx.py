@@ -52,7 +52,7 @@ def export_onnx(
     data = collect(validation_data)
     with workshop(path) as folder:
         made = folder / "model.onnx"
-        _write(model, made, size, class_names)
+        _write(model, made, size, class_names, path)
         report = verify(model, made, title="ONNX", shown_path=path, data=data, ignore_class=ignore_class)
         content = made.read_bytes()
         report.size_bytes, report.sha256 = len(content), hashlib.sha256(content).hexdigest()
@@ -69,18 +69,28 @@ def _check_installed():
         raise ImportError(f"{error.name} is missing: pip install 'kseg[onnx]'") from None
 
 
-def _write(model, made, size, class_names):
+def _write(model, made, size, class_names, shown_path):
+    import onnx
+
     gives = "logits" if output_activation(model) is None else "probabilities"
     model = in_float32(model)
-    named = keras.Model(model.input, {gives: model.output})
+    image = keras.Input(model.input_shape[1:], name="image")
+    named = keras.Model(image, {gives: model(image)})
     signature = keras.InputSpec(shape=(None, *size, model.input_shape[-1]), dtype="float32", name="image")
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)  # it tells of every pass over the graph
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # it tells of every pass over the graph
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # Keras asks NumPy for what it had before 2.0
-        named.export(str(made), format="onnx", input_signature=[signature], verbose=False)
+        try:
+            named.export(str(made), format="onnx", input_signature=[signature], verbose=False)
+            onnx.checker.check_model(made)  # tf2onnx writes operators that ONNX lacks
+        except OSError:
+            raise
+        except Exception as error:  # Keras, TensorFlow, tf2onnx and ONNX each have classes of their own
+            reason = str(error).strip().splitlines()[0]
+            raise RuntimeError(
+                f"{shown_path}: ONNX cannot express this model, nothing was written: {reason}"
+            ) from error
     if class_names is not None:
-        import onnx
-
         file = onnx.load(made)
         onnx.helper.set_model_props(file, {"labels": "\n".join(class_names)})
         onnx.save(file, made)

@@ -66,6 +66,8 @@ class ExportReport:
         ]
         if self.keras_miou is not None:
             lines.append(f"  mean IoU {self.file_miou:.4f}, Keras {self.keras_miou:.4f}")
+        if self.sha256 and not self.operators:
+            lines.append(f"  sha256 {self.sha256}")
         if self.operators:
             lines.append(f"  operators: {_counts(self.operators)}")
             lines.append(f"  outside of XNNPACK: {_counts(self.not_on_xnnpack) or 'none'}")

@@ -91,7 +91,8 @@ def export(
         model, path: str or `Path`.
         data_root: `None` or a folder: 100 pictures of its "train" split calibrate int8, 32 of "val" verify,
             both drawn over the whole split.
-        input_size, quantize, output, float_layers, mediapipe, overwrite: as for `kseg.export_tflite`.
+        input_size, quantize, output, float_layers, mediapipe, overwrite: as for `kseg.export_tflite`; `.onnx`
+            files may leave the size open.
         label_map, class_names: as for `kseg.data.from_directory`.
 
     Returns:
@@ -149,6 +150,8 @@ def inspect(path):
             its report.
     """
     path = Path(path)
+    if path.suffix == ".onnx":
+        raise ValueError(f"{path}: what an .onnx file tells of itself stands in {report_path(path).name}")
     text = str(read_metadata(path))
     check_file(path)
     report = report_path(path)

@@ -44,7 +44,7 @@ def benchmark(files, *, input_size=None, threads=None, runs=20, progress=None):
     Args:
         files: paths of `.keras`, `.tflite` and `.onnx` files and SavedModel folders.
         input_size: `(H, W)` in pixels of the picture for files that take any size; `None` is the size of the
-            first `.tflite` file, else 256×256.
+            first `.tflite` or `.onnx` file, else 256×256.
         threads: list of ints, for `.tflite` and `.onnx` files; `None` is 1 and all cores.
         runs: int.
         progress: `None` or a function called with `(runs done, runs)`.
@@ -58,7 +58,7 @@ def benchmark(files, *, input_size=None, threads=None, runs=20, progress=None):
     files, cores = [Path(path) for path in files], os.cpu_count()
     threads = sorted({1, cores} if threads is None else set(threads))
     jobs, sizes, memory = {}, {}, {}
-    for path in sorted(files, key=lambda path: path.suffix != ".tflite"):
+    for path in sorted(files, key=lambda path: path.suffix not in (".tflite", ".onnx")):
         before = resident_bytes()
         fixed, channels, versions = _opened(path, threads, cores)
         sizes[path] = fixed or input_size or next(iter(sizes.values()), _SIZE)

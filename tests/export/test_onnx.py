@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tensorflow as tf
 
 import kseg
 from kseg.export import verification
@@ -64,6 +65,47 @@ def test_float16_models_and_softmax(tmp_path):
         layer.dtype_policy = "mixed_float16"
     report = kseg.export_onnx(half, tmp_path / "half.onnx")
     assert report.gives == "probabilities" and report.same_class == 1
+
+
+def test_a_sequential_model_and_auxiliary_heads(tmp_path):
+    layers = [keras.Input((None, None, 3)), keras.layers.Conv2D(2, 3, padding="same")]
+    assert kseg.export_onnx(keras.Sequential(layers), tmp_path / "sequential.onnx").same_class == 1
+    model = kseg.build_ddrnet(2, filters=4, aux_heads=True)
+    assert kseg.export_onnx(model, tmp_path / "heads.onnx", input_size=(64, 64)).same_class == 1
+
+
+def test_what_onnx_lacks_is_an_error_that_names_the_file(tmp_path):
+    class Odd(keras.layers.Layer):
+        def call(self, x):
+            return tf.raw_ops.Betainc(a=tf.ones_like(x), b=tf.ones_like(x), x=x / 255)
+
+        def compute_output_spec(self, x):
+            return keras.KerasTensor(x.shape, x.dtype)
+
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, keras.layers.Conv2D(2, 1)(Odd()(image)))
+    with pytest.raises(RuntimeError, match=r"odd\.onnx: ONNX cannot express this model.*Bet"):
+        kseg.export_onnx(model, tmp_path / "odd.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "told"),
+    [
+        ([None, None, None, None], onnx.TensorProto.FLOAT, "C known"),
+        ([2, 32, 32, 3], onnx.TensorProto.FLOAT, "B open or 1"),
+        ([1, 32, 32, 3], onnx.TensorProto.UINT8, "uint8"),
+        ([1, 3, 32, 32], onnx.TensorProto.FLOAT, "channels come first"),
+    ],
+)
+def test_files_of_others_are_refused_by_name(tmp_path, shape, kind, told):
+    given, wanted = (onnx.helper.make_tensor_value_info(name, kind, shape) for name in ("x", "y"))
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "graph", [given], [wanted])
+    opset = [onnx.helper.make_opsetid("", 15)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "theirs.onnx")
+    with pytest.raises(ValueError, match=rf"theirs\.onnx.*{told}"):
+        kseg.predict(tmp_path / "theirs.onnx", np.zeros((32, 32, 3), "uint8"))
 
 
 def test_a_file_that_disagrees_is_not_written(model, tmp_path, monkeypatch):
