@@ -113,8 +113,9 @@ class _OneStep:
         """Update each device's copies: a condition must stand outside of what runs on the replicas."""
 
         def apply():
+            rate = self.learning_rate  # read once: a schedule is a dozen operations
             for variable, gradient in zip(variables, grads, strict=True):
-                update(_plain(variable), self._step, (gradient, self.learning_rate), group=False)
+                update(_plain(variable), self._step, (gradient, rate), group=False)
             for store in stores:
                 update(_plain(store), lambda s: s.assign(tf.zeros_like(s)), group=False)
             if self.use_ema:
