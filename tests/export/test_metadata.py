@@ -123,7 +123,7 @@ def test_what_mediapipe_would_misread_is_refused(tmp_path, model, output, messag
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("quantize", [None, "int8"])
+@pytest.mark.parametrize("quantize", [pytest.param(None, marks=pytest.mark.slow), "int8"])
 def test_mediapipe_gives_the_masks_of_kseg(tmp_path, quantize):
     model = kseg.build_unet(2, (*SIZE, 3), filters=4)
     head = model.get_layer("logits")
