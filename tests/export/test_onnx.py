@@ -45,8 +45,7 @@ def test_predicts_and_evaluates_as_the_model(model, file):
     picture = np.random.default_rng(1).integers(0, 256, (40, 56, 3)).astype("uint8")
     np.testing.assert_array_equal(kseg.predict(path, picture), kseg.predict(model, picture))
     mask = kseg.predict(model, picture)
-    (result,) = [kseg.evaluate(each, [(picture[None], mask[None])]) for each in (path,)]
-    assert result.mean_iou == 1
+    assert kseg.evaluate(path, [(picture[None], mask[None])]).mean_iou == 1
 
 
 @pytest.mark.parametrize("name", ["deeplabv3plus", "ddrnet", "segnet", "dilatednet", "pspnet"])
