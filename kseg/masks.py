@@ -3,6 +3,8 @@
 Losses and metrics read every target through this module, so a mask means the same everywhere.
 """
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
@@ -104,10 +106,8 @@ def void_ids(ignore_class):
 
 def is_void(ids, ignore_class):
     """Return the bool tensor that is true at void pixels, in the shape of `ids`."""
-    void = ops.zeros_like(ids, dtype="bool")
-    for void_id in void_ids(ignore_class):
-        void = ops.logical_or(void, ids == void_id)
-    return void
+    void = [ids == void_id for void_id in void_ids(ignore_class)]
+    return functools.reduce(ops.logical_or, void) if void else ops.zeros_like(ids, dtype="bool")
 
 
 def class_ids(mask, last_axis_is_one):

@@ -208,7 +208,8 @@ class MaskLoss(Combinable):
         valid = real(ops.cast(valid, "float32"))  # (B, H, W)
         value = self.value(target, scores, valid, _pixel_weights(sample_weight, valid))
         if with_ids:  # an id that is no class must not pass for a pixel without one
-            outside = ops.any(ops.logical_or(target < 0, target >= scores.shape[-1]))
+            lowest, highest = ops.min(target, initial=0), ops.max(target, initial=0)
+            outside = ops.logical_or(lowest < 0, highest >= scores.shape[-1])
             value = ops.where(outside, float("nan"), value)
         return replica_share(value)
 

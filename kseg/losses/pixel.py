@@ -8,6 +8,7 @@ from keras import ops
 
 from kseg.distribution import gather_from_replicas, sum_over_replicas
 from kseg.losses.base import MaskLoss, weighted
+from kseg.losses.sparse import cross_entropies, sum_of_cross_entropies
 
 _EPSILON = 1e-7
 
@@ -40,8 +41,7 @@ class CrossEntropy(MaskLoss):
         super().__init__(ignore_class, class_weights, from_logits, name)
 
     def value(self, target, scores, valid, weight):
-        losses = _cross_entropies(target, scores, self.from_logits, self.class_weights)
-        return _mean(losses, weight, valid)
+        return _mean_cross_entropy(self, target, scores, weight, valid)
 
 
 @keras.saving.register_keras_serializable(package="kseg")
@@ -99,8 +99,8 @@ class OhemCrossEntropy(MaskLoss):
         hardness = ops.stop_gradient(_cross_entropies(target, scores, self.from_logits, None))
         least = ops.minimum(-float(np.log(self.threshold)), self._least_kept(hardness, valid))
         kept = valid * ops.cast(hardness >= least, "float32")
-        losses = _cross_entropies(target, scores, self.from_logits, self.class_weights)
-        return _mean(losses, weight * kept, kept)
+        weight = kept if weight is valid else weight * kept
+        return _mean_cross_entropy(self, target, scores, weight, kept)
 
     def _least_kept(self, hardness, valid):
         """Return the loss of the last pixel that is kept where only `min_kept` of all replicas are."""
@@ -156,7 +156,7 @@ class Focal(MaskLoss):
         else:
             log_p = _log_probabilities(scores, self.from_logits)
             losses = -ops.sum(weighted(target, self.class_weights) * self._damping(log_p) * log_p, axis=-1)
-        return _mean(losses, weight, valid)
+        return _mean(_weighted_sum(losses, weight), valid)
 
     def _damping(self, log_p):
         # not 0: its power has no slope there
@@ -175,49 +175,11 @@ def _cross_entropies(target, scores, from_logits, class_weights):
     if len(target.shape) == 4:
         return -ops.sum(weighted(target, class_weights) * _log_probabilities(scores, from_logits), axis=-1)
     if from_logits:
-        losses = _sparse_cross_entropies(target, scores)
+        losses = cross_entropies(target, scores)
     else:
         hot = ops.one_hot(target, scores.shape[-1])
         losses = -ops.sum(hot * _log_probabilities(scores, from_logits), axis=-1)
     return losses * _weights_of(target, class_weights)
-
-
-def _sparse_cross_entropies(target, scores):
-    """Return the cross-entropy of each pixel with its id, `(B, H, W)`.
-
-    On a CPU this takes less than half the time of TensorFlow's kernel: the exponentials serve the gradient
-    too, and scores of nearly all networks need no shift by their maximum. One pixel beyond exp(±41), and the
-    whole batch is shifted, in two thirds of the kernel's time.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return ops.sparse_categorical_crossentropy(target, scores, from_logits=True)
-    import tensorflow as tf
-
-    def own(x):
-        return tf.gather(x, target[..., None], batch_dims=3)[..., 0]
-
-    def shifted():
-        x = scores - tf.reduce_max(scores, axis=-1, keepdims=True)
-        exponentials = tf.exp(x)
-        total = tf.reduce_sum(exponentials, axis=-1)
-        return exponentials, total, tf.math.log(total) - own(x)
-
-    @tf.custom_gradient
-    def losses_of(scores):
-        exponentials = tf.exp(scores)
-        total, right = tf.reduce_sum(exponentials, axis=-1), own(exponentials)
-        exact = tf.reduce_all(tf.logical_and(right > 1e-18, total < 1e18))  # and so is their quotient
-        exponentials, total, losses = tf.cond(
-            exact, lambda: (exponentials, total, tf.math.log(total / right)), shifted
-        )
-
-        def gradient(upstream):
-            upstream, hot = upstream[..., None], tf.one_hot(target, scores.shape[-1])
-            return exponentials * (upstream / total[..., None]) - upstream * hot
-
-        return losses, gradient
-
-    return losses_of(scores)
 
 
 def _weights_of(target, class_weights):
@@ -225,8 +187,21 @@ def _weights_of(target, class_weights):
     return 1.0 if class_weights is None else ops.take(ops.convert_to_tensor(class_weights, "float32"), target)
 
 
-def _mean(losses, weight, counted):
-    """Return the weighted sum of the losses of all replicas by the number of pixels that are counted."""
-    losses = ops.where(weight > 0, losses * weight, 0.0)  # void may be infinite
-    total, count = ops.unstack(sum_over_replicas(ops.stack([ops.sum(losses), ops.sum(counted)])), 2)
+def _mean_cross_entropy(loss, target, scores, weight, counted):
+    """Return the mean cross-entropy; `weight` is `counted` itself where there are no sample weights."""
+    if len(target.shape) == 4 or not loss.from_logits:
+        losses = _cross_entropies(target, scores, loss.from_logits, loss.class_weights)
+        return _mean(_weighted_sum(losses, weight), counted)
+    binary = weight is counted and loss.class_weights is None
+    weight = weight if binary else ops.relu(weight) * _weights_of(target, loss.class_weights)
+    return _mean(sum_of_cross_entropies(target, scores, weight, binary), counted)
+
+
+def _weighted_sum(losses, weight):
+    return ops.sum(ops.where(weight > 0, losses * weight, 0.0))  # void may be infinite
+
+
+def _mean(total, counted):
+    """Return the sum of `total` over all replicas by the number of pixels that are counted."""
+    total, count = ops.unstack(sum_over_replicas(ops.stack([total, ops.sum(counted)])), 2)
     return ops.divide_no_nan(total, count)

@@ -51,14 +51,18 @@ class MaskMetric(keras.metrics.Metric):
         if len(y_pred.shape) == 5:
             y_pred = y_pred[..., 0]  # a training step with auxiliary heads: the main scores stand first
         true, predicted, void = self._ids(ops.convert_to_tensor(y_true), y_pred)
+        in_range = self._is_class(true)
         if len(y_pred.shape) == 4:
-            predicted = _without_nan(predicted, y_pred)
-        in_range = ops.logical_and(true >= 0, true < self.num_classes)
-        in_range = ops.logical_and(in_range, ops.logical_and(predicted >= 0, predicted < self.num_classes))
+            in_range = ops.logical_and(in_range, _without_nan(predicted, y_pred) >= 0)
+        else:
+            in_range = ops.logical_and(in_range, self._is_class(predicted))
         counted = ops.logical_and(in_range, ops.logical_not(void))
         outside = ops.logical_not(ops.logical_or(in_range, void))
         self.outside.assign_add(ops.cast(ops.sum(ops.cast(outside, "int32")), "int64"))
         self.count(true, predicted, counted)
+
+    def _is_class(self, ids):
+        return ops.logical_and(ids >= 0, ids < self.num_classes)
 
     def count(self, true, predicted, counted):
         """Add int32 ids `(B, H, W)`; only pixels where `counted` is true are classes and not void."""
