@@ -147,6 +147,23 @@ def size_checked(tensor, other, axes=3):
         return tf.identity(tensor)
 
 
+def ids_checked(target, num_classes):
+    """Return `target` and whether it holds ids that are no class.
+
+    TensorFlow then stops with an error before `target` is used; XLA and other backends leave it to callers.
+    """
+    lowest, highest = ops.min(target, initial=0), ops.max(target, initial=0)
+    outside = ops.logical_or(lowest < 0, highest >= num_classes)
+    if keras.backend.backend() != "tensorflow":
+        return target, outside
+    import tensorflow as tf  # keras.ops has no check that runs with the graph
+
+    message = f"the mask holds ids outside 0..{num_classes - 1} that are not void, from and to:"
+    mend = "map them to a class or to ignore_class"
+    with tf.control_dependencies([tf.debugging.Assert(~outside, [message, lowest, highest, mend])]):
+        return tf.identity(target), outside
+
+
 def holds_ids(y_true, y_pred):
     """Tell ids `(B, H, W)` or `(B, H, W, 1)` (true) from one-hot or soft targets `(B, H, W, C)` (false).
 

@@ -12,7 +12,7 @@ from kseg.distribution import (
     replicas,
     sum_over_replicas,
 )
-from kseg.masks import checked_void, class_ids, holds_ids, is_void, size_checked, sizes_agree
+from kseg.masks import checked_void, class_ids, holds_ids, ids_checked, is_void, size_checked, sizes_agree
 
 
 class Combinable(keras.losses.Loss):
@@ -201,15 +201,13 @@ class MaskLoss(Combinable):
         if with_ids:
             target = class_ids(y_true, len(y_true.shape) == 4)
             valid = ops.logical_not(is_void(target, self.ignore_class))
-            target = ops.where(valid, target, 0)
+            target, outside = ids_checked(ops.where(valid, target, 0), scores.shape[-1])
         else:
             target = ops.cast(y_true, "float32")
             valid = ops.sum(target, axis=-1) > 0  # void is a row of zeros
         valid = real(ops.cast(valid, "float32"))  # (B, H, W)
         value = self.value(target, scores, valid, _pixel_weights(sample_weight, valid))
-        if with_ids:  # an id that is no class must not pass for a pixel without one
-            lowest, highest = ops.min(target, initial=0), ops.max(target, initial=0)
-            outside = ops.logical_or(lowest < 0, highest >= scores.shape[-1])
+        if with_ids:  # an id that is no class must not pass for a pixel without one, where nothing checks
             value = ops.where(outside, float("nan"), value)
         return replica_share(value)
 
