@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from kseg.child.rewriting import without_lone_relus
+from kseg.child.rewriting import without_idle_taps, without_lone_relus
 
 
 def convert(archive, made, quantize, calibration, float_layers=(), known_layers=()):
@@ -35,6 +35,7 @@ def convert(archive, made, quantize, calibration, float_layers=(), known_layers=
             content = without_lone_relus(content)
         else:
             content = converter.convert()
+        content = without_idle_taps(content)
     except Exception as error:  # the converter raises its own classes, and bare ones
         raise _named(error, known_layers) from error
     with open(made, "wb") as file:  # noqa: PTH123 - the path came as a string
