@@ -158,7 +158,7 @@ def ids_checked(target, num_classes):
         return target, outside
     import tensorflow as tf  # keras.ops has no check that runs with the graph
 
-    message = f"the mask holds ids outside 0..{num_classes - 1} that are not void, from and to:"
+    message = f"y_true must hold ids 0..{num_classes - 1} or void, got ids between these:"
     mend = "map them to a class or to ignore_class"
     with tf.control_dependencies([tf.debugging.Assert(~outside, [message, lowest, highest, mend])]):
         return tf.identity(target), outside

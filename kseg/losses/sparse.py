@@ -29,7 +29,7 @@ def cross_entropies(target, scores):
 
 
 def sum_of_cross_entropies(target, scores, weight, binary):
-    """Return the sum of the cross-entropies, each times its weight, a scalar; pixels of weight 0 may be NaN.
+    """Return the sum of the cross-entropies, each times its weight, a scalar; any of weight 0 may be NaN.
 
     Args:
         target: int32 `(B, H, W)`.
@@ -43,34 +43,43 @@ def sum_of_cross_entropies(target, scores, weight, binary):
     import tensorflow as tf
 
     @tf.custom_gradient
-    def sum_of(scores):
+    def hot_times(factor):  # tf.one_hot has no gradient, which second derivatives need
+        hot = tf.one_hot(tf.where(counted, target, -1), scores.shape[-1], factor, 0.0)
+        return hot, lambda upstream: tf.reduce_sum(tf.where(counted, _own(upstream, target), 0.0))
+
+    @tf.custom_gradient
+    def sum_of(scores, weight):
         exponentials, total, losses = _forward(target, scores)
-        losses = losses if binary else losses * weight
+        losses = tf.where(counted, losses, 0.0)
 
         def gradient(upstream):
-            hot = tf.one_hot(tf.where(counted, target, -1), scores.shape[-1], upstream, 0.0)
+            hot = hot_times(upstream)
             hot = hot if binary else hot * weight[..., None]
-            return exponentials * (upstream * weight / total)[..., None] - hot
+            return exponentials * (upstream * weight / total)[..., None] - hot, upstream * losses
 
-        return tf.reduce_sum(tf.where(counted, losses, 0.0)), gradient
+        return tf.reduce_sum(losses if binary else losses * weight), gradient
 
-    return sum_of(scores)
+    return sum_of(scores, weight)
+
+
+def _own(x, target):
+    """Return what `x`, `(B, H, W, C)`, holds for each pixel's id."""
+    import tensorflow as tf
+
+    return tf.gather(x, target[..., None], batch_dims=3)[..., 0]
 
 
 def _forward(target, scores):
     """Return the exponentials of the scores, perhaps of shifted ones, their sum by pixel, and the losses."""
     import tensorflow as tf
 
-    def own(x):
-        return tf.gather(x, target[..., None], batch_dims=3)[..., 0]
-
     def shifted():
         x = scores - tf.reduce_max(scores, axis=-1, keepdims=True)
         exponentials = tf.exp(x)
         total = tf.reduce_sum(exponentials, axis=-1)
-        return exponentials, total, tf.math.log(total) - own(x)
+        return exponentials, total, tf.math.log(total) - _own(x, target)
 
     exponentials = tf.exp(scores)
-    total, right = tf.reduce_sum(exponentials, axis=-1), own(exponentials)
+    total, right = tf.reduce_sum(exponentials, axis=-1), _own(exponentials, target)
     exact = tf.reduce_all(tf.logical_and(right > 1e-18, total < 1e18))  # and so is their quotient
     return tf.cond(exact, lambda: (exponentials, total, tf.math.log(total / right)), shifted)

@@ -188,10 +188,34 @@ def test_an_id_that_is_no_class_never_passes(loss, from_logits, number):
     batch = np.array([[[0, 1, number]]]), np.full((1, 1, 3, 3), 0.5, "float32")
     compiled = tf.function(loss(from_logits=from_logits), jit_compile=True)
     assert np.isnan(compiled(*batch))
-    said = rf"ids outside 0..2 that are not void.*{number}.*map them to a class or to ignore_class"
+    said = rf"y_true must hold ids 0..2 or void.*{number}.*map them to a class or to ignore_class"
     for run in (loss(from_logits=from_logits), tf.function(loss(from_logits=from_logits))):
         with pytest.raises(tf.errors.InvalidArgumentError, match=f"(?s){said}"):
             run(*batch)
+
+
+def test_cross_entropy_has_second_derivatives_and_a_slope_by_its_weights():
+    rng = np.random.default_rng(0)
+    target = np.array([[[0, 2, 255, 1]]])
+    x, w = (tf.Variable(rng.normal(size=(1, 1, 4, *more)).astype("float32")) for more in ((3,), ()))
+
+    def plain(weight):
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(np.where(target == 255, 0, target), x)
+        return tf.reduce_sum(losses * weight * (target != 255)) / 3
+
+    @tf.function
+    def derivatives(loss):
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                value = loss(tf.nn.softplus(w)) ** 2 + tf.exp(loss(None if loss is ours else 1.0))
+            slopes = inner.gradient(value, (x, w))
+        return *slopes, outer.jacobian(slopes[0], x, experimental_use_pfor=False)
+
+    def ours(weight):
+        return CrossEntropy()(target, x, weight)
+
+    for have, want in zip(derivatives(ours), derivatives(plain), strict=True):
+        np.testing.assert_allclose(have, want, atol=1e-6)
 
 
 @pytest.mark.parametrize("largest", [1e-3, 5.0, 39.9, 40.1, 90.0, 1e4, 1e30])
