@@ -98,7 +98,7 @@ class OhemCrossEntropy(MaskLoss):
     def value(self, target, scores, valid, weight):
         hardness = ops.stop_gradient(_cross_entropies(target, scores, self.from_logits, None))
         least = ops.minimum(-float(np.log(self.threshold)), self._least_kept(hardness, valid))
-        kept = valid * ops.cast(hardness >= least, "float32")
+        kept = valid * ops.cast(ops.logical_not(hardness < least), "float32")  # NaN is kept
         weight = kept if weight is valid else weight * kept
         return _mean_cross_entropy(self, target, scores, weight, kept)
 

@@ -194,6 +194,13 @@ def test_an_id_that_is_no_class_never_passes(loss, from_logits, number):
             run(*batch)
 
 
+@each
+def test_a_score_that_is_no_number_never_passes(loss):
+    scores = np.random.default_rng(0).normal(size=(1, 1, 4, 3)).astype("float32")
+    scores[0, 0, 1, 1] = np.nan
+    assert np.isnan(loss()(np.array([[[0, 1, 2, 1]]]), scores))
+
+
 def test_cross_entropy_has_second_derivatives_and_a_slope_by_its_weights():
     rng = np.random.default_rng(0)
     target = np.array([[[0, 2, 255, 1]]])
