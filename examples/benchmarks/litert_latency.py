@@ -8,7 +8,6 @@ a new order each round, so that a busy machine is busy for all of them, and are 
 weights come to lie matters. Columns are medians in milliseconds; the ratios are those of our float32 file to
 Keras' two, and of our int8 file to our float32. "nan": the file holds an operator that LiteRT lacks (Flex).
 FILTERS is a width instead of the papers', 16 for instance: the large architectures are then done in a minute.
-Where convolutions fill the time, as in DeepLab v3+ on Xception, the ratios come near 1: all do the same sums.
 """
 
 import math

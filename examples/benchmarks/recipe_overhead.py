@@ -2,11 +2,11 @@
 
     python examples/benchmarks/recipe_overhead.py
 
-No data needed; seven minutes on two cores. Both models have one graph, pictures and optimiser; one trains
+No data needed; fifteen minutes on two cores. Both models have one graph, pictures and optimiser; one trains
 on the mean square of its scores without a metric, the other on cross-entropy with mean IoU, as `kseg.compile`
-sets them. Steps run in turn, in a new order each round. Where a process happens to lay its memory moves the
-ratio by a few hundredths, so each network is timed in several new ones: prints the medians of each, and the
-median of their ratios (1: the recipe costs nothing).
+sets them. Steps run in turn, in a new order each round. The ratio differs by a few hundredths from process to
+process, so each network is timed in several new ones: prints the medians of each, and the median of their
+ratios (1: the recipe costs nothing).
 """
 
 import multiprocessing
