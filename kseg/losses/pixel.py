@@ -192,9 +192,9 @@ def _mean_cross_entropy(loss, target, scores, weight, counted):
     if len(target.shape) == 4 or not loss.from_logits:
         losses = _cross_entropies(target, scores, loss.from_logits, loss.class_weights)
         return _mean(_weighted_sum(losses, weight), counted)
-    binary = weight is counted and loss.class_weights is None
-    weight = weight if binary else ops.relu(weight) * _weights_of(target, loss.class_weights)
-    return _mean(sum_of_cross_entropies(target, scores, weight, binary), counted)
+    if weight is not counted or loss.class_weights is not None:
+        weight = ops.relu(weight) * _weights_of(target, loss.class_weights)
+    return _mean(sum_of_cross_entropies(target, scores, weight), counted)
 
 
 def _weighted_sum(losses, weight):

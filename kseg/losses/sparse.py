@@ -5,81 +5,77 @@ and scores of nearly all networks need no shift by their maximum. One pixel beyo
 batch is shifted, in two thirds of the kernel's time.
 """
 
-import keras
 from keras import ops
+
+from kseg.fusing import fused
 
 
 def cross_entropies(target, scores):
     """Return the cross-entropy of each pixel with its id, `(B, H, W)`."""
-    if keras.backend.backend() != "tensorflow":
-        return ops.sparse_categorical_crossentropy(target, scores, from_logits=True)
-    import tensorflow as tf
 
-    @tf.custom_gradient
+    @ops.custom_gradient
     def losses_of(scores):
         exponentials, total, losses = _forward(target, scores)
 
-        def gradient(upstream):
-            upstream, hot = upstream[..., None], tf.one_hot(target, scores.shape[-1])
-            return exponentials * (upstream / total[..., None]) - upstream * hot
+        def gradient(*args, upstream=None):
+            (upstream,) = args or (upstream,)  # by position from TensorFlow, by name from the others
+            return _slope(exponentials, upstream / total, target, upstream)
 
         return losses, gradient
 
     return losses_of(scores)
 
 
-def sum_of_cross_entropies(target, scores, weight, binary):
+def sum_of_cross_entropies(target, scores, weight):
     """Return the sum of the cross-entropies, each times its weight, a scalar; any of weight 0 may be NaN.
 
     Args:
         target: int32 `(B, H, W)`.
         scores: float32 `(B, H, W, C)`.
         weight: float32 `(B, H, W)`, 0 or more.
-        binary: bool, whether all weights are 0 or 1, which spares a product over all scores.
     """
-    counted = weight > 0
-    if keras.backend.backend() != "tensorflow":
-        return ops.sum(ops.where(counted, cross_entropies(target, scores) * weight, 0.0))
-    import tensorflow as tf
 
-    @tf.custom_gradient
-    def hot_times(factor):  # tf.one_hot has no gradient, which second derivatives need
-        hot = tf.one_hot(tf.where(counted, target, -1), scores.shape[-1], factor, 0.0)
-        return hot, lambda upstream: tf.reduce_sum(tf.where(counted, _own(upstream, target), 0.0))
-
-    @tf.custom_gradient
+    @ops.custom_gradient
     def sum_of(scores, weight):
         exponentials, total, losses = _forward(target, scores)
-        losses = tf.where(counted, losses, 0.0)
+        losses = ops.where(weight > 0, losses, 0.0)
 
-        def gradient(upstream):
-            hot = hot_times(upstream)
-            hot = hot if binary else hot * weight[..., None]
-            return exponentials * (upstream * weight / total)[..., None] - hot, upstream * losses
+        def gradient(*args, upstream=None):
+            (upstream,) = args or (upstream,)
+            own = upstream * weight
+            return _slope(exponentials, own / total, target, own), upstream * losses
 
-        return tf.reduce_sum(losses if binary else losses * weight), gradient
+        return ops.sum(losses * weight), gradient
 
     return sum_of(scores, weight)
 
 
-def _own(x, target):
-    """Return what `x`, `(B, H, W, C)`, holds for each pixel's id."""
-    import tensorflow as tf
-
-    return tf.gather(x, target[..., None], batch_dims=3)[..., 0]
-
-
 def _forward(target, scores):
     """Return the exponentials of the scores, perhaps of shifted ones, their sum by pixel, and the losses."""
-    import tensorflow as tf
 
     def shifted():
-        x = scores - tf.reduce_max(scores, axis=-1, keepdims=True)
-        exponentials = tf.exp(x)
-        total = tf.reduce_sum(exponentials, axis=-1)
-        return exponentials, total, tf.math.log(total) - _own(x, target)
+        x = scores - ops.max(scores, axis=-1, keepdims=True)
+        exponentials, total = ops.exp(x), ops.sum(ops.exp(x), axis=-1)
+        return exponentials, total, ops.log(total) - _own(x, target)
 
-    exponentials = tf.exp(scores)
-    total, right = tf.reduce_sum(exponentials, axis=-1), _own(exponentials, target)
-    exact = tf.reduce_all(tf.logical_and(right > 1e-18, total < 1e18))  # and so is their quotient
-    return tf.cond(exact, lambda: (exponentials, total, tf.math.log(total / right)), shifted)
+    exponentials, total, right = _exponentials(scores, target)
+    exact = ops.all(ops.logical_and(right > 1e-18, total < 1e18))  # and so is their quotient
+    return ops.cond(exact, lambda: (exponentials, total, ops.log(total / right)), shifted)
+
+
+def _own(x, target):
+    """Return what `x`, `(B, H, W, C)`, holds for each pixel's id."""
+    return ops.take_along_axis(x, target[..., None], axis=-1)[..., 0]
+
+
+@fused
+def _exponentials(scores, target):
+    exponentials = ops.exp(scores)
+    return exponentials, ops.sum(exponentials, axis=-1), _own(exponentials, target)
+
+
+@fused
+def _slope(exponentials, factor, target, own):
+    """Return the slope by the scores: `factor` times the exponentials, less `own` where the id is."""
+    hot = ops.one_hot(target, exponentials.shape[-1], dtype="float32")
+    return exponentials * factor[..., None] - hot * own[..., None]

@@ -1,9 +1,12 @@
 """What every metric shares: its arguments, and how it reads masks and scores."""
 
+import functools
+
 import keras
 from keras import ops
 
 from kseg.arguments import check_class_names, is_count
+from kseg.fusing import fused
 from kseg.masks import checked_void, class_ids, holds_ids, is_void, size_checked, sizes_agree, to_mask
 
 
@@ -51,11 +54,7 @@ class MaskMetric(keras.metrics.Metric):
         if len(y_pred.shape) == 5:
             y_pred = y_pred[..., 0]  # a training step with auxiliary heads: the main scores stand first
         true, predicted, void = self._ids(ops.convert_to_tensor(y_true), y_pred)
-        in_range = self._is_class(true)
-        if len(y_pred.shape) == 4:
-            in_range = ops.logical_and(in_range, _without_nan(predicted, y_pred) >= 0)
-        else:
-            in_range = ops.logical_and(in_range, self._is_class(predicted))
+        in_range = ops.logical_and(self._is_class(true), self._is_class(predicted))
         counted = ops.logical_and(in_range, ops.logical_not(void))
         outside = ops.logical_not(ops.logical_or(in_range, void))
         self.outside.assign_add(ops.cast(ops.sum(ops.cast(outside, "int32")), "int64"))
@@ -85,7 +84,7 @@ class MaskMetric(keras.metrics.Metric):
             raise ValueError(
                 f"{self.name} has num_classes={self.num_classes}, y_pred has {y_pred.shape[-1]} channels"
             )
-        predicted = to_mask(y_pred, self.from_logits)
+        predicted = _arg_max(y_pred) if y_pred.shape[-1] > 1 else _by_sign(y_pred, self.from_logits)
         with_ids = holds_ids(y_true, y_pred)
         y_true = size_checked(y_true, y_pred)
         if with_ids:
@@ -104,13 +103,21 @@ class MaskMetric(keras.metrics.Metric):
         }
 
 
-def _without_nan(predicted, y_pred):
-    """Return the ids, -1 where a score is NaN: that has no class, the arg-max would call it class 0."""
+def _by_top_k(scores):
+    """Return the arg-max, -1 where a score is NaN: that has no class, `to_mask` would call it class 0."""
+    ids, marked = to_mask(scores), lambda: ops.where(ops.isnan(ops.sum(scores, axis=-1)), -1, ids)
+    return ops.cond(ops.isnan(ops.sum(scores)), marked, lambda: ids)  # one sum tells, and costs least
 
-    def marked():
-        return ops.where(ops.isnan(ops.sum(y_pred, axis=-1)), -1, predicted)
 
-    return ops.cond(ops.isnan(ops.sum(y_pred)), marked, lambda: predicted)  # one sum tells, and costs least
+@functools.partial(fused, otherwise=_by_top_k)
+def _arg_max(scores):
+    import tensorflow as tf  # XLA takes a third of the time of top_k; keras.ops.argmax ranks -0.0 below 0.0
+
+    return tf.where(tf.math.is_nan(tf.reduce_sum(scores, -1)), -1, tf.argmax(scores, -1, tf.int32))
+
+
+def _by_sign(scores, from_logits):
+    return ops.where(ops.isnan(scores[..., 0]), -1, to_mask(scores, from_logits))
 
 
 def mean_by_class(metric, key, part, whole):

@@ -135,6 +135,23 @@ def test_two_devices_normalize_and_measure_like_one(trained_with_batch_normaliza
     assert_alike(results[case], start, 1e-5)
 
 
+def test_pictures_large_enough_for_xla_train_alike_with_it_and_without():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, 128, 128, 3)).astype("float32")
+    masks = rng.choice([0, 1, 2, 255], (5, 128, 128)).astype("uint8")
+    results = []
+    for devices, size in ((None, 128), (CPUS, 128), (None, None)):
+        keras.utils.set_random_seed(0)
+        with kseg.strategy(devices).scope():
+            model = kseg.build_conv_stack(3, (size, size, 3), depth=1, filters=4, normalization=None)
+            model.compile(keras.optimizers.SGD(0.5), CrossEntropy(), metrics=[MeanIoU(3)])
+        start = model.get_weights()
+        logs = model.fit(dataset_of([(images, masks)]), shuffle=False, verbose=0).history
+        results.append((model.get_weights(), {key: value for key, (value,) in logs.items()}))
+    for others in results[1:]:
+        assert_alike((results[0], others), start, 1e-6)
+
+
 def scores(y_true, y_pred):
     """A loss by hand: one number, linear in the pictures."""
     return ops.mean(ops.square(y_pred[..., 0] - ops.cast(y_true, "float32")))

@@ -1,0 +1,82 @@
+"""What XLA compiles inside of a step: when it does, and that the loss and the metric stay the same."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kseg.fusing import fused
+from kseg.losses import CrossEntropy, Focal, OhemCrossEntropy
+from kseg.metrics import MeanIoU
+
+SIZE = (128, 128)
+
+
+def specification(*shape, dtype="float32"):
+    return tf.TensorSpec(shape, dtype)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((None, 128, 128, 3), 1),
+        ((2, 64, 256, 3), 1),
+        ((None, 127, 128, 3), 2),
+        ((None, None, 128, 3), 2),
+        ((None, None, None, 3), 2),
+    ],
+)
+def test_xla_compiles_for_large_pictures_of_known_size(shape, expected):
+    chosen = fused(lambda x: tf.ones([]), otherwise=lambda x: 2 * tf.ones([]))
+    assert chosen(tf.zeros([2, 128, 128, 3])) == 2  # outside of a graph
+    graph = tf.function(chosen, input_signature=[specification(*shape)])
+    assert graph(tf.zeros([1 if side is None else side for side in shape])) == expected
+
+
+def batch(seed=0, classes=5):
+    rng = np.random.default_rng(seed)
+    target = rng.choice([*range(classes), 255], (2, *SIZE)).astype("int32")
+    return target, 3 * rng.standard_normal((2, *SIZE, classes)).astype("float32")
+
+
+def in_graph(function, size):
+    """Return `function` of a mask and scores in a graph that knows their size, or does not."""
+    signature = [specification(None, *size, dtype=tf.int32), specification(None, *size, 5)]
+    return tf.function(function, input_signature=signature)
+
+
+@pytest.mark.parametrize("options", [{}, {"class_weights": [1, 2, 3, 0, 5]}], ids=["", "weights"])
+@pytest.mark.parametrize("loss", [CrossEntropy, Focal, OhemCrossEntropy])
+@pytest.mark.parametrize("far", [False, True])
+def test_losses_are_those_without_xla(loss, options, far):
+    target, scores = batch()
+    scores[1, 3, 4] += 1e4 * far  # which shifts the whole batch
+    scores[1, 3, 4, 0] -= 60 * far
+
+    def value_and_slope(target, scores):
+        with tf.GradientTape() as tape:
+            tape.watch(scores)
+            value = loss(**options)(target, scores)
+        return value, tape.gradient(value, scores)
+
+    fast, plain = (in_graph(value_and_slope, size)(target, scores) for size in (SIZE, (None, None)))
+    np.testing.assert_allclose(fast[0], plain[0], rtol=1e-6)
+    np.testing.assert_allclose(fast[1], plain[1], rtol=1e-5, atol=1e-10)
+    assert np.isfinite(fast[0])
+
+
+def test_the_matrix_is_that_without_xla():
+    target, scores = batch()
+    scores[:, :40] = np.round(scores[:, :40])  # ties
+    scores[:, 50:60, :, 2] = np.nan
+    scores[:, 60:70, :, 3] = np.inf
+    scores[:, 70:80, :, 0] = -np.inf
+    scores[:, 80:90] = np.array([0.0, -0.0, -1, -1, 0.0])
+    metrics = []
+    for size in (SIZE, (None, None)):
+        metrics.append(MeanIoU(5))
+        in_graph(metrics[-1].update_state, size)(target, scores)
+    fast, plain = metrics
+    np.testing.assert_array_equal(fast.matrix, plain.matrix)
+    assert int(fast.outside) == int(plain.outside) == (target[:, 50:60] != 255).sum()
+    true = target[:, 80:90]
+    assert np.asarray(fast.matrix)[:, 0].sum() >= (true != 255).sum()
