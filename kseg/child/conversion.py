@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from kseg.child.rewriting import without_idle_taps, without_lone_relus
+from kseg.child.rewriting import rewritten
 
 
 def convert(archive, made, quantize, calibration, float_layers=(), known_layers=()):
@@ -32,22 +32,14 @@ def convert(archive, made, quantize, calibration, float_layers=(), known_layers=
             converter.representative_dataset = lambda: _as_batches(pictures)
         if quantize == "int8":
             content, errors, kept = _int8(converter, pictures, float_layers, known_layers)
-            content = without_lone_relus(content)
         else:
             content = converter.convert()
-        content = without_idle_taps(content)
+        content = rewritten(content)
     except Exception as error:  # the converter raises its own classes, and bare ones
         raise _named(error, known_layers) from error
     with open(made, "wb") as file:  # noqa: PTH123 - the path came as a string
         file.write(content)
     return errors, kept
-
-
-def load_converter():
-    """Load TensorFlow, while the parent writes what will be converted."""
-    import tensorflow as tf
-
-    return tf.lite.TFLiteConverter is not None
 
 
 def _converter(archive, quantize):

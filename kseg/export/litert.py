@@ -1,12 +1,13 @@
 """Export to LiteRT (`.tflite`): static, builtin operators only."""
 
 import hashlib
+import importlib
 
 import numpy as np
 
 from kseg import child
 from kseg.arguments import check_choice, check_class_names, check_tensorflow, unknown_name
-from kseg.child.conversion import convert, load_converter
+from kseg.child.conversion import convert
 from kseg.child.describing import describe
 from kseg.export.graph import OUTPUTS, layer_names, static_size, write_archive
 from kseg.export.metadata import Metadata, with_metadata
@@ -99,7 +100,7 @@ def export_tflite(
     calibration = _calibration(representative_data, quantize)
     data = collect(validation_data) or calibration[:MAX_PICTURES]
     with workshop(path) as folder:
-        child.begin(load_converter)
+        child.begin(importlib.import_module, "tensorflow.lite.python.lite")  # it loads while this writes
         write_archive(model, folder / "archive", (1, *size), output)
         made, pictures = folder / "model.tflite", None
         if calibration:

@@ -14,8 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 import kseg
 from kseg import child
-from kseg.child import conversion
-from kseg.child.rewriting import without_idle_taps, without_lone_relus
+from kseg.child import rewriting
 from kseg.export import litert as module
 from kseg.export.writing import workshop
 from kseg.inference import open_model
@@ -315,10 +314,10 @@ def test_a_relu_that_stands_alone_stays_in_xnnpack(tmp_path, monkeypatch):
     report = kseg.export_tflite(model, tmp_path / "with.tflite", **arguments)
     assert not {"RELU", "RELU6"} & set(report.operators) and set(report.not_on_xnnpack) <= {"QUANTIZE"}
     content = (tmp_path / "with.tflite").read_bytes()
-    assert without_lone_relus(content) is content
+    assert rewriting.rewritten(content) is content
 
     monkeypatch.setattr(child, "call", lambda function, *arguments: function(*arguments))
-    monkeypatch.setattr(conversion, "without_lone_relus", lambda content: content)
+    monkeypatch.setattr(rewriting, "end_adds_in_relus", lambda model, schema: 0)
     without = kseg.export_tflite(model, tmp_path / "without.tflite", **arguments)
     assert without.operators["RELU"] == without.operators["RELU6"] == 1
     scores = [_run(tmp_path / name, pictures[:1])[1] for name in ("with.tflite", "without.tflite")]
@@ -338,10 +337,10 @@ def test_taps_that_only_see_padding_are_left_out(mode, tmp_path, monkeypatch):
     arguments = {"quantize": mode, "representative_data": pictures if mode == "int8" else None}
     kseg.export_tflite(model, tmp_path / "with.tflite", **arguments)
     content = (tmp_path / "with.tflite").read_bytes()
-    assert without_idle_taps(content) is content
+    assert rewriting.rewritten(content) is content
 
     monkeypatch.setattr(child, "call", lambda function, *arguments: function(*arguments))
-    monkeypatch.setattr(conversion, "without_idle_taps", lambda content: content)
+    monkeypatch.setattr(rewriting, "drop_idle_taps", lambda model, schema: 0)
     kseg.export_tflite(model, tmp_path / "without.tflite", **arguments)
     file, scores = _run(tmp_path / "with.tflite", pictures[:1])
     before, expected = _run(tmp_path / "without.tflite", pictures[:1])
