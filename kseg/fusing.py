@@ -8,16 +8,16 @@ _LEAST_PIXELS = 2**14  # of a picture; below, XLA would compile for longer than 
 
 
 def fused(function, otherwise=None):
-    """Have XLA compile `function`, of tensors `(B, H, W, ...)`, where that pays.
+    """Return `function`, of tensors `(B, H, W, ...)`, compiled by XLA where that pays.
 
-    XLA compiles anew for each size of a batch, in a tenth of a second. So it does only inside a graph, on a
-    CPU, for pictures of a known size and of 128×128 pixels or more. Elsewhere `otherwise` runs, by default
-    `function` as it is.
+    XLA compiles anew for each size of a batch, in a tenth of a second or two. So it does only inside of a
+    graph of TensorFlow, on a machine without other devices than CPUs, for pictures of a known size and of
+    128×128 pixels or more. Elsewhere `otherwise` runs, by default `function` as it is.
     """
 
-    @functools.wraps(function)
     def call(first, *rest):
-        return (_by_xla(function) if _pays(first.shape) else otherwise or function)(first, *rest)
+        chosen = _by_xla(function) if _pays(first.shape) else otherwise or function
+        return chosen(first, *rest)
 
     return call
 

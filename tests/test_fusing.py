@@ -78,5 +78,17 @@ def test_the_matrix_is_that_without_xla():
     fast, plain = metrics
     np.testing.assert_array_equal(fast.matrix, plain.matrix)
     assert int(fast.outside) == int(plain.outside) == (target[:, 50:60] != 255).sum()
-    true = target[:, 80:90]
-    assert np.asarray(fast.matrix)[:, 0].sum() >= (true != 255).sum()
+    assert np.asarray(fast.matrix)[:, 0].sum() >= (target[:, 80:90] != 255).sum()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "float16", "bfloat16"])
+def test_the_matrix_is_that_without_xla_for_scores_of_any_dtype(dtype):
+    target, scores = batch()
+    scores = tf.cast(np.clip(8 * scores, 0, 127), dtype)
+    metrics = []
+    for size in (SIZE, (None, None)):
+        signature = [specification(None, *size, dtype=tf.int32), specification(None, *size, 5, dtype=dtype)]
+        metrics.append(MeanIoU(5))
+        tf.function(metrics[-1].update_state, input_signature=signature)(target, scores)
+    np.testing.assert_array_equal(*(metric.matrix for metric in metrics))
+    assert np.asarray(metrics[0].matrix).sum() == (target != 255).sum()

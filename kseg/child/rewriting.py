@@ -100,18 +100,23 @@ def _shorten(options, image, weights, buffer, schema):
     """Take from one convolution the taps that never reach an image `(·, H, W, ·)`; tell if there were any."""
     if options.padding != schema.Padding.SAME or (options.strideH, options.strideW) != (1, 1):
         return False
-    kernel = np.asarray(buffer.data, "uint8").reshape(*weights[0].shape, -1)  # (·, rows, columns, ·, bytes)
-    for axis, rate in ((1, options.dilationHFactor), (2, options.dilationWFactor)):
-        middle, odd = divmod(kernel.shape[axis], 2)
-        reach = min(middle, (image[axis] - 1) // rate)
-        if odd:
-            kernel = kernel.take(range(middle - reach, middle + reach + 1), axis)
-    if kernel.size == len(buffer.data):
+    _, rows, columns, _ = shape = weights[0].shape
+    above = _idle(rows, options.dilationHFactor, image[1])
+    left = _idle(columns, options.dilationWFactor, image[2])
+    if not above and not left:
         return False
+    kernel = np.asarray(buffer.data, "uint8").reshape(*shape, -1)  # bytes last
+    kernel = kernel[:, above : rows - above, left : columns - left]
     buffer.data = kernel.ravel()
     for tensor in weights:
         tensor.shape = np.array(kernel.shape[:-1], "int32")
-    _, rows, columns, _, _ = kernel.shape
-    options.dilationHFactor = options.dilationHFactor if rows > 1 else 1
-    options.dilationWFactor = options.dilationWFactor if columns > 1 else 1
+    if kernel.shape[1] == 1:
+        options.dilationHFactor = 1
+    if kernel.shape[2] == 1:
+        options.dilationWFactor = 1
     return True
+
+
+def _idle(size, rate, side):
+    """Return how many taps at each end of a kernel's side never reach a picture's."""
+    return max(size // 2 - (side - 1) // rate, 0) if size % 2 else 0

@@ -1,11 +1,10 @@
 """Metrics of one confusion matrix."""
 
 import keras
-import numpy as np
 from keras import ops
 
 from kseg.arguments import check_choice
-from kseg.masks import count_ids, void_ids
+from kseg.masks import count_ids
 from kseg.metrics.reading import MaskMetric, mean_by_class, nan_where_absent
 
 
@@ -264,49 +263,3 @@ def areas(matrix):
 
 def _precise(matrix):
     return ops.cast(matrix, "float64" if keras.backend.backend() != "jax" else "float32")
-
-
-class Confusion:
-    """The same counts in NumPy, for models that run outside of Keras.
-
-    Args:
-        num_classes: int.
-        ignore_class: int, several ints, or `None`.
-
-    Attributes:
-        matrix: int64 `(num_classes, num_classes)`, rows truth, columns prediction.
-        outside: int, pixels that are not void and whose true or predicted id is no class.
-    """
-
-    def __init__(self, num_classes, ignore_class=255):
-        self.num_classes = num_classes
-        self.ignore_class = ignore_class
-        self.matrix = np.zeros((num_classes, num_classes), "int64")
-        self.outside = 0
-
-    def add(self, mask, predicted):
-        """Add ids `(..., H, W)` of the truth and of the prediction; axes of 1 do not matter.
-
-        Raises:
-            TypeError: if the mask is not of an integer dtype.
-            ValueError: if the sizes differ.
-        """
-        if mask.dtype.kind not in "iub":
-            raise TypeError(f"a mask holds integer class ids, got dtype {mask.dtype}")
-        if np.squeeze(mask).shape != np.squeeze(predicted).shape:
-            raise ValueError(f"mask {mask.shape} and prediction {predicted.shape} differ in size")
-        mask = mask.reshape(predicted.shape).astype("int64")
-        valid = ~np.isin(mask, void_ids(self.ignore_class))
-        inside = valid.copy()
-        for ids in (mask, predicted):
-            inside &= (ids >= 0) & (ids < self.num_classes)
-        cells = mask[inside] * self.num_classes + predicted[inside]
-        self.matrix += np.bincount(cells, minlength=self.matrix.size).reshape(self.matrix.shape)
-        self.outside += int(valid.sum() - inside.sum())
-
-
-def iou_of(matrix):
-    """Return the IoU of each class of a NumPy confusion matrix, float64, NaN where a class never appeared."""
-    intersection = np.diagonal(matrix).astype("float64")
-    union = matrix.sum(0) + matrix.sum(1) - intersection
-    return np.divide(intersection, union, out=np.full(len(matrix), np.nan), where=union > 0)
