@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kseg.fusing import fused
-from kseg.losses import CrossEntropy, Focal, OhemCrossEntropy
+from kseg.losses import CrossEntropy, Focal
 from kseg.metrics import MeanIoU
 
 SIZE = (128, 128)
@@ -45,7 +45,7 @@ def in_graph(function, size):
 
 
 @pytest.mark.parametrize("options", [{}, {"class_weights": [1, 2, 3, 0, 5]}], ids=["", "weights"])
-@pytest.mark.parametrize("loss", [CrossEntropy, Focal, OhemCrossEntropy])
+@pytest.mark.parametrize("loss", [CrossEntropy, Focal])
 @pytest.mark.parametrize("far", [False, True])
 def test_losses_are_those_without_xla(loss, options, far):
     target, scores = batch()
@@ -81,7 +81,7 @@ def test_the_matrix_is_that_without_xla():
     assert np.asarray(fast.matrix)[:, 0].sum() >= (target[:, 80:90] != 255).sum()
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "bfloat16"])
 def test_the_matrix_is_that_without_xla_for_scores_of_any_dtype(dtype):
     target, scores = batch()
     scores = tf.cast(np.clip(8 * scores, 0, 127), dtype)
