@@ -45,8 +45,8 @@ class ConfusionMatrix(_FromMatrix):
 
     Example:
         >>> metric = ConfusionMatrix(2, normalize="true")
-        >>> metric.update_state(np.array([[[0, 1, 1, 255]]]), np.array([[[0, 1, 0, 0]]]))
-        >>> np.asarray(metric.result()).tolist()
+        >>> metric.update_state([[[0, 1, 1, 255]]], [[[0, 1, 0, 0]]])
+        >>> metric.result().numpy().tolist()
         [[1.0, 0.0], [0.5, 0.5]]
     """
 
@@ -101,7 +101,7 @@ class MeanIoU(_FromMatrix):
 
     Example:
         >>> metric = MeanIoU(2)
-        >>> metric.update_state(np.array([[[0, 1, 1, 255]]]), np.array([[[0, 1, 0, 0]]]))
+        >>> metric.update_state([[[0, 1, 1, 255]]], [[[0, 1, 0, 0]]])
         >>> f"{metric.result():.2f}"
         '0.50'
     """
@@ -140,7 +140,7 @@ class MeanDice(_FromMatrix):
 
     Example:
         >>> metric = MeanDice(2)
-        >>> metric.update_state(np.array([[[0, 1, 1, 255]]]), np.array([[[0, 1, 0, 0]]]))
+        >>> metric.update_state([[[0, 1, 1, 255]]], [[[0, 1, 0, 0]]])
         >>> f"{metric.result():.4f}"
         '0.6667'
     """
@@ -173,7 +173,7 @@ class PixelAccuracy(_FromMatrix):
 
     Example:
         >>> metric = PixelAccuracy(2)
-        >>> metric.update_state(np.array([[[0, 1, 1, 255]]]), np.array([[[0, 1, 0, 0]]]))
+        >>> metric.update_state([[[0, 1, 1, 255]]], [[[0, 1, 0, 0]]])
         >>> f"{metric.result():.4f}"
         '0.6667'
     """
@@ -210,7 +210,7 @@ class ClassIoU(_FromMatrix):
 
     Example:
         >>> metric = ClassIoU(2, "road", class_names=["sky", "road"])
-        >>> metric.update_state(np.array([[[0, 1, 1, 255]]]), np.array([[[0, 1, 0, 0]]]))
+        >>> metric.update_state([[[0, 1, 1, 255]]], [[[0, 1, 0, 0]]])
         >>> metric.name, f"{metric.result():.2f}"
         ('iou_road', '0.50')
     """
