@@ -56,7 +56,8 @@ def _forward(target, scores):
 
     def shifted():
         x = scores - ops.max(scores, axis=-1, keepdims=True)
-        exponentials, total = ops.exp(x), ops.sum(ops.exp(x), axis=-1)
+        exponentials = ops.exp(x)
+        total = ops.sum(exponentials, axis=-1)
         return exponentials, total, ops.log(total) - _own(x, target)
 
     exponentials, total, right = _exponentials(scores, target)
