@@ -2,12 +2,13 @@
 
     python examples/benchmarks/litert_latency.py [FILTERS] [NAME ...]
 
-No data needed; one to five minutes per architecture on two cores, all of them by default. Keras exports the
-same model twice: as the builders make it, open to any size, and built for 256×256. The files run in turn, in
-a new order each round, so that a busy machine is busy for all of them, and are opened thrice, for where their
-weights come to lie matters. Columns are medians in milliseconds; the ratios are those of our float32 file to
-Keras' two, and of our int8 file to our float32. "nan": the file holds an operator that LiteRT lacks (Flex).
-FILTERS is a width instead of the papers', 16 for instance: the large architectures are then done in a minute.
+No data needed; one to five minutes per architecture on two cores, all of them by default; NAME is a
+builder's, or one of VARIANTS. Keras exports the same model twice: as the builders make it, open to any size,
+and built for 256×256. The files run in turn, in a new order each round, so that a busy machine is busy for
+all of them, and are opened thrice, for where their weights come to lie matters. Columns are medians in
+milliseconds; the ratios are those of our float32 file to Keras' two, and of our int8 file to our float32.
+"nan": the file holds an operator that LiteRT lacks (Flex). FILTERS is a width instead of the papers', 16 for
+instance: the large architectures are then done in a minute.
 """
 
 import math
@@ -27,21 +28,28 @@ import kseg
 from kseg.data.shapes import scene
 from kseg.export import verification
 
+VARIANTS = {
+    "dilated_stack": ("conv_stack", {"dilation_rates": (1, 2, 4, 8)}),
+    "deeplabv3plus_mobilenet": ("deeplabv3plus", {"variant": "mobilenet_v2"}),
+    "deeplabv3plus_resnet": ("deeplabv3plus", {"variant": "resnet50"}),
+}
 SIZE, CLASSES, OPENINGS, ROUNDS, SECONDS = (256, 256), 11, 3, 15, 30
 
 
 def main(names, **width):
     heads = ("Keras, open", "Keras, fixed", "float32", "int8", "to open", "to fixed", "int8 to it")
-    print(f"{'':18}" + "".join(f"{head:>14}" for head in heads))
-    for name in names or kseg.list_models():
+    print(f"{'':24}" + "".join(f"{head:>14}" for head in heads))
+    for name in names or [*kseg.list_models(), *VARIANTS]:
         keras.backend.clear_session()
-        fixed, opened = (kseg.build(name, CLASSES, (*size, 3), **width) for size in (SIZE, (None, None)))
+        builder, options = VARIANTS.get(name, (name, {}))
+        options = {**options, **width}
+        fixed, opened = (kseg.build(builder, CLASSES, (*size, 3), **options) for size in (SIZE, (None, None)))
         opened.set_weights(calibrated(fixed).get_weights())
         with tempfile.TemporaryDirectory() as folder:
             files = written(fixed, opened, Path(folder))
             theirs_open, theirs, ours, int8 = (statistics.median(times) for times in interleaved(files))
         figures = (theirs_open, theirs, ours, int8, ours / theirs_open, ours / theirs, int8 / ours)
-        print(f"{name:18}" + "".join(f"{figure:14.2f}" for figure in figures), flush=True)
+        print(f"{name:24}" + "".join(f"{figure:14.2f}" for figure in figures), flush=True)
 
 
 def calibrated(model):
