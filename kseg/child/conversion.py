@@ -99,7 +99,7 @@ def _int8(converter, pictures, float_layers, known_layers):
     errors = dict(sorted(errors.items(), key=lambda item: -item[1]))
     kept = list(errors)[:float_layers] if isinstance(float_layers, int) else list(float_layers)
     content = mlir_quantize(
-        debugger.calibrated_model,
+        rewritten(debugger.calibrated_model),
         input_data_type=tf.uint8,
         output_data_type=tf.uint8,
         denylisted_nodes=[node for layer in kept for node in nodes.get(layer, [])],

@@ -17,19 +17,11 @@ def test_a_relu_that_stands_alone_stays_in_xnnpack(tmp_path, monkeypatch):
     x = keras.layers.Add()([x, y])  # read with and without what activates it
     y = keras.layers.Conv2D(8, 1, name="third")(keras.layers.ReLU(6.0)(x))
     model = keras.Model(image, keras.layers.Conv2D(3, 1, name="scores")(keras.layers.Add()([x, y])))
-    pictures = np.random.default_rng(0).integers(0, 256, (6, 32, 40, 3)).astype("uint8")
-    arguments = {"quantize": "int8", "representative_data": pictures}
-    report = kseg.export_tflite(model, tmp_path / "with.tflite", **arguments)
+    report, scores, expected = _with_and_without("end_adds_in_relus", model, "int8", tmp_path, monkeypatch)
     assert not {"RELU", "RELU6"} & set(report.operators) and set(report.not_on_xnnpack) <= {"QUANTIZE"}
-    content = (tmp_path / "with.tflite").read_bytes()
-    assert rewriting.rewritten(content) is content
-
-    monkeypatch.setattr(child, "call", lambda function, *arguments: function(*arguments))
-    monkeypatch.setattr(rewriting, "end_adds_in_relus", lambda model, schema: 0)
-    without = kseg.export_tflite(model, tmp_path / "without.tflite", **arguments)
-    assert without.operators["RELU"] == without.operators["RELU6"] == 1
-    scores = [_run(tmp_path / name, pictures[:1])[1] for name in ("with.tflite", "without.tflite")]
-    assert np.abs(scores[0] - scores[1]).max() <= 1
+    kinds = [each["op_name"] for each in _opened(tmp_path / "without.tflite")._get_ops_details()]
+    assert kinds.count("RELU") == kinds.count("RELU6") == 1
+    assert np.abs(scores - expected).max() <= 1
 
 
 @pytest.mark.parametrize("mode", [None, "float16", "int8"])
@@ -40,33 +32,86 @@ def test_taps_that_only_see_padding_are_left_out(mode, tmp_path, monkeypatch):
     branches = [keras.layers.Conv2D(8, 3, dilation_rate=rate, padding="same")(x) for rate in rates]
     branches.append(keras.layers.DepthwiseConv2D(3, dilation_rate=30, padding="same")(x))
     model = keras.Model(image, keras.layers.Conv2D(3, 1)(keras.layers.Concatenate()(branches)))
-    pictures = np.random.default_rng(0).integers(0, 256, (6, 16, 24, 3)).astype("uint8")
-    arguments = {"quantize": mode, "representative_data": pictures if mode == "int8" else None}
-    kseg.export_tflite(model, tmp_path / "with.tflite", **arguments)
-    content = (tmp_path / "with.tflite").read_bytes()
-    assert rewriting.rewritten(content) is content
+    _, scores, expected = _with_and_without("drop_idle_taps", model, mode, tmp_path, monkeypatch)
+    difference = np.abs(scores - expected)  # int8 scales the taps that are left
+    assert difference.mean() < 0.5 if mode == "int8" else difference.max() <= 1e-5 * np.ptp(expected)
+    assert _kernel_sizes(tmp_path / "with.tflite") == [[1, 1], [1, 1], [1, 1], [1, 3], [3, 3], [3, 3]]
+    assert _kernel_sizes(tmp_path / "without.tflite") == [[1, 1]] + 5 * [[3, 3]]
 
+
+def convolved(other, layers):
+    """Return a model that normalises, does as told, and convolves on to three scores."""
+    image = keras.Input((32, 40, 3), name="image")
+    features = image
+    for layer in layers:
+        features = layer(features)
+    branches = [keras.layers.Conv2D(4, 3, padding="same")(features), other(features)]
+    return keras.Model(image, keras.layers.Conv2D(3, 1)(keras.layers.Concatenate()(branches)))
+
+
+NORMALIZATIONS = {
+    "the factor and the shift": [keras.layers.Rescaling(1 / 127.5, offset=-1.0)],
+    "one of each per channel": [keras.layers.Rescaling([0.017, 0.018, -0.019], offset=[-2.1, -2.0, 1.8])],
+    "padding": [keras.layers.Rescaling(1 / 127.5, offset=-1.0), keras.layers.ZeroPadding2D(2)],
+}
+
+
+@pytest.mark.parametrize("mode", [None, "float16", "int8"])
+@pytest.mark.parametrize("layers", NORMALIZATIONS.values(), ids=NORMALIZATIONS)
+def test_the_factor_of_the_normalization_goes_into_the_kernels(layers, mode, tmp_path, monkeypatch):
+    keras.utils.set_random_seed(0)
+    model = convolved(keras.layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), layers)
+    folded, scores, expected = _with_and_without("fold_scale", model, mode, tmp_path, monkeypatch)
+    assert ("MUL" in folded.operators) == (mode == "float16")  # its kernels are not in float32
+    difference = np.abs(scores - expected)
+    assert difference.mean() < 0.5 if mode == "int8" else difference.max() <= 1e-5 * np.ptp(expected)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        keras.layers.AveragePooling2D(3, 1, padding="same"),
+        keras.layers.Lambda(lambda x: x + keras.ops.ones((1, 32, 40, 3))),
+        keras.layers.ReLU(),
+    ],
+)
+def test_the_factor_stays_where_not_only_convolutions_read_it(other, tmp_path, monkeypatch):
+    model = convolved(other, [keras.layers.Rescaling(1 / 127.5, offset=-1.0)])
+    folded, scores, expected = _with_and_without("fold_scale", model, None, tmp_path, monkeypatch)
+    assert folded.operators["MUL"] == 1
+    np.testing.assert_array_equal(scores, expected)
+
+
+def _with_and_without(name, model, mode, folder, monkeypatch):
+    """Export with and without one of the rewritings; return the first report and the scores of both files."""
+    pictures = np.random.default_rng(0).integers(0, 256, (6, *model.input_shape[1:])).astype("uint8")
+    arguments = {"quantize": mode, "representative_data": pictures if mode == "int8" else None}
+    report = kseg.export_tflite(model, folder / "with.tflite", **arguments)
+    content = (folder / "with.tflite").read_bytes()
+    assert rewriting.rewritten(content) is content  # nothing is left to gain
     monkeypatch.setattr(child, "call", lambda function, *arguments: function(*arguments))
-    monkeypatch.setattr(rewriting, "drop_idle_taps", lambda model, schema: 0)
-    kseg.export_tflite(model, tmp_path / "without.tflite", **arguments)
-    file, scores = _run(tmp_path / "with.tflite", pictures[:1])
-    before, expected = _run(tmp_path / "without.tflite", pictures[:1])
-    assert np.abs(scores - expected).max() <= (1 if mode == "int8" else 1e-5 * np.ptp(expected))
-    assert _kernel_sizes(file) == [[1, 1], [1, 1], [1, 1], [1, 3], [3, 3], [3, 3]]
-    assert _kernel_sizes(before) == [[1, 1]] + 5 * [[3, 3]]
+    monkeypatch.setattr(rewriting, name, lambda model, schema: 0)
+    kseg.export_tflite(model, folder / "without.tflite", **arguments)
+    return report, *(_run(folder / f"{each}.tflite", pictures[:1]) for each in ("with", "without"))
 
 
 def _run(path, picture):
-    """Return the interpreter of a file and its scores of a picture."""
-    file = Interpreter(str(path))
-    file.allocate_tensors()
+    """Return the scores a file gives for a picture."""
+    file = _opened(path)
     (given,), (made,) = file.get_input_details(), file.get_output_details()
     file.set_tensor(given["index"], picture.astype(given["dtype"]))
     file.invoke()
-    return file, file.get_tensor(made["index"]).astype("float32")
+    return file.get_tensor(made["index"]).astype("float32")
 
 
-def _kernel_sizes(file):
+def _opened(path):
+    file = Interpreter(str(path))
+    file.allocate_tensors()
+    return file
+
+
+def _kernel_sizes(path):
+    file = _opened(path)
     convolutions = [each for each in file._get_ops_details() if "CONV_2D" in each["op_name"]]
     return sorted(
         file._get_tensor_details(each["inputs"][1], 0)["shape"].tolist()[1:3] for each in convolutions

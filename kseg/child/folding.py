@@ -1,0 +1,121 @@
+"""The factor of the normalisation, taken from the start of a `.tflite` file into its first convolutions."""
+
+import numpy as np
+
+
+def fold_scale(model, schema):
+    """Move `scale` of `scale * image + offset` into the kernels that read it; return how many take it.
+
+    `image + offset / scale` is one operator less at full resolution: an int8 DDRNet takes 0.90 of the time.
+    The shift stays, for zeros are padded around what it gives. Ranges of calibration follow. Only float32
+    kernels are touched.
+
+    Args:
+        model: object of a file in float, calibrated or not; others stay as they are.
+        schema: module of LiteRT's schema.
+    """
+    graph, kinds = _Graph(model, schema), schema.BuiltinOperator
+    scaling = graph.only_reader(graph.image, kinds.MUL)
+    scale = graph.per_channel(scaling)
+    if scale is None or not scale.all():
+        return 0
+    shift = graph.only_reader(scaling.outputs[0], kinds.ADD)
+    offset = graph.per_channel(shift)
+    if offset is None:
+        return 0
+    shifted = [shift.outputs[0]]
+    padding = graph.only_reader(shifted[0], kinds.PAD)
+    if padding is not None:
+        shifted.append(padding.outputs[0])
+    kernels = [graph.own_kernel(operator) for operator in graph.readers(shifted[-1])]
+    if not kernels or None in kernels or graph.tensors[shifted[-1]].shape[-1] != graph.depth:
+        return 0
+    offset = offset / scale
+    for index in kernels:
+        kernel = graph.constant(index)
+        factors = np.repeat(scale, kernel.shape[-1] // graph.depth)  # a depthwise one has several per channel
+        graph.tensors[index].buffer = graph.add_buffer(kernel * factors)
+    for index in shifted:
+        graph.set_range(index, min(offset.min(), 0), max(255 + offset.max(), 0))
+    shift.inputs = [graph.image, graph.add_constant(offset)]
+    graph.remove(scaling)
+    return len(kernels)
+
+
+class _Graph:
+    """The first graph of a file; tensors go by their indices.
+
+    Attributes:
+        image: index of what goes in; depth: its channels.
+        tensors: list of all.
+    """
+
+    def __init__(self, model, schema):
+        self.model, self.schema, self.graph = model, schema, model.subgraphs[0]
+        self.tensors, self.image = self.graph.tensors, self.graph.inputs[0]
+        self.depth = int(self.tensors[self.image].shape[-1])
+
+    def kind(self, operator):
+        return self.model.operatorCodes[operator.opcodeIndex].builtinCode
+
+    def readers(self, index):
+        return [operator for operator in self.graph.operators if index in list(operator.inputs)]
+
+    def only_reader(self, index, kind):
+        """Return the operator that alone reads a tensor, `None` if it is of another kind or activates."""
+        readers = self.readers(index)
+        if len(readers) != 1 or self.kind(readers[0]) != kind or index in list(self.graph.outputs):
+            return None
+        activates = getattr(readers[0].builtinOptions, "fusedActivationFunction", 0)
+        return None if activates else readers[0]
+
+    def constant(self, index):
+        """Return the values of a float32 constant, `None` if it is something else."""
+        tensor = self.tensors[index]
+        data = self.model.buffers[tensor.buffer].data
+        if tensor.type != self.schema.TensorType.FLOAT32 or data is None or len(data) == 0:
+            return None
+        shape = (1,) if tensor.shape is None or len(tensor.shape) == 0 else tensor.shape
+        return np.asarray(data, "uint8").view("float32").reshape(shape)
+
+    def per_channel(self, operator):
+        """Return the constant an operator takes, as one value per channel of the image, or `None`."""
+        for index in [] if operator is None else operator.inputs:
+            values = self.constant(index)
+            if values is not None and values.size in (1, self.depth) and values.size == values.shape[-1]:
+                return np.broadcast_to(values.ravel(), self.depth)
+        return None
+
+    def own_kernel(self, operator):
+        """Return the index of the float32 kernel that a convolution has for itself, or `None`."""
+        kinds = self.schema.BuiltinOperator
+        if self.kind(operator) not in (kinds.CONV_2D, kinds.DEPTHWISE_CONV_2D):
+            return None
+        index = operator.inputs[1]
+        kernel = self.constant(index)
+        own = kernel is not None and len(self.readers(index)) == 1 and kernel.shape[-1] % self.depth == 0
+        return index if own else None
+
+    def add_buffer(self, values):
+        """Return the number of a new buffer of float32 values."""
+        buffer = self.schema.BufferT()
+        buffer.data = np.frombuffer(values.astype("float32").tobytes(), "uint8")
+        self.model.buffers.append(buffer)
+        return len(self.model.buffers) - 1
+
+    def add_constant(self, values):
+        """Return the index of a new float32 tensor of these values."""
+        tensor = self.schema.TensorT()
+        tensor.name, tensor.type, tensor.shape = b"shift", self.schema.TensorType.FLOAT32, list(values.shape)
+        tensor.buffer = self.add_buffer(values)
+        self.tensors.append(tensor)
+        return len(self.tensors) - 1
+
+    def set_range(self, index, low, high):
+        """Set what calibration saw of a tensor, if there was one."""
+        seen = self.tensors[index].quantization
+        if seen is not None and seen.min is not None and len(seen.min):
+            seen.min, seen.max = [float(low)], [float(high)]
+
+    def remove(self, operator):
+        self.graph.operators.remove(operator)
