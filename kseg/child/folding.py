@@ -6,7 +6,7 @@ import numpy as np
 def fold_scale(model, schema):
     """Move `scale` of `scale * image + offset` into the kernels that read it; return how many take it.
 
-    `image + offset / scale` is one operator less at full resolution: an int8 DDRNet takes 0.90 of the time.
+    `image + offset / scale` is one operator less at full resolution: an int8 DDRNet takes 0.87 of the time.
     The shift stays, for zeros are padded around what it gives. Ranges of calibration follow. Only float32
     kernels are touched.
 
@@ -37,6 +37,10 @@ def fold_scale(model, schema):
         graph.tensors[index].buffer = graph.add_buffer(kernel * factors)
     for index in shifted:
         graph.set_range(index, min(offset.min(), 0), max(255 + offset.max(), 0))
+    if (offset == offset[0]).all():
+        offset = offset[:1]
+    else:  # a row of pixels: adding three values at a time is 4 % of an int8 DDRNet's time
+        offset = np.tile(offset, (1, 1, graph.tensors[graph.image].shape[2], 1))
     shift.inputs = [graph.image, graph.add_constant(offset)]
     graph.remove(scaling)
     return len(kernels)
