@@ -7,8 +7,9 @@ def fold_scale(model, schema):
     """Move `scale` of `scale * image + offset` into the kernels that read it; return how many take it.
 
     `image + offset / scale` is one operator less at full resolution: an int8 DDRNet takes 0.87 of the time.
-    The shift stays, for zeros are padded around what it gives. Ranges of calibration follow. Only float32
-    kernels are touched.
+    The shift stays, for zeros are padded around what it gives. Ranges of calibration become those of pictures
+    of 0–255. Only float32 kernels are touched, and only if the channels are scaled alike, or in 8 bits the
+    step of one would be too long for another.
 
     Args:
         model: object of a file in float, calibrated or not; others stay as they are.
@@ -17,24 +18,26 @@ def fold_scale(model, schema):
     graph, kinds = _Graph(model, schema), schema.BuiltinOperator
     scaling = graph.only_reader(graph.image, kinds.MUL)
     scale = graph.per_channel(scaling)
-    if scale is None or not scale.all():
+    if scale is None or np.abs(scale).max() > 1.2 * np.abs(scale).min():
         return 0
     shift = graph.only_reader(scaling.outputs[0], kinds.ADD)
     offset = graph.per_channel(shift)
     if offset is None:
         return 0
+    with np.errstate(all="ignore"):
+        offset = offset / scale
     shifted = [shift.outputs[0]]
     padding = graph.only_reader(shifted[0], kinds.PAD)
     if padding is not None:
         shifted.append(padding.outputs[0])
+    same_depth = graph.tensors[shifted[-1]].shape[-1] == graph.depth
     kernels = [graph.own_kernel(operator) for operator in graph.readers(shifted[-1])]
-    if not kernels or None in kernels or graph.tensors[shifted[-1]].shape[-1] != graph.depth:
+    if not np.isfinite(offset).all() or not same_depth or not kernels or None in kernels:
         return 0
-    offset = offset / scale
     for index in kernels:
         kernel = graph.constant(index)
         factors = np.repeat(scale, kernel.shape[-1] // graph.depth)  # a depthwise one has several per channel
-        graph.tensors[index].buffer = graph.add_buffer(kernel * factors)
+        graph.store(index, kernel * factors)
     for index in shifted:
         graph.set_range(index, min(offset.min(), 0), max(255 + offset.max(), 0))
     if (offset == offset[0]).all():
@@ -50,7 +53,8 @@ class _Graph:
     """The first graph of a file; tensors go by their indices.
 
     Attributes:
-        image: index of what goes in; depth: its channels.
+        image: index of what goes in.
+        depth: int, its channels.
         tensors: list of all.
     """
 
@@ -63,12 +67,15 @@ class _Graph:
         return self.model.operatorCodes[operator.opcodeIndex].builtinCode
 
     def readers(self, index):
+        """Return the operators that read a tensor, none if the file gives it as well."""
+        if index in list(self.graph.outputs):
+            return []
         return [operator for operator in self.graph.operators if index in list(operator.inputs)]
 
     def only_reader(self, index, kind):
         """Return the operator that alone reads a tensor, `None` if it is of another kind or activates."""
         readers = self.readers(index)
-        if len(readers) != 1 or self.kind(readers[0]) != kind or index in list(self.graph.outputs):
+        if len(readers) != 1 or self.kind(readers[0]) != kind:
             return None
         activates = getattr(readers[0].builtinOptions, "fusedActivationFunction", 0)
         return None if activates else readers[0]
@@ -97,22 +104,25 @@ class _Graph:
             return None
         index = operator.inputs[1]
         kernel = self.constant(index)
-        own = kernel is not None and len(self.readers(index)) == 1 and kernel.shape[-1] % self.depth == 0
-        return index if own else None
+        if kernel is None or len(self.readers(index)) != 1 or kernel.shape[-1] % self.depth:
+            return None
+        buffer = self.tensors[index].buffer
+        holders = [each for graph in self.model.subgraphs for each in graph.tensors if each.buffer == buffer]
+        return index if len(holders) == 1 else None
 
-    def add_buffer(self, values):
-        """Return the number of a new buffer of float32 values."""
-        buffer = self.schema.BufferT()
-        buffer.data = np.frombuffer(values.astype("float32").tobytes(), "uint8")
-        self.model.buffers.append(buffer)
-        return len(self.model.buffers) - 1
+    def store(self, index, values):
+        """Set the values of a float32 constant."""
+        data = np.frombuffer(values.astype("float32").tobytes(), "uint8")
+        self.model.buffers[self.tensors[index].buffer].data = data
 
     def add_constant(self, values):
         """Return the index of a new float32 tensor of these values."""
         tensor = self.schema.TensorT()
         tensor.name, tensor.type, tensor.shape = b"shift", self.schema.TensorType.FLOAT32, list(values.shape)
-        tensor.buffer = self.add_buffer(values)
+        self.model.buffers.append(self.schema.BufferT())
+        tensor.buffer = len(self.model.buffers) - 1
         self.tensors.append(tensor)
+        self.store(len(self.tensors) - 1, values)
         return len(self.tensors) - 1
 
     def set_range(self, index, low, high):

@@ -49,10 +49,15 @@ def convolved(other, layers):
     return keras.Model(image, keras.layers.Conv2D(3, 1)(keras.layers.Concatenate()(branches)))
 
 
+TO_ONE = keras.layers.Rescaling(1 / 127.5, offset=-1.0)
 NORMALIZATIONS = {
-    "the factor and the shift": [keras.layers.Rescaling(1 / 127.5, offset=-1.0)],
+    "the factor and the shift": [TO_ONE],
     "one of each per channel": [keras.layers.Rescaling([0.017, 0.018, -0.019], offset=[-2.1, -2.0, 1.8])],
-    "padding": [keras.layers.Rescaling(1 / 127.5, offset=-1.0), keras.layers.ZeroPadding2D(2)],
+    "padding": [TO_ONE, keras.layers.ZeroPadding2D(2)],
+    "padding below what pictures show": [
+        keras.layers.Rescaling(1 / 127.5, 1.0),
+        keras.layers.ZeroPadding2D(2),
+    ],
 }
 
 
@@ -67,18 +72,23 @@ def test_the_factor_of_the_normalization_goes_into_the_kernels(layers, mode, tmp
     assert difference.mean() < 0.5 if mode == "int8" else difference.max() <= 1e-5 * np.ptp(expected)
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        keras.layers.AveragePooling2D(3, 1, padding="same"),
-        keras.layers.Lambda(lambda x: x + keras.ops.ones((1, 32, 40, 3))),
-        keras.layers.ReLU(),
-    ],
-)
-def test_the_factor_stays_where_not_only_convolutions_read_it(other, tmp_path, monkeypatch):
-    model = convolved(other, [keras.layers.Rescaling(1 / 127.5, offset=-1.0)])
-    folded, scores, expected = _with_and_without("fold_scale", model, None, tmp_path, monkeypatch)
-    assert folded.operators["MUL"] == 1
+CONV = keras.layers.Conv2D(4, 3, padding="same")
+FAR_APART = keras.layers.Rescaling([1e-2, 1e-2, 1e-4], offset=[-1, -1, 1])
+KEPT = {
+    "read by a pooling": [keras.layers.AveragePooling2D(3, 1, padding="same"), [TO_ONE]],
+    "read by an activation": [keras.layers.ReLU(), [TO_ONE]],
+    "in groups": [keras.layers.Conv2D(6, 3, groups=3, padding="same"), [TO_ONE]],
+    "a kernel of two": [lambda x: CONV(CONV(x)[..., :3]), [TO_ONE]],
+    "channels far apart": [CONV, [FAR_APART]],
+    "next to nothing": [CONV, [keras.layers.Rescaling(1e-39, 1.0)]],
+}
+
+
+@pytest.mark.parametrize(("other", "layers"), KEPT.values(), ids=KEPT)
+def test_the_factor_stays_where_a_kernel_cannot_take_it(other, layers, tmp_path, monkeypatch):
+    model = convolved(other, layers)
+    report, scores, expected = _with_and_without("fold_scale", model, None, tmp_path, monkeypatch)
+    assert report.operators["MUL"] == 1
     np.testing.assert_array_equal(scores, expected)
 
 
