@@ -1,10 +1,9 @@
 """Operators of `.tflite` files, written as others that give the same sooner."""
 
-import collections
-
 import numpy as np
 
 from kseg.child.folding import fold_scale
+from kseg.child.graph import Graph
 
 
 def rewritten(content):
@@ -75,28 +74,24 @@ def drop_idle_taps(model, schema):
     A tap as far off as the feature map is wide multiplies zeros, and XNNPACK does multiply them: on 16×16
     features, a 3×3 kernel at rate 18 is one of 1×1. Exact.
     """
-    kinds = (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.DEPTHWISE_CONV_2D)
     changed = 0
-    holders = collections.Counter(tensor.buffer for graph in model.subgraphs for tensor in graph.tensors)
-    for graph in model.subgraphs:
-        makers = {operator.outputs[0]: operator for operator in graph.operators}
-        readers = collections.Counter(index for operator in graph.operators for index in operator.inputs)
-        for operator in graph.operators:
-            if model.operatorCodes[operator.opcodeIndex].builtinCode in kinds:
-                indices = _weights_of(operator, makers)
-                weights = [graph.tensors[index] for index in indices]
-                buffer = model.buffers[weights[-1].buffer]
-                own = holders[weights[-1].buffer] == 1 and all(readers[index] == 1 for index in indices)
-                if own and buffer.data is not None:
-                    image = graph.tensors[operator.inputs[0]]
-                    changed += _shorten(operator.builtinOptions, image.shape, weights, buffer, schema)
+    for graph in (Graph(model, schema, each) for each in model.subgraphs):
+        for operator in filter(graph.is_convolution, graph.operators):
+            indices = _weights_of(graph, operator)
+            weights = [graph.tensors[index] for index in indices]
+            buffer = model.buffers[weights[-1].buffer]
+            own = graph.is_stored_for_one(indices[-1]) and len(graph.readers(indices[0])) == 1
+            if own and buffer.data is not None:
+                image = graph.tensors[operator.inputs[0]]
+                changed += _shorten(operator.builtinOptions, image.shape, weights, buffer, schema)
     return changed
 
 
-def _weights_of(operator, makers):
+def _weights_of(graph, operator):
     """Return the tensor that a convolution reads, and the one it comes from if that is stored in float16."""
     read = operator.inputs[1]
-    return [read, makers[read].inputs[0]] if read in makers else [read]  # of DEQUANTIZE
+    makers = [each for each in graph.operators if read in list(each.outputs)]
+    return [read, makers[0].inputs[0]] if makers else [read]  # of DEQUANTIZE
 
 
 def _shorten(options, image, weights, buffer, schema):

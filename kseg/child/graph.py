@@ -1,0 +1,95 @@
+"""The graph of a `.tflite` file, for what reads and rewrites it."""
+
+import numpy as np
+
+
+class Graph:
+    """A graph of a file; tensors go by their indices.
+
+    Args:
+        model: object of the file.
+        schema: module of LiteRT's schema.
+        graph: one of its `subgraphs`.
+
+    Attributes:
+        operators, tensors: lists of all.
+    """
+
+    def __init__(self, model, schema, graph):
+        self.model, self.schema, self.graph = model, schema, graph
+        self.operators, self.tensors = graph.operators, graph.tensors
+
+    @property
+    def image(self):
+        """The index of what goes in."""
+        return self.graph.inputs[0]
+
+    @property
+    def depth(self):
+        """The channels of the image."""
+        return int(self.tensors[self.image].shape[-1])
+
+    def kind(self, operator):
+        return self.model.operatorCodes[operator.opcodeIndex].builtinCode
+
+    def readers(self, index):
+        """Return the operators that read a tensor, none if the file gives it as well."""
+        if index in list(self.graph.outputs):
+            return []
+        return [operator for operator in self.operators if index in list(operator.inputs)]
+
+    def only_reader(self, index, kind):
+        """Return the operator that alone reads a tensor, `None` if it is of another kind or activates."""
+        readers = self.readers(index)
+        if len(readers) != 1 or self.kind(readers[0]) != kind:
+            return None
+        activates = getattr(readers[0].builtinOptions, "fusedActivationFunction", 0)
+        return None if activates else readers[0]
+
+    def constant(self, index):
+        """Return the values of a float32 constant, `None` if it is something else."""
+        tensor = self.tensors[index]
+        data = self.model.buffers[tensor.buffer].data
+        if tensor.type != self.schema.TensorType.FLOAT32 or data is None or len(data) == 0:
+            return None
+        shape = (1,) if tensor.shape is None or len(tensor.shape) == 0 else tensor.shape
+        return np.asarray(data, "uint8").view("float32").reshape(shape)
+
+    def per_channel(self, operator):
+        """Return the constant an operator takes, as one value per channel of the image, or `None`."""
+        for index in [] if operator is None else operator.inputs:
+            values = self.constant(index)
+            if values is not None and values.size in (1, self.depth) and values.size == values.shape[-1]:
+                return np.broadcast_to(values.ravel(), self.depth)
+        return None
+
+    def is_convolution(self, operator):
+        kinds = self.schema.BuiltinOperator
+        return self.kind(operator) in (kinds.CONV_2D, kinds.DEPTHWISE_CONV_2D)
+
+    def is_stored_for_one(self, index):
+        """Tell if a constant has one reader, and its values belong to no other tensor."""
+        buffer = self.tensors[index].buffer
+        tensors = [each for graph in self.model.subgraphs for each in graph.tensors]
+        return len(self.readers(index)) == 1 and sum(each.buffer == buffer for each in tensors) == 1
+
+    def store(self, index, values):
+        """Set the values of a float32 constant."""
+        data = np.frombuffer(values.astype("float32").tobytes(), "uint8")
+        self.model.buffers[self.tensors[index].buffer].data = data
+
+    def add_constant(self, values):
+        """Return the index of a new float32 tensor of these values."""
+        tensor = self.schema.TensorT()
+        tensor.name, tensor.type, tensor.shape = b"shift", self.schema.TensorType.FLOAT32, list(values.shape)
+        self.model.buffers.append(self.schema.BufferT())
+        tensor.buffer = len(self.model.buffers) - 1
+        self.tensors.append(tensor)
+        self.store(len(self.tensors) - 1, values)
+        return len(self.tensors) - 1
+
+    def set_range(self, index, low, high):
+        """Set what calibration saw of a tensor, if there was one."""
+        seen = self.tensors[index].quantization
+        if seen is not None and seen.min is not None and len(seen.min):
+            seen.min, seen.max = [float(low)], [float(high)]
