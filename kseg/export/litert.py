@@ -9,9 +9,10 @@ from kseg import child
 from kseg.arguments import check_choice, check_class_names, check_tensorflow, unknown_name
 from kseg.child.conversion import convert
 from kseg.child.describing import describe
-from kseg.export.graph import OUTPUTS, layer_names, static_size, write_archive
+from kseg.export.graph import OUTPUTS, in_float32, layer_names, static_size, write_archive
 from kseg.export.metadata import Metadata, with_metadata
 from kseg.export.pictures import MAX_PICTURES, collect, fit
+from kseg.export.splitting import split_convolutions
 from kseg.export.verification import explained, verify
 from kseg.export.writing import check_target, put_in_place_with_report, workshop
 from kseg.training import output_activation
@@ -53,6 +54,8 @@ def export_tflite(
         quantize: `None` (float32), `"float16"` (weights, half the size), `"dynamic"` (weights in 8 bits,
             float in and out), `"int8"` (weights and arithmetic) or `"int16x8"` (weights in 8 bits,
             activations in 16: exact and slow, for what int8 harms; LiteRT lacks it for SegNet's indices).
+            int8 is a quarter of the size everywhere, but faster only where the processor has instructions
+            for products of bytes (Arm's dot product, x86's VNNI): `kseg benchmark` tells.
         representative_data: for int8 and int16x8: batches of pictures, or of `(picture, mask)`, like those
             the file will see; up to 100 pictures set the ranges, 4 are the least.
         float_layers: for int8: names of layers to leave in float, or how many of those that lose most; the
@@ -101,7 +104,7 @@ def export_tflite(
     data = collect(validation_data) or calibration[:MAX_PICTURES]
     with workshop(path) as folder:
         child.begin(importlib.import_module, "tensorflow.lite.python.lite")  # it loads while this writes
-        write_archive(model, folder / "archive", (1, *size), output)
+        write_archive(split_convolutions(in_float32(model), size), folder / "archive", (1, *size), output)
         made, pictures = folder / "model.tflite", None
         if calibration:
             pictures = str(folder / "pictures.npy")

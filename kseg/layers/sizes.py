@@ -6,7 +6,7 @@ from keras import ops
 from kseg.layers.common import known_size, register
 
 
-def _resize(inputs, size, interpolation):
+def resize(inputs, size, interpolation):
     """Resize `(B, h, w, C)` to `size`, half-pixel centres, in the dtype of `inputs`."""
     if keras.backend.backend() != "tensorflow":
         return ops.image.resize(inputs, size, interpolation=interpolation)
@@ -41,7 +41,7 @@ class Upsample(keras.layers.Layer):
 
     def call(self, inputs):
         height, width = ops.shape(inputs)[1:3]
-        return _resize(inputs, (height * self.factor, width * self.factor), self.interpolation)
+        return resize(inputs, (height * self.factor, width * self.factor), self.interpolation)
 
     def compute_output_spec(self, inputs):
         size = [None if side is None else side * self.factor for side in inputs.shape[1:3]]
@@ -74,7 +74,7 @@ class ResizeLike(keras.layers.Layer):
         size = known_size(reference)
         if size is not None and size == known_size(inputs):
             return inputs
-        return _resize(inputs, size or ops.shape(reference)[1:3], self.interpolation)
+        return resize(inputs, size or ops.shape(reference)[1:3], self.interpolation)
 
     def compute_output_spec(self, inputs, reference):
         return keras.KerasTensor((inputs.shape[0], *reference.shape[1:3], inputs.shape[3]), inputs.dtype)

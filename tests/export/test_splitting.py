@@ -1,0 +1,167 @@
+import keras
+import numpy as np
+import pytest
+
+import kseg
+from kseg.export.splitting import split_convolutions
+from kseg.layers import BatchNormalization, CropLike, ResizeLike, Upsample
+
+SIZE = (24, 33)
+
+
+def joined(conv, *enlarged, normalize=True, channels=3):
+    """Return a model that joins its picture with what each function makes of it, and convolves."""
+    image = keras.Input((None, None, channels), name="image")
+    branches = [image, *(function(image) for function in enlarged)]
+    copy = conv.from_config(conv.get_config())  # a layer called twice is another case
+    x = copy(keras.layers.Concatenate(name="concat")(branches))
+    if normalize:
+        x = BatchNormalization(name="norm")(x)
+        x = keras.layers.ReLU(name="relu")(x)
+    model = keras.Model(image, keras.layers.Conv2D(4, 1, name="logits")(x))
+    random = np.random.default_rng(0)
+    model.set_weights([random.uniform(0.2, 1.0, weight.shape) for weight in model.get_weights()])
+    return model
+
+
+def pooled(stride, interpolation="bilinear", filters=12):
+    """Return a function that pools and enlarges to the size of what it was given."""
+
+    def function(x):
+        small = keras.layers.AveragePooling2D(stride, padding="same")(x)
+        small = keras.layers.Conv2D(filters, 1, activation="relu")(small)
+        return ResizeLike(interpolation)(small, x)
+
+    return function
+
+
+def mean(x):
+    small = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
+    return ResizeLike()(keras.layers.Conv2D(12, 1)(small), x)
+
+
+def upsampled_and_cut(x):
+    small = keras.layers.Conv2D(12, 4, strides=4, padding="same")(x)  # rounds up
+    return CropLike()(Upsample(4)(small), x)
+
+
+def conv(kernel_size, **options):
+    return keras.layers.Conv2D(16, kernel_size, padding="same", name="conv", **options)
+
+
+def is_split(model):
+    return any(type(layer).__name__ == "_SplitConvolution" for layer in model.layers)
+
+
+SPLIT = {
+    "PSPNet's": [conv(3, use_bias=False), mean, pooled(12), pooled(8), pooled(6)],
+    "DeepLab's": [conv(1, use_bias=False), mean],
+    "1×1 of a map": [conv(1), pooled(4, filters=64)],
+    "nearest, cut": [conv(3), pooled(5, "nearest"), upsampled_and_cut],
+    "dilated": [conv((3, 5), dilation_rate=(2, 1)), pooled(8)],
+    "an even kernel": [conv((2, 4)), pooled(8)],
+    "activated": [conv(3, activation="tanh"), mean],
+}
+
+
+@pytest.mark.parametrize("parts", SPLIT.values(), ids=SPLIT)
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("size", [SIZE, (48, 17)])
+def test_a_split_convolution_gives_the_same(parts, normalize, size):
+    model = joined(*parts, normalize=normalize)
+    before = model.get_weights()
+    split = split_convolutions(model, size)
+    names = {layer.name for layer in split.layers}
+    activated = parts[0].activation is not keras.activations.linear
+    assert is_split(split) and ("norm" in names) == (normalize and activated)
+    assert "concat" not in names and split.input_shape == (1, *size, 3)
+    image = np.random.default_rng(1).uniform(0, 255, (1, *size, 3)).astype("float32")
+    expected = np.asarray(model(image, training=False))
+    np.testing.assert_allclose(
+        split(image, training=False), expected, rtol=0, atol=1e-5 * np.abs(expected).max()
+    )
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert model.get_layer("concat").output is not None  # it was called once, as before
+
+
+KEPT = {
+    "nothing enlarged": [conv(3), keras.layers.Conv2D(8, 3, padding="same")],
+    "strided": [conv(3, strides=2), mean],
+    "in groups": [keras.layers.Conv2D(15, 3, groups=5, padding="same"), mean],
+    "unpadded": [keras.layers.Conv2D(16, 3), mean],
+    "hardly smaller": [conv(3), pooled(2)],
+    "cut from the middle": [conv(3), lambda x: CropLike(centered=True)(Upsample(2)(x), x)],
+    "separable": [keras.layers.SeparableConv2D(16, 3, padding="same"), mean],
+}
+
+
+@pytest.mark.parametrize("parts", KEPT.values(), ids=KEPT)
+def test_others_are_left_alone(parts):
+    assert not is_split(split_convolutions(joined(*parts), (24, 32)))
+
+
+def test_a_convolution_that_is_called_twice_is_left_alone():
+    image = keras.Input((24, 32, 3), name="image")
+    shared = conv(3)
+    x = shared(keras.layers.Concatenate()([image, mean(image)]))
+    y = shared(keras.layers.Concatenate()([image, mean(keras.layers.ReLU()(image))]))
+    model = keras.Model(image, keras.layers.Add()([x, y]))
+    assert split_convolutions(model, (24, 32)) is model
+
+
+def test_what_others_read_as_well_stays():
+    image = keras.Input((24, 32, 3), name="image")
+    concat = keras.layers.Concatenate()([image, mean(image)])
+    x = conv(3)(concat)
+    others = keras.layers.Conv2D(16, 1)(keras.layers.ReLU()(concat))
+    model = keras.Model(image, [keras.layers.Add()([BatchNormalization()(x), x, others])])
+    split = split_convolutions(model, (24, 32))
+    picture = np.random.default_rng(0).uniform(0, 255, (1, 24, 32, 3)).astype("float32")
+    expected = np.asarray(model(picture, training=False))
+    assert is_split(split)
+    np.testing.assert_allclose(split(picture), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_model_with_a_layer_that_cannot_be_copied_is_exported_whole(tmp_path):
+    class Scaled(keras.layers.Layer):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def call(self, inputs):
+            return self.function(inputs)
+
+    model = joined(conv(3), lambda x: Scaled(lambda inputs: inputs / 255)(x), mean)
+    assert split_convolutions(model, SIZE) is model
+    assert kseg.export_tflite(model, tmp_path / "m.tflite", input_size=SIZE).operators["RESIZE_BILINEAR"] == 1
+
+
+def test_a_compiled_model_is_split_whatever_the_policy_now():
+    model = joined(conv(3), mean)
+    model.compile("sgd", loss=lambda truth, scores: 0.0)
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_float16")
+    try:
+        split = split_convolutions(model, SIZE)
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+    assert is_split(split) and split.output.dtype == "float32"
+    assert all(layer.compute_dtype == "float32" for layer in split.layers[1:])
+
+
+@pytest.mark.parametrize("mode", [None, "float16", "int8", "int16x8"])
+def test_a_pyramid_is_convolved_small(mode, tmp_path):
+    keras.utils.set_random_seed(0)
+    maps = (mean, pooled(12), pooled(8), pooled(4))
+    model = joined(conv(3, use_bias=False), *maps)
+    pictures = np.random.default_rng(0).integers(0, 256, (8, *SIZE, 3)).astype("uint8")
+    given = {"input_size": SIZE, "quantize": mode, "validation_data": pictures}
+    given["representative_data"] = pictures if mode in ("int8", "int16x8") else None
+    report = kseg.export_tflite(model, tmp_path / "m.tflite", **given)
+    assert "RESIZE_BILINEAR" not in report.operators and report.not_on_gpu == []
+    error = report.largest_difference / report.score_range
+    assert error < {None: 1e-5, "float16": 1e-2, "int8": 5e-2, "int16x8": 5e-2}[mode]
+    if mode == "int8":
+        kept = kseg.export_tflite(model, tmp_path / "k.tflite", **given, float_layers=["conv"])
+        assert kept.float_layers == ["conv"]
