@@ -12,7 +12,7 @@ from kseg.child.describing import describe
 from kseg.export.graph import OUTPUTS, in_float32, layer_names, static_size, write_archive
 from kseg.export.metadata import Metadata, with_metadata
 from kseg.export.pictures import MAX_PICTURES, collect, fit
-from kseg.export.splitting import split_convolutions
+from kseg.export.splitting import names_in_split, split_convolutions
 from kseg.export.verification import explained, verify
 from kseg.export.writing import check_target, put_in_place_with_report, workshop
 from kseg.training import output_activation
@@ -59,7 +59,7 @@ def export_tflite(
         representative_data: for int8 and int16x8: batches of pictures, or of `(picture, mask)`, like those
             the file will see; up to 100 pictures set the ranges, 4 are the least.
         float_layers: for int8: names of layers to leave in float, or how many of those that lose most; the
-            report's `worst_layers` names them.
+            report's `worst_layers` names them. One that went into a convolution means that convolution.
         output: `None` (what the model gives), `"logits"`, `"probabilities"`, `"classes"` (int32 ids
             `(1, H, W)`), or `"fast_classes"`: ids taken before the last resize, which is faster and makes
             borders coarse; the report tells the share of pixels that stay the same.
@@ -104,11 +104,15 @@ def export_tflite(
     data = collect(validation_data) or calibration[:MAX_PICTURES]
     with workshop(path) as folder:
         child.begin(importlib.import_module, "tensorflow.lite.python.lite")  # it loads while this writes
-        write_archive(split_convolutions(in_float32(model), size), folder / "archive", (1, *size), output)
+        split = split_convolutions(in_float32(model), size)
+        write_archive(split, folder / "archive", (1, *size), output)
         made, pictures = folder / "model.tflite", None
         if calibration:
             pictures = str(folder / "pictures.npy")
             np.save(pictures, np.stack([fit(picture, None, size)[0] for picture, _ in calibration]))
+        if not isinstance(float_layers, int):
+            names = names_in_split(model, split)
+            float_layers = list(dict.fromkeys(names.get(name, name) for name in float_layers))
         with explained(path, "LiteRT cannot convert this model"):
             errors, kept = child.call(
                 convert, str(folder / "archive"), str(made), quantize, pictures, float_layers, known_layers
