@@ -53,9 +53,9 @@ def names_in_split(model, split):
 def _copied(model, size):
     """Return a copy for one picture of `size`, its convolutions split."""
     plain = keras.Model(model.input, model.output, name=model.name)  # how it was compiled is not copied
-    (given,) = model.inputs
-    shape = (1, *size, given.shape[-1])
-    image = keras.Input(batch_shape=shape, dtype=given.dtype, name=_origin(given)[0].name)
+    (original,) = model.inputs
+    shape = (1, *size, original.shape[-1])
+    image = keras.Input(batch_shape=shape, dtype=original.dtype, name=_origin(original)[0].name)
 
     def call(layer, *given, **more):
         instead = None
