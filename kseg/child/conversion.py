@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 
+from kseg.child.ranges import narrow_ranges
 from kseg.child.rewriting import rewritten
 
 
@@ -76,14 +77,17 @@ def _int8(converter, pictures, float_layers, known_layers):
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize  # what the debugger itself quantizes with
 
+    converter._experimental_calibrate_only = True
+    calibrated = narrow_ranges(rewritten(converter.convert()), pictures)
+    watched = mlir_quantize(calibrated, enable_numeric_verify=True)
     debugger = tf.lite.experimental.QuantizationDebugger(
-        converter=converter, debug_dataset=lambda: _as_batches(pictures[:4])
+        quant_debug_model_content=watched, debug_dataset=lambda: _as_batches(pictures[:4])
     )
     try:
         debugger.run()
     except RuntimeError:  # XNNPACK refuses some of what the debugger adds to the graph
         debugger._quant_interpreter = tf.lite.Interpreter(
-            model_content=debugger.quant_model,
+            model_content=watched,
             experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
         debugger.run()
@@ -99,7 +103,7 @@ def _int8(converter, pictures, float_layers, known_layers):
     errors = dict(sorted(errors.items(), key=lambda item: -item[1]))
     kept = list(errors)[:float_layers] if isinstance(float_layers, int) else list(float_layers)
     content = mlir_quantize(
-        rewritten(debugger.calibrated_model),
+        calibrated,
         input_data_type=tf.uint8,
         output_data_type=tf.uint8,
         denylisted_nodes=[node for layer in kept for node in nodes.get(layer, [])],

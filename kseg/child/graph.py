@@ -67,6 +67,11 @@ class Graph:
         kinds = self.schema.BuiltinOperator
         return self.kind(operator) in (kinds.CONV_2D, kinds.DEPTHWISE_CONV_2D)
 
+    def has_weights(self, operator):
+        kinds = self.schema.BuiltinOperator
+        others = (kinds.TRANSPOSE_CONV, kinds.FULLY_CONNECTED)
+        return self.is_convolution(operator) or self.kind(operator) in others
+
     def is_stored_for_one(self, index):
         """Tell if a constant has one reader, and its values belong to no other tensor."""
         buffer = self.tensors[index].buffer
@@ -88,8 +93,15 @@ class Graph:
         self.store(len(self.tensors) - 1, values)
         return len(self.tensors) - 1
 
+    def range(self, index):
+        """Return what calibration saw of a tensor, `(low, high)`; `None` if there was none."""
+        seen = self.tensors[index].quantization
+        if seen is None or seen.min is None or len(seen.min) != 1:
+            return None
+        return float(seen.min[0]), float(seen.max[0])
+
     def set_range(self, index, low, high):
         """Set what calibration saw of a tensor, if there was one."""
-        seen = self.tensors[index].quantization
-        if seen is not None and seen.min is not None and len(seen.min):
+        if self.range(index) is not None:
+            seen = self.tensors[index].quantization
             seen.min, seen.max = [float(low)], [float(high)]

@@ -57,7 +57,8 @@ def export_tflite(
             int8 is a quarter of the size everywhere, but faster only where the processor has instructions
             for products of bytes (Arm's dot product, x86's VNNI): `kseg benchmark` tells.
         representative_data: for int8 and int16x8: batches of pictures, or of `(picture, mask)`, like those
-            the file will see; up to 100 pictures set the ranges, 4 are the least.
+            the file will see; up to 100 pictures set the ranges, 4 are the least. int8 leaves out extremes
+            where that errs less.
         float_layers: for int8: names of layers to leave in float, or how many of those that lose most; the
             report's `worst_layers` names them. One that went into a convolution means that convolution.
         output: `None` (what the model gives), `"logits"`, `"probabilities"`, `"classes"` (int32 ids
