@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import fnmatch
 import os
 import shutil
 from pathlib import Path
@@ -21,9 +22,15 @@ def check_target(path, overwrite, suffix=None):
 
     Raises:
         FileExistsError: if it exists and `overwrite` is false, or what is there is of another kind.
-        ValueError: if it lacks the suffix.
+        ValueError: if it lacks the suffix, or TensorFlow would take the path for a pattern.
     """
     path = Path(path)
+    whole = str(path.absolute())
+    if suffix != ".onnx" and ("\\" in whole or not fnmatch.fnmatchcase(whole, whole)):
+        raise ValueError(
+            f"{path}: TensorFlow reads [...] and \\ in a path as a pattern, and would not find what it wrote "
+            "there; choose another path"
+        )
     if suffix is not None and path.suffix != suffix:
         raise ValueError(f"path must end in {suffix}, got {str(path)!r}")
     if path.exists() and not overwrite:

@@ -133,6 +133,19 @@ def test_the_suffix_must_be_tflite(model, tmp_path):
         kseg.export_tflite(model, tmp_path / "m.lite", input_size=SIZE)
 
 
+@pytest.mark.parametrize("folder", ["[a]", "a\\b"])
+@pytest.mark.parametrize(
+    "export, given", [(kseg.export_tflite, {"input_size": SIZE}), (kseg.export_saved_model, {})]
+)
+def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused(export, given, folder, model, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"m\.tflite: TensorFlow reads .* as a pattern.*; choose another path"
+    ):
+        export(model, tmp_path / folder / "m.tflite", **given)
+    assert list(tmp_path.iterdir()) == []
+    kseg.export_tflite(model, tmp_path / "a]b" / "m.tflite", input_size=SIZE)
+
+
 def test_a_static_model_keeps_its_size(tmp_path):
     model = kseg.build_conv_stack(2, (16, 24, 1), depth=1, filters=4)
     with pytest.raises(ValueError, match="is not the size the model was built for"):
