@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 
+from kseg.child.cutting import cut_kernels
 from kseg.child.ranges import narrow_ranges
 from kseg.child.rewriting import rewritten
 
@@ -35,7 +36,7 @@ def convert(archive, made, quantize, calibration, float_layers=(), known_layers=
             content, errors, kept = _int8(converter, pictures, float_layers, known_layers)
         else:
             content = converter.convert()
-        content = rewritten(content)
+        content = cut_kernels(rewritten(content))
     except Exception as error:  # the converter raises its own classes, and bare ones
         raise _named(error, known_layers) from error
     with open(made, "wb") as file:  # noqa: PTH123 - the path came as a string

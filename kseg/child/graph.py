@@ -46,11 +46,34 @@ class Graph:
         activates = getattr(readers[0].builtinOptions, "fusedActivationFunction", 0)
         return None if activates else readers[0]
 
+    def maker(self, index):
+        """Return the operator that gives a tensor, `None` if it is a constant or the image."""
+        return next((each for each in self.operators if index in list(each.outputs)), None)
+
+    def stored(self, index):
+        """Return the constant behind a tensor: itself, or that which an operator widens to it."""
+        maker = self.maker(index)
+        widened = maker is not None and self.kind(maker) == self.schema.BuiltinOperator.DEQUANTIZE
+        return int(maker.inputs[0]) if widened else index
+
+    def is_float_constant(self, index):
+        kinds = self.schema.TensorType
+        return self.tensors[index].type in (kinds.FLOAT32, kinds.FLOAT16) and self.data(index) is not None
+
+    def size(self, index):
+        """Return how many values a tensor has."""
+        shape = self.tensors[index].shape
+        return 1 if shape is None else int(np.prod(shape))
+
+    def data(self, index):
+        """Return the bytes of a constant, `None` if it is something else."""
+        data = self.model.buffers[self.tensors[index].buffer].data
+        return None if data is None or len(data) == 0 else data
+
     def constant(self, index):
         """Return the values of a float32 constant, `None` if it is something else."""
-        tensor = self.tensors[index]
-        data = self.model.buffers[tensor.buffer].data
-        if tensor.type != self.schema.TensorType.FLOAT32 or data is None or len(data) == 0:
+        tensor, data = self.tensors[index], self.data(index)
+        if tensor.type != self.schema.TensorType.FLOAT32 or data is None:
             return None
         shape = (1,) if tensor.shape is None or len(tensor.shape) == 0 else tensor.shape
         return np.asarray(data, "uint8").view("float32").reshape(shape)
@@ -87,11 +110,43 @@ class Graph:
         """Return the index of a new float32 tensor of these values."""
         tensor = self.schema.TensorT()
         tensor.name, tensor.type, tensor.shape = b"shift", self.schema.TensorType.FLOAT32, list(values.shape)
+        tensor.buffer = self.add_buffer(np.frombuffer(values.astype("float32").tobytes(), "uint8"))
+        return self.add(tensor)
+
+    def add_buffer(self, data):
+        """Return the index of a new buffer of these bytes."""
         self.model.buffers.append(self.schema.BufferT())
-        tensor.buffer = len(self.model.buffers) - 1
+        self.model.buffers[-1].data = data
+        return len(self.model.buffers) - 1
+
+    def add(self, tensor):
+        """Return the index of a tensor that is new to the graph."""
         self.tensors.append(tensor)
-        self.store(len(self.tensors) - 1, values)
         return len(self.tensors) - 1
+
+    def replace(self, index, tensor):
+        """Put a tensor in the place of another, whose values go if no other has them."""
+        buffer = self.tensors[index].buffer
+        self.tensors[index] = tensor
+        if not any(each.buffer == buffer for graph in self.model.subgraphs for each in graph.tensors):
+            self.model.buffers[buffer].data = None
+
+    def code(self, kind):
+        """Return the index of an operator's code in its first version, added if there was none."""
+        for index, code in enumerate(self.model.operatorCodes):
+            if code.builtinCode == kind:
+                return index
+        code = self.schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = kind
+        code.version = 1
+        self.model.operatorCodes.append(code)
+        return len(self.model.operatorCodes) - 1
+
+    def drop_unread(self, kind):
+        """Take away the operators of a kind whose result nobody reads."""
+        self.operators[:] = [
+            each for each in self.operators if self.kind(each) != kind or self.readers(each.outputs[0])
+        ]
 
     def range(self, index):
         """Return what calibration saw of a tensor, `(low, high)`; `None` if there was none."""

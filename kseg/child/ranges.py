@@ -6,8 +6,8 @@ import numpy as np
 
 from kseg.child.graph import Graph
 
-_PICTURES, _VALUES = 16, 1 << 16  # what is looked at; values of each tensor and picture
-_BINS, _CANDIDATES, _LEAST = 2048, 64, 0.25
+_PICTURES, _VALUES = 32, 1 << 16  # pictures that are looked at, and values of a tensor in each
+_BINS, _CANDIDATES, _LEAST = 2048, 64, 0.5
 _BYTES = 1 << 30  # of activations that are held at a time
 
 
@@ -16,12 +16,13 @@ def narrow_ranges(content, pictures):
 
     A step of int8 is 1/255 of the range: the few largest of millions of values make it coarse for the others.
     Each range becomes the one where the error of what is cut off and of what is rounded is least (Nagel et
-    al., "A White Paper on Neural Network Quantization", 2021, section 3.1), no less than a quarter of it. The
-    image and the scores keep theirs: classes that were cut off at one score could not be told apart.
+    al., "A White Paper on Neural Network Quantization", 2021, section 3.1). Each end stays at half or more of
+    what calibration saw, for pictures unlike those. The image and the scores keep their ranges: classes that
+    were cut off at one score could not be told apart.
 
     Args:
         content: bytes of a float file with the ranges of calibration.
-        pictures: `(N, H, W, C)`, values 0–255; the first 16 are looked at.
+        pictures: `(N, H, W, C)`, values 0–255; 32, spread over all, are looked at.
     """
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
@@ -30,8 +31,9 @@ def narrow_ranges(content, pictures):
     graph = Graph(model, schema, model.subgraphs[0])
     ranges = _ranges_between(graph)
     counts = {index: np.zeros(_BINS, "int64") for index in ranges}
+    chosen = np.linspace(0, len(pictures) - 1, min(len(pictures), _PICTURES)).astype(int)
     for indices in _parts(graph, list(ranges)):
-        for index, values in _values_of(content, indices, pictures[:_PICTURES]):
+        for index, values in _values_of(content, indices, (pictures[number] for number in chosen)):
             counts[index] += _histogram(values, *ranges[index])
     for index, seen in counts.items():
         graph.set_range(index, *least_squares_range(seen, *ranges[index]))
@@ -59,8 +61,7 @@ def least_squares_range(counts, low, high):
 def _ranges_between(graph):
     """Return tensor → what calibration saw of it, for all between the first convolutions and the last."""
     ends, ranges = _before_weights(graph) | _after_weights(graph), {}
-    for operator in graph.operators:
-        index = operator.outputs[0]
+    for index in (int(each) for operator in graph.operators for each in operator.outputs):
         low, high = graph.range(index) or (0.0, 0.0)
         if index not in ends and low < high and np.isfinite([low, high]).all():
             ranges[index] = (min(low, 0.0), max(high, 0.0))
@@ -68,7 +69,7 @@ def _ranges_between(graph):
 
 
 def _before_weights(graph):
-    """Return the tensors that the image becomes before a convolution."""
+    """Return the image and all that it goes into without a convolution."""
     found = {graph.image}
     for operator in graph.operators:
         if not graph.has_weights(operator) and found & set(operator.inputs):
@@ -77,10 +78,10 @@ def _before_weights(graph):
 
 
 def _after_weights(graph):
-    """Return the scores, and what becomes them alone, enlarged or as logits."""
+    """Return the scores and what is only enlarged, activated or compared to become them."""
     found = set(graph.graph.outputs)
     for operator in reversed(graph.operators):
-        given = [index for index in operator.inputs if index >= 0 and graph.range(index) is not None]
+        given = [index for index in operator.inputs if index >= 0 and graph.data(index) is None]
         if found & set(operator.outputs) and not graph.has_weights(operator) and len(given) == 1:
             found |= set(given)
     return found
@@ -90,7 +91,7 @@ def _parts(graph, indices):
     """Yield lists of tensors which are small enough together to be held."""
     part, size = [], 0
     for index in indices:
-        more = 4 * int(np.prod(graph.tensors[index].shape))
+        more = 4 * graph.size(index)
         if part and size + more > _BYTES:
             yield part
             part, size = [], 0
@@ -101,7 +102,7 @@ def _parts(graph, indices):
 
 
 def _values_of(content, indices, pictures):
-    """Yield `(index, values)` for pictures and tensors; of large ones some values, drawn once."""
+    """Yield `(index, values)` for pictures and tensors; of large ones some, at the same places in each."""
     from ai_edge_litert.interpreter import Interpreter
     from tensorflow.lite.tools import flatbuffer_utils
 
@@ -111,18 +112,14 @@ def _values_of(content, indices, pictures):
     file = Interpreter(model_content=content, num_threads=os.cpu_count())
     file.allocate_tensors()
     (given,) = file.get_input_details()
-    sizes = {index: int(np.prod(file._get_tensor_details(index, 0)["shape"])) for index in indices}
-    drawn = {
-        index: np.random.default_rng(index).integers(size, size=_VALUES)
-        for index, size in sizes.items()
-        if size > _VALUES
-    }
     for picture in pictures:
         file.set_tensor(given["index"], picture[None].astype("float32"))
         file.invoke()
         for index in indices:
             values = file.get_tensor(index).ravel()
-            yield index, values[drawn[index]] if index in drawn else values
+            if values.size > _VALUES:
+                values = values[np.random.default_rng(index).integers(values.size, size=_VALUES)]
+            yield index, values
 
 
 def _histogram(values, low, high):

@@ -81,8 +81,8 @@ def export_tflite(
         OSError: if another process exports to `path`, or the disk is full.
         RuntimeError: if the file cannot be converted, crashes or disagrees with the model; nothing is then
             written.
-        ValueError: for an argument that is missing or out of range, calibration pictures that are too few,
-            not finite or not on the scale 0–255.
+        ValueError: for an argument that is missing or out of range, a path that TensorFlow takes for a
+            pattern, calibration pictures that are too few, not finite or not on the scale 0–255.
 
     Example:
         >>> import kseg, tempfile

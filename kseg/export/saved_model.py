@@ -43,7 +43,8 @@ def export_saved_model(
         FileExistsError: if `path` exists and `overwrite` is false.
         OSError: if another process exports to `path`, or the disk is full.
         RuntimeError: if what was written disagrees with the model; nothing is then at `path`.
-        ValueError: if the data are empty or not finite, or the names are not one per class.
+        ValueError: if the data are empty or not finite, the names are not one per class, or TensorFlow takes
+            the path for a pattern.
 
     Example:
         >>> import kseg, tempfile

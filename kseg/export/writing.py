@@ -28,8 +28,8 @@ def check_target(path, overwrite, suffix=None):
     whole = str(path.absolute())
     if suffix != ".onnx" and ("\\" in whole or not fnmatch.fnmatchcase(whole, whole)):
         raise ValueError(
-            f"{path}: TensorFlow reads [...] and \\ in a path as a pattern, and would not find what it wrote "
-            "there; choose another path"
+            f"{whole}: TensorFlow reads [...] and \\ in a path as a pattern and would not find what it "
+            "wrote; choose another path"
         )
     if suffix is not None and path.suffix != suffix:
         raise ValueError(f"path must end in {suffix}, got {str(path)!r}")

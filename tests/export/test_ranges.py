@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 import kseg
 from kseg import child
 from kseg.child import conversion, ranges
+from kseg.child.graph import Graph
 from kseg.child.running import LiteRTFile
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the converter, which runs in this process here
@@ -28,7 +29,7 @@ def test_the_range_is_where_rounding_and_cutting_err_least(seed, tail, activated
     values = np.maximum(values, 0) if activated else values
     low, high = values.min(), values.max()
     found = ranges.least_squares_range(ranges._histogram(values, low, high), low, high)
-    shares = np.linspace(1, 0.25, 20)
+    shares = np.linspace(1, 0.5, 20)
     least = min(error(values, low * a, high * b) for a in (shares if low else [1]) for b in shares)
     assert error(values, *found) <= 1.02 * least
     assert not activated or found[0] == 0
@@ -58,7 +59,7 @@ def test_ranges_stay_inside_what_was_seen_and_hold_zero(values, below, above):
     counts = ranges._histogram(values, low, high)
     assert counts.sum() == np.count_nonzero(values)
     narrow = ranges.least_squares_range(counts, low, high)
-    assert low <= narrow[0] <= low / 4 <= 0 <= high / 4 <= narrow[1] <= high
+    assert low <= narrow[0] <= low / 2 <= 0 <= high / 2 <= narrow[1] <= high
 
 
 def model_and_pictures():
@@ -109,6 +110,75 @@ def test_rare_values_do_not_make_all_others_coarse(here, tmp_path, monkeypatch):
     for same in (0, 1, -1):  # image, what the first convolution reads, and scores, which are only enlarged
         assert quantizations(narrow)[same] == quantizations(whole)[same]
     assert quantizations(narrow)[2] != quantizations(whole)[2]
+
+
+def test_pictures_at_the_end_of_the_list_count_as_well(here, tmp_path, monkeypatch):
+    model, pictures = model_and_pictures()
+    pictures = np.concatenate([pictures.clip(0, 10)] * 5 + [255 - pictures])  # 40 dark ones, 8 bright ones
+    export(model, tmp_path / "narrow.tflite", pictures)
+    monkeypatch.setattr(conversion, "narrow_ranges", lambda content, pictures: content)
+    export(model, tmp_path / "whole.tflite", pictures)
+    expected = model.predict(pictures[-8:], verbose=0)
+    files = [LiteRTFile(tmp_path / f"{name}.tflite") for name in ("narrow", "whole")]
+    errors = [np.sqrt(np.mean((file.run(pictures[-8:]) - expected) ** 2)) for file in files]
+    assert errors[0] < 1.2 * errors[1]
+
+
+def ends():
+    """Return models by what their scores come from, with the layers whose ranges may be narrower."""
+    image = keras.Input((16, 24, 3), name="image")
+    first = keras.layers.Conv2D(8, 3, padding="same", name="first")(image)
+    second = keras.layers.Conv2D(3, 1, name="second")(keras.layers.ReLU(name="relu")(first))
+    other = keras.layers.Conv2D(3, 1, name="other")(first)
+    scalar = keras.layers.Lambda(keras.ops.mean, output_shape=(), name="mean")(first)
+    return {
+        "a convolution": (keras.Model(image, second), {"relu"}),
+        "a resize": (keras.Model(image, keras.layers.UpSampling2D()(second)), {"relu"}),
+        "an activation": (keras.Model(image, keras.layers.Softmax()(second)), {"relu"}),
+        "a sum": (
+            keras.Model(image, keras.layers.Add()([second, other])),
+            {"first", "relu", "second", "other"},
+        ),
+        "a transposed convolution": (
+            keras.Model(image, keras.layers.Conv2DTranspose(3, 2, 2)(second)),
+            {"relu", "second"},
+        ),
+        "a dense layer": (keras.Model(image, keras.layers.Dense(3)(second)), {"relu", "second"}),
+        "a scalar": (
+            keras.Model(image, keras.layers.Lambda(lambda both: both[0] * both[1])([second, scalar])),
+            {"first", "relu", "second", "mean"},
+        ),
+    }
+
+
+@pytest.mark.parametrize("end", ends())
+def test_image_and_scores_keep_their_ranges(end, here, tmp_path, monkeypatch):
+    model, layers = ends()[end]
+    found = []
+
+    def narrowed(content, pictures):
+        found.extend([content, ranges.narrow_ranges(content, pictures)])
+        return found[1]
+
+    monkeypatch.setattr(conversion, "narrow_ranges", narrowed)
+    pictures = np.random.default_rng(0).exponential(12, (8, 16, 24, 3)).clip(0, 255).astype("float32")
+    export(model, tmp_path / "m.tflite", pictures)
+    changed = set()
+    for before, after in zip(*map(ranges_of, found), strict=True):
+        if before != after:
+            changed.add(before[0].decode().split("/")[1].removesuffix("_1"))
+    assert changed and changed <= layers
+    assert {"second"} & changed == {"second"} & layers
+
+
+def ranges_of(content):
+    """Return `(name, range)` of every tensor."""
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(content)
+    graph = Graph(model, schema, model.subgraphs[0])
+    return [(tensor.name, graph.range(index)) for index, tensor in enumerate(graph.tensors)]
 
 
 def test_activations_that_are_too_many_are_looked_at_in_parts(here, tmp_path, monkeypatch):
