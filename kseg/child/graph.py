@@ -3,6 +3,22 @@
 import numpy as np
 
 
+def parsed(content):
+    """Return the object of a `.tflite` file and its graphs."""
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(content)
+    return model, [Graph(model, schema, each) for each in model.subgraphs]
+
+
+def packed(model):
+    """Return the bytes of a `.tflite` file from its object."""
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
 class Graph:
     """A graph of a file; tensors go by their indices.
 

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from kseg.child.graph import Graph
+from kseg.child.graph import packed, parsed
 
 _PICTURES, _VALUES = 32, 1 << 16  # pictures that are looked at, and values of a tensor in each
 _BINS, _CANDIDATES, _LEAST = 2048, 64, 0.5
@@ -24,11 +24,7 @@ def narrow_ranges(content, pictures):
         content: bytes of a float file with the ranges of calibration.
         pictures: `(N, H, W, C)`, values 0–255; 32, spread over all, are looked at.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.convert_bytearray_to_object(content)
-    graph = Graph(model, schema, model.subgraphs[0])
+    model, (graph, *_) = parsed(content)
     ranges = _ranges_between(graph)
     counts = {index: np.zeros(_BINS, "int64") for index in ranges}
     chosen = np.linspace(0, len(pictures) - 1, min(len(pictures), _PICTURES)).astype(int)
@@ -37,7 +33,7 @@ def narrow_ranges(content, pictures):
             counts[index] += _histogram(values, *ranges[index])
     for index, seen in counts.items():
         graph.set_range(index, *least_squares_range(seen, *ranges[index]))
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return packed(model)
 
 
 def least_squares_range(counts, low, high):
@@ -104,12 +100,10 @@ def _parts(graph, indices):
 def _values_of(content, indices, pictures):
     """Yield `(index, values)` for pictures and tensors; of large ones some, at the same places in each."""
     from ai_edge_litert.interpreter import Interpreter
-    from tensorflow.lite.tools import flatbuffer_utils
 
-    model = flatbuffer_utils.convert_bytearray_to_object(content)
+    model, _ = parsed(content)
     model.subgraphs[0].outputs, model.signatureDefs = indices, []
-    content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-    file = Interpreter(model_content=content, num_threads=os.cpu_count())
+    file = Interpreter(model_content=packed(model), num_threads=os.cpu_count())
     file.allocate_tensors()
     (given,) = file.get_input_details()
     for picture in pictures:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from kseg.child.folding import fold_scale
-from kseg.child.graph import Graph
+from kseg.child.graph import Graph, packed, parsed
 
 
 def rewritten(content):
@@ -13,12 +13,10 @@ def rewritten(content):
         content: bytes; they come back as they are if there is nothing to gain. Of an int8 file, the float one
             with the ranges of calibration comes here first, for `fold_scale` is for float kernels.
     """
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.convert_bytearray_to_object(content)
+    model, (graph, *_) = parsed(content)
+    schema = graph.schema
     changed = fold_scale(model, schema) + end_adds_in_relus(model, schema) + drop_idle_taps(model, schema)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model)) if changed else content
+    return packed(model) if changed else content
 
 
 def end_adds_in_relus(model, schema):
@@ -77,7 +75,7 @@ def drop_idle_taps(model, schema):
     changed = 0
     for graph in (Graph(model, schema, each) for each in model.subgraphs):
         for operator in filter(graph.is_convolution, graph.operators):
-            indices = _weights_of(graph, operator)
+            indices = list(dict.fromkeys([operator.inputs[1], graph.stored(operator.inputs[1])]))
             weights = [graph.tensors[index] for index in indices]
             buffer = model.buffers[weights[-1].buffer]
             own = graph.is_stored_for_one(indices[-1]) and len(graph.readers(indices[0])) == 1
@@ -85,13 +83,6 @@ def drop_idle_taps(model, schema):
                 image = graph.tensors[operator.inputs[0]]
                 changed += _shorten(operator.builtinOptions, image.shape, weights, buffer, schema)
     return changed
-
-
-def _weights_of(graph, operator):
-    """Return the tensor that a convolution reads, and the one it comes from if that is stored in float16."""
-    read = operator.inputs[1]
-    makers = [each for each in graph.operators if read in list(each.outputs)]
-    return [read, makers[0].inputs[0]] if makers else [read]  # of DEQUANTIZE
 
 
 def _shorten(options, image, weights, buffer, schema):

@@ -116,7 +116,7 @@ def static_size(model, input_size):
 def layer_names(model):
     """Return the names of all layers, also of those in models inside; first the one that makes the scores."""
     last = model.outputs[0]._keras_history.operation
-    while not last.weights and last._inbound_nodes[0].input_tensors:
+    while not getattr(last, "weights", ()) and last._inbound_nodes[0].input_tensors:  # keras.ops have none
         last = last._inbound_nodes[0].input_tensors[0]._keras_history.operation
     return list(dict.fromkeys([last.name, *(layer.name for layer in _layers(model))]))
 

@@ -3,7 +3,6 @@ import numpy as np
 import pytest
 
 import kseg
-from kseg import child
 from kseg.child import conversion, cutting
 from kseg.child.describing import describe
 from kseg.child.running import LiteRTFile
@@ -21,9 +20,8 @@ CONVOLUTIONS = {
 
 
 @pytest.fixture
-def exported(monkeypatch, tmp_path):
+def exported(in_process, monkeypatch, tmp_path):
     """Return a function that exports a model with its kernels cut to 16 channels, and whole."""
-    monkeypatch.setattr(child, "call", lambda function, *arguments: function(*arguments))
 
     def export(model, mode=None):
         given = {
@@ -104,8 +102,7 @@ def test_a_kernel_that_two_convolutions_read_stays_whole(exported):
     assert (cut.run(PICTURES) == whole.run(PICTURES)).all()
 
 
-def test_pieces_are_as_large_as_the_cache_allows(monkeypatch, tmp_path):
-    monkeypatch.setattr(child, "call", lambda function, *arguments: function(*arguments))
+def test_pieces_are_as_large_as_the_cache_allows(tmp_path):
     model = convolved([keras.layers.Conv2D(1024, 1), keras.layers.Conv2D(256, 3)])
     kseg.export_tflite(model, tmp_path / "m.tflite")  # 4 MB are 108 of the 256 channels, 6 times 16
     pieces = kernels(LiteRTFile(tmp_path / "m.tflite"))

@@ -128,6 +128,13 @@ def test_wrong_arguments_are_named_and_nothing_is_written(model, tmp_path, argum
     assert list(tmp_path.iterdir()) == []
 
 
+def test_scores_may_come_from_an_operation_that_is_no_layer(tmp_path):
+    model = small_model()
+    halved = keras.Model(model.input, model.output * 0.5)
+    report = kseg.export_tflite(halved, tmp_path / "m.tflite")
+    assert report.same_class == 1
+
+
 def test_the_suffix_must_be_tflite(model, tmp_path):
     with pytest.raises(ValueError, match=r"must end in \.tflite"):
         kseg.export_tflite(model, tmp_path / "m.lite", input_size=SIZE)

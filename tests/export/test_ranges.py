@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kseg
-from kseg import child
 from kseg.child import conversion, ranges
-from kseg.child.graph import Graph
+from kseg.child.graph import parsed
 from kseg.child.running import LiteRTFile
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the converter, which runs in this process here
@@ -92,68 +91,69 @@ def quantizations(file):
 
 
 @pytest.fixture
-def here(monkeypatch):
-    """Let jobs run in this process."""
-    monkeypatch.setattr(child, "call", lambda function, *arguments: function(*arguments))
+def both(in_process, tmp_path, monkeypatch):
+    """Return a function that exports with narrower ranges and with whole ones, and gives both files."""
+
+    def export_both(model, pictures):
+        export(model, tmp_path / "narrow.tflite", pictures)
+        with monkeypatch.context() as patch:
+            patch.setattr(conversion, "narrow_ranges", lambda content, pictures: content)
+            export(model, tmp_path / "whole.tflite", pictures)
+        return [LiteRTFile(tmp_path / f"{name}.tflite") for name in ("narrow", "whole")]
+
+    return export_both
 
 
-def test_rare_values_do_not_make_all_others_coarse(here, tmp_path, monkeypatch):
+def deviation(model, file, pictures):
+    """Return the root mean squared error of the scores of a file."""
+    return np.sqrt(np.mean((file.run(pictures) - model.predict(pictures, verbose=0)) ** 2))
+
+
+def test_rare_values_do_not_make_all_others_coarse(both):
     keras.utils.set_random_seed(0)
     model, pictures = model_and_pictures()
-    export(model, tmp_path / "narrow.tflite", pictures)
-    monkeypatch.setattr(conversion, "narrow_ranges", lambda content, pictures: content)
-    export(model, tmp_path / "whole.tflite", pictures)
-    narrow, whole = (LiteRTFile(tmp_path / f"{name}.tflite") for name in ("narrow", "whole"))
-    expected = model.predict(pictures, verbose=0)
-    errors = [np.sqrt(np.mean((file.run(pictures) - expected) ** 2)) for file in (narrow, whole)]
-    assert errors[0] < 0.7 * errors[1]
+    narrow, whole = both(model, pictures)
+    assert deviation(model, narrow, pictures) < 0.7 * deviation(model, whole, pictures)
     for same in (0, 1, -1):  # image, what the first convolution reads, and scores, which are only enlarged
         assert quantizations(narrow)[same] == quantizations(whole)[same]
     assert quantizations(narrow)[2] != quantizations(whole)[2]
 
 
-def test_pictures_at_the_end_of_the_list_count_as_well(here, tmp_path, monkeypatch):
+def test_pictures_at_the_end_of_the_list_count_as_well(both):
+    keras.utils.set_random_seed(0)
     model, pictures = model_and_pictures()
-    pictures = np.concatenate([pictures.clip(0, 10)] * 5 + [255 - pictures])  # 40 dark ones, 8 bright ones
-    export(model, tmp_path / "narrow.tflite", pictures)
-    monkeypatch.setattr(conversion, "narrow_ranges", lambda content, pictures: content)
-    export(model, tmp_path / "whole.tflite", pictures)
-    expected = model.predict(pictures[-8:], verbose=0)
-    files = [LiteRTFile(tmp_path / f"{name}.tflite") for name in ("narrow", "whole")]
-    errors = [np.sqrt(np.mean((file.run(pictures[-8:]) - expected) ** 2)) for file in files]
-    assert errors[0] < 1.2 * errors[1]
+    bright = 255 - pictures
+    narrow, whole = both(model, np.concatenate([pictures.clip(0, 10)] * 5 + [bright]))  # 40 dark ones first
+    assert deviation(model, narrow, bright) < 1.2 * deviation(model, whole, bright)
 
 
-def ends():
-    """Return models by what their scores come from, with the layers whose ranges may be narrower."""
+ENDS = {  # of what scores come: the layers whose ranges may be narrower, and what follows "second"
+    "a convolution": ({"relu"}, lambda first, second: second),
+    "a resize": ({"relu"}, lambda first, second: keras.layers.UpSampling2D()(second)),
+    "an activation": ({"relu"}, lambda first, second: keras.layers.Softmax()(second)),
+    "a sum": (
+        {"first", "relu", "second", "other"},
+        lambda first, second: second + keras.layers.Conv2D(3, 1, name="other")(first),
+    ),
+    "a transposed convolution": (
+        {"relu", "second"},
+        lambda first, second: keras.layers.Conv2DTranspose(3, 2, 2)(second),
+    ),
+    "a dense layer": ({"relu", "second"}, lambda first, second: keras.layers.Dense(3)(second)),
+    "a scalar": (
+        {"first", "relu", "second", "mean"},
+        lambda first, second: (
+            second * keras.layers.Lambda(keras.ops.mean, output_shape=(), name="mean")(first)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("layers", "end"), ENDS.values(), ids=ENDS)
+def test_image_and_scores_keep_their_ranges(layers, end, in_process, tmp_path, monkeypatch):
     image = keras.Input((16, 24, 3), name="image")
     first = keras.layers.Conv2D(8, 3, padding="same", name="first")(image)
     second = keras.layers.Conv2D(3, 1, name="second")(keras.layers.ReLU(name="relu")(first))
-    other = keras.layers.Conv2D(3, 1, name="other")(first)
-    scalar = keras.layers.Lambda(keras.ops.mean, output_shape=(), name="mean")(first)
-    return {
-        "a convolution": (keras.Model(image, second), {"relu"}),
-        "a resize": (keras.Model(image, keras.layers.UpSampling2D()(second)), {"relu"}),
-        "an activation": (keras.Model(image, keras.layers.Softmax()(second)), {"relu"}),
-        "a sum": (
-            keras.Model(image, keras.layers.Add()([second, other])),
-            {"first", "relu", "second", "other"},
-        ),
-        "a transposed convolution": (
-            keras.Model(image, keras.layers.Conv2DTranspose(3, 2, 2)(second)),
-            {"relu", "second"},
-        ),
-        "a dense layer": (keras.Model(image, keras.layers.Dense(3)(second)), {"relu", "second"}),
-        "a scalar": (
-            keras.Model(image, keras.layers.Lambda(lambda both: both[0] * both[1])([second, scalar])),
-            {"first", "relu", "second", "mean"},
-        ),
-    }
-
-
-@pytest.mark.parametrize("end", ends())
-def test_image_and_scores_keep_their_ranges(end, here, tmp_path, monkeypatch):
-    model, layers = ends()[end]
     found = []
 
     def narrowed(content, pictures):
@@ -162,7 +162,7 @@ def test_image_and_scores_keep_their_ranges(end, here, tmp_path, monkeypatch):
 
     monkeypatch.setattr(conversion, "narrow_ranges", narrowed)
     pictures = np.random.default_rng(0).exponential(12, (8, 16, 24, 3)).clip(0, 255).astype("float32")
-    export(model, tmp_path / "m.tflite", pictures)
+    export(keras.Model(image, end(first, second)), tmp_path / "m.tflite", pictures)
     changed = set()
     for before, after in zip(*map(ranges_of, found), strict=True):
         if before != after:
@@ -173,15 +173,11 @@ def test_image_and_scores_keep_their_ranges(end, here, tmp_path, monkeypatch):
 
 def ranges_of(content):
     """Return `(name, range)` of every tensor."""
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.convert_bytearray_to_object(content)
-    graph = Graph(model, schema, model.subgraphs[0])
+    _, (graph, *_) = parsed(content)
     return [(tensor.name, graph.range(index)) for index, tensor in enumerate(graph.tensors)]
 
 
-def test_activations_that_are_too_many_are_looked_at_in_parts(here, tmp_path, monkeypatch):
+def test_activations_that_are_too_many_are_looked_at_in_parts(in_process, tmp_path, monkeypatch):
     model, pictures = model_and_pictures()
     at_once = export(model, tmp_path / "at_once.tflite", pictures)
     monkeypatch.setattr(ranges, "_BYTES", 400_000)  # one of the first features has 369 KB
