@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from kseg.child.graph import Graph
 
-
-def fold_scale(model, schema):
+def fold_scale(graph):
     """Move `scale` of `scale * image + offset` into the kernels that read it; return how many take it.
 
     `image + offset / scale` is one operator less at full resolution.
@@ -14,10 +12,9 @@ def fold_scale(model, schema):
     step of one would be too long for another.
 
     Args:
-        model: object of a file in float, calibrated or not; others stay as they are.
-        schema: module of LiteRT's schema.
+        graph: of a file in float, calibrated or not; others stay as they are.
     """
-    graph, kinds = Graph(model, schema, model.subgraphs[0]), schema.BuiltinOperator
+    kinds = graph.schema.BuiltinOperator
     scaling = graph.only_reader(graph.image, kinds.MUL)
     scale = graph.per_channel(scaling)
     if scale is None or np.abs(scale).max() > 1.2 * np.abs(scale).min():

@@ -94,6 +94,13 @@ class Graph:
         shape = (1,) if tensor.shape is None or len(tensor.shape) == 0 else tensor.shape
         return np.asarray(data, "uint8").view("float32").reshape(shape)
 
+    def integers(self, index):
+        """Return the values of an int32 constant, `None` if it is something else."""
+        tensor, data = self.tensors[index], self.data(index)
+        if tensor.type != self.schema.TensorType.INT32 or data is None:
+            return None
+        return np.asarray(data, "uint8").view("int32").reshape(tensor.shape)
+
     def per_channel(self, operator):
         """Return the constant an operator takes, as one value per channel of the image, or `None`."""
         for index in [] if operator is None else operator.inputs:
@@ -147,14 +154,14 @@ class Graph:
         if not any(each.buffer == buffer for graph in self.model.subgraphs for each in graph.tensors):
             self.model.buffers[buffer].data = None
 
-    def code(self, kind):
-        """Return the index of an operator's code in its first version, added if there was none."""
+    def code(self, kind, version=1):
+        """Return the index of an operator's code in a version or a later one, added if there was none."""
         for index, code in enumerate(self.model.operatorCodes):
-            if code.builtinCode == kind:
+            if code.builtinCode == kind and code.version >= version:
                 return index
         code = self.schema.OperatorCodeT()
         code.builtinCode = code.deprecatedBuiltinCode = kind
-        code.version = 1
+        code.version = version
         self.model.operatorCodes.append(code)
         return len(self.model.operatorCodes) - 1
 

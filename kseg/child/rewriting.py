@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from kseg.child.dilating import join_dilations
 from kseg.child.folding import fold_scale
-from kseg.child.graph import Graph, packed, parsed
+from kseg.child.graph import packed, parsed
 
 
 def rewritten(content):
@@ -13,75 +14,64 @@ def rewritten(content):
         content: bytes; they come back as they are if there is nothing to gain. Of an int8 file, the float one
             with the ranges of calibration comes here first, for `fold_scale` is for float kernels.
     """
-    model, (graph, *_) = parsed(content)
-    schema = graph.schema
-    changed = fold_scale(model, schema) + end_adds_in_relus(model, schema) + drop_idle_taps(model, schema)
+    model, graphs = parsed(content)
+    changed = sum(map(join_dilations, graphs)) + fold_scale(graphs[0])
+    changed += sum(end_adds_in_relus(graph) + drop_idle_taps(graph) for graph in graphs)
     return packed(model) if changed else content
 
 
-def end_adds_in_relus(model, schema):
+def end_adds_in_relus(graph):
     """Turn every int8 RELU that stands alone into an ADD of zero that ends in it; return how many.
 
     XNNPACK takes a quantized RELU only as the end of another operator. One alone, which networks have where
     they add before they activate, runs on one core, and all around it leaves XNNPACK and comes back: a
     DeepLab v3+ takes half as long without. Rounding may differ by one step.
     """
+    schema = graph.schema
     activations = {
         schema.BuiltinOperator.RELU: schema.ActivationFunctionType.RELU,
         schema.BuiltinOperator.RELU6: schema.ActivationFunctionType.RELU6,
     }
-    kinds = [code.builtinCode for code in model.operatorCodes]
     lone = [
-        (graph, operator)
-        for graph in model.subgraphs
+        operator
         for operator in graph.operators
-        if kinds[operator.opcodeIndex] in activations
+        if graph.kind(operator) in activations
         and graph.tensors[operator.outputs[0]].type == schema.TensorType.INT8
     ]
-    if not lone:
-        return 0
-    add = schema.OperatorCodeT()
-    add.builtinCode = add.deprecatedBuiltinCode = schema.BuiltinOperator.ADD
-    add.version = 2  # the first with int8
-    model.operatorCodes.append(add)
-    zero = schema.BufferT()
-    zero.data = np.zeros(1, "uint8")
-    model.buffers.append(zero)
-    for graph, operator in lone:
+    zero = graph.add_buffer(np.zeros(1, "uint8")) if lone else None
+    for operator in lone:
         options = schema.AddOptionsT()
-        options.fusedActivationFunction = activations[kinds[operator.opcodeIndex]]
-        graph.tensors.append(_zero_like(schema, graph.tensors[operator.outputs[0]], len(model.buffers) - 1))
-        operator.inputs = [*operator.inputs, len(graph.tensors) - 1]
-        operator.opcodeIndex = len(model.operatorCodes) - 1
+        options.fusedActivationFunction = activations[graph.kind(operator)]
+        operator.inputs = [*operator.inputs, graph.add(_zero_like(graph, operator.outputs[0], zero))]
+        operator.opcodeIndex = graph.code(schema.BuiltinOperator.ADD, version=2)  # the first with int8
         operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.AddOptions, options
     return len(lone)
 
 
-def _zero_like(schema, output, buffer):
+def _zero_like(graph, index, buffer):
     """Return a constant zero with the scale of a tensor."""
-    tensor, quantization = schema.TensorT(), schema.QuantizationParametersT()
-    quantization.scale, quantization.zeroPoint = list(output.quantization.scale), [0]
-    tensor.name = output.name + b"_zero"
-    tensor.type, tensor.shape, tensor.buffer, tensor.quantization = output.type, [1], buffer, quantization
+    like, tensor = graph.tensors[index], graph.schema.TensorT()
+    tensor.quantization = graph.schema.QuantizationParametersT()
+    tensor.quantization.scale, tensor.quantization.zeroPoint = list(like.quantization.scale), [0]
+    tensor.name, tensor.type, tensor.shape, tensor.buffer = like.name + b"_zero", like.type, [1], buffer
     return tensor
 
 
-def drop_idle_taps(model, schema):
+def drop_idle_taps(graph):
     """Take from dilated convolutions the taps that only ever see padding; return how many are shorter.
 
     A tap as far off as the feature map is wide multiplies zeros, and XNNPACK does multiply them: on 16×16
     features, a 3×3 kernel at rate 18 is one of 1×1. Exact.
     """
     changed = 0
-    for graph in (Graph(model, schema, each) for each in model.subgraphs):
-        for operator in filter(graph.is_convolution, graph.operators):
-            indices = list(dict.fromkeys([operator.inputs[1], graph.stored(operator.inputs[1])]))
-            weights = [graph.tensors[index] for index in indices]
-            buffer = model.buffers[weights[-1].buffer]
-            own = graph.is_stored_for_one(indices[-1]) and len(graph.readers(indices[0])) == 1
-            if own and buffer.data is not None:
-                image = graph.tensors[operator.inputs[0]]
-                changed += _shorten(operator.builtinOptions, image.shape, weights, buffer, schema)
+    for operator in filter(graph.is_convolution, graph.operators):
+        indices = list(dict.fromkeys([operator.inputs[1], graph.stored(operator.inputs[1])]))
+        weights = [graph.tensors[index] for index in indices]
+        buffer = graph.model.buffers[weights[-1].buffer]
+        own = graph.is_stored_for_one(indices[-1]) and len(graph.readers(indices[0])) == 1
+        if own and buffer.data is not None:
+            image = graph.tensors[operator.inputs[0]]
+            changed += _shorten(operator.builtinOptions, image.shape, weights, buffer, graph.schema)
     return changed
 
 
