@@ -9,93 +9,97 @@ def join_dilations(graph):
     TensorFlow spreads a map over the batch (SPACE_TO_BATCH_ND), convolves, gathers (BATCH_TO_SPACE_ND).
     The converter makes one operator of the three, but not where several convolutions read one map at one rate
     and share the first: there the batch is no longer 1, which accelerators refuse, and what follows stays
-    outside of the convolution.
-
-    Args:
-        graph: of a file in float, calibrated or not; in others what follows a convolution stays outside.
+    outside of the convolution. It goes in here, batch normalisations where the kernel is in float.
     """
     kinds, joined = graph.schema.BuiltinOperator, 0
     for spread in [each for each in graph.operators if graph.kind(each) == kinds.SPACE_TO_BATCH_ND]:
         convolutions = graph.readers(spread.outputs[0])
         gathers = [graph.only_reader(each.outputs[0], kinds.BATCH_TO_SPACE_ND) for each in convolutions]
-        paddings = [
-            None if gather is None else _padding(graph, spread, convolution, gather)
-            for convolution, gather in zip(convolutions, gathers, strict=True)
-        ]
-        if not convolutions or None in paddings:
+        threes = [(spread, *each) for each in zip(convolutions, gathers, strict=True)]
+        paddings = [_padding(graph, *each) for each in threes]
+        if not paddings or None in paddings:
             continue
-        rates = graph.integers(spread.inputs[1])
-        for convolution, gather, padding in zip(convolutions, gathers, paddings, strict=True):
-            options = convolution.builtinOptions
-            options.dilationHFactor, options.dilationWFactor = map(int, rates)
-            options.padding = padding
-            convolution.inputs = [spread.inputs[0], *convolution.inputs[1:]]
-            convolution.outputs = gather.outputs
-            graph.operators.remove(gather)
-            _absorb_what_follows(graph, convolution)
+        for each, padding in zip(threes, paddings, strict=True):
+            _join(graph, *each, padding)
         graph.operators.remove(spread)
-        joined += len(convolutions)
+        joined += len(threes)
     return joined
 
 
 def _padding(graph, spread, convolution, gather):
-    """Return the padding of the dilated convolution that three operators are; `None` if they are none."""
-    options, kinds = convolution.builtinOptions, graph.schema.Padding
-    if not graph.is_convolution(convolution) or options.padding != kinds.VALID:
+    """Return the padding with which one dilated convolution gives what three operators do, or `None`."""
+    options, paddings = convolution.builtinOptions, graph.schema.Padding
+    if gather is None or not graph.is_convolution(convolution) or options.padding != paddings.VALID:
         return None
     if {options.strideH, options.strideW, options.dilationHFactor, options.dilationWFactor} != {1}:
         return None
-    rates, pads = graph.integers(spread.inputs[1]), graph.integers(spread.inputs[2])
-    crops = graph.integers(gather.inputs[2])
-    if any(each is None for each in (rates, pads, crops)) or rates.shape != (2,) or crops[:, 0].any():
+    rates, pads = (graph.integers(index) for index in spread.inputs[1:])
+    gathered, crops = (graph.integers(index) for index in gather.inputs[1:])
+    if any(each is None for each in (rates, pads, gathered, crops)) or rates.shape != (2,):
         return None
-    if not np.array_equal(rates, graph.integers(gather.inputs[1])):
+    if not np.array_equal(rates, gathered) or crops[:, 0].any():
         return None
-    taps = np.array(graph.tensors[convolution.inputs[1]].shape[1:3])
-    reach = rates * (taps - 1)
-    given, made = (
-        np.array(graph.tensors[index].shape[1:3]) for index in (spread.inputs[0], gather.outputs[0])
-    )
-    for padding, before, size in ((kinds.SAME, reach // 2, given), (kinds.VALID, 0 * reach, given - reach)):
-        if np.array_equal(pads[:, 0], before) and np.array_equal(made, size):
-            return padding
-    return None
+    reach = rates * (np.array(graph.tensors[convolution.inputs[1]].shape[1:3]) - 1)
+    ends = (spread.inputs[0], gather.outputs[0])
+    given, made = (np.array(graph.tensors[index].shape[1:3]) for index in ends)
+    if np.array_equal(pads[:, 0], reach // 2) and np.array_equal(made, given):
+        return paddings.SAME
+    return None if pads[:, 0].any() or not np.array_equal(made, given - reach) else paddings.VALID
+
+
+def _join(graph, spread, convolution, gather, padding):
+    """Make a convolution between two operators a dilated one, and take in what follows it."""
+    kinds, options = graph.schema.BuiltinOperator, convolution.builtinOptions
+    options.padding = padding
+    options.dilationHFactor, options.dilationWFactor = map(int, graph.integers(spread.inputs[1]))
+    convolution.inputs = [spread.inputs[0], *convolution.inputs[1:]]
+    convolution.outputs = gather.outputs
+    if graph.kind(convolution) == kinds.DEPTHWISE_CONV_2D:
+        convolution.opcodeIndex = graph.code(kinds.DEPTHWISE_CONV_2D, version=2)  # the first that dilates
+    graph.operators.remove(gather)
+    _absorb_what_follows(graph, convolution)
 
 
 def _absorb_what_follows(graph, convolution):
     """Take factors, shifts and an activation that alone read a convolution into it."""
-    kinds, ends = graph.schema.BuiltinOperator, graph.schema.ActivationFunctionType
-    activations = {kinds.RELU: ends.RELU, kinds.RELU6: ends.RELU6}
-    options = convolution.builtinOptions
+    kinds, options = graph.schema.BuiltinOperator, convolution.builtinOptions
     while not options.fusedActivationFunction and len(graph.readers(convolution.outputs[0])) == 1:
         (reader,) = graph.readers(convolution.outputs[0])
         kind = graph.kind(reader)
-        if kind in activations:
-            options.fusedActivationFunction = activations[kind]
+        if kind in graph.activations:
+            options.fusedActivationFunction = graph.activations[kind]
         elif kind in (kinds.MUL, kinds.ADD) and _absorb(graph, convolution, reader):
             options.fusedActivationFunction = reader.builtinOptions.fusedActivationFunction
         else:
             return
+        _name_both(graph, reader.outputs[0], convolution.outputs[0])
         convolution.outputs = reader.outputs
         graph.operators.remove(reader)
+    graph.drop_unread(kinds.DEQUANTIZE)  # of constants in float16
+
+
+def _name_both(graph, last, first):
+    """Name a tensor after what it was made from as well, as the converter does: layers are found by it."""
+    if last not in list(graph.graph.outputs):
+        graph.tensors[last].name += b";" + graph.tensors[first].name
 
 
 def _absorb(graph, convolution, reader):
     """Take a factor or a shift per channel into a kernel and its bias; tell if they could."""
     kinds = graph.schema.BuiltinOperator
     image, kernel, bias = convolution.inputs
-    values, offset = graph.constant(kernel), graph.constant(bias)
-    others = [graph.constant(index) for index in reader.inputs if index != convolution.outputs[0]]
     channels = graph.tensors[convolution.outputs[0]].shape[-1]
-    if len(others) != 1 or others[0] is None or offset is None or others[0].shape != (channels,):
+    weights, offsets = graph.values(kernel), graph.per_channel(bias, channels)
+    by = graph.operand(reader, channels)
+    if offsets is None or by is None:
         return False
     if graph.kind(reader) == kinds.ADD:
-        offset = offset + others[0]
-    elif values is None or not graph.is_stored_for_one(kernel):
+        offsets = offsets + by
+    elif weights is None or not graph.is_stored_for_one(kernel):
         return False
     else:
-        in_front = graph.kind(convolution) == kinds.CONV_2D  # of a kernel's axes, that of the channels
-        graph.store(kernel, values * (others[0][:, None, None, None] if in_front else others[0]))
-        offset = offset * others[0]
-    convolution.inputs = [image, kernel, graph.add_constant(offset)]
+        last = graph.kind(convolution) == kinds.DEPTHWISE_CONV_2D  # where a kernel has the channels it makes
+        graph.store(kernel, weights * (by if last else by[:, None, None, None]))
+        offsets = offsets * by
+    convolution.inputs = [image, kernel, graph.add_constant(offsets, b"bias")]
     return True

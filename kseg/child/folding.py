@@ -16,11 +16,11 @@ def fold_scale(graph):
     """
     kinds = graph.schema.BuiltinOperator
     scaling = graph.only_reader(graph.image, kinds.MUL)
-    scale = graph.per_channel(scaling)
+    scale = None if scaling is None else graph.operand(scaling, graph.depth)
     if scale is None or np.abs(scale).max() > 1.2 * np.abs(scale).min():
         return 0
     shift = graph.only_reader(scaling.outputs[0], kinds.ADD)
-    offset = graph.per_channel(shift)
+    offset = None if shift is None else graph.operand(shift, graph.depth)
     if offset is None:
         return 0
     with np.errstate(all="ignore"):
@@ -43,7 +43,7 @@ def fold_scale(graph):
         offset = offset[:1]
     else:  # a row of pixels: int8 adds three values at a time slowly
         offset = np.tile(offset, (1, 1, graph.tensors[graph.image].shape[2], 1))
-    shift.inputs = [graph.image, graph.add_constant(offset)]
+    shift.inputs = [graph.image, graph.add_constant(offset, b"shift")]
     graph.operators.remove(scaling)
     return len(kernels)
 

@@ -13,9 +13,14 @@ def parsed(content):
 
 
 def packed(model):
-    """Return the bytes of a `.tflite` file from its object."""
+    """Return the bytes of a `.tflite` file from its object, without codes that no operator has any more."""
     from tensorflow.lite.tools import flatbuffer_utils
 
+    operators = [operator for graph in model.subgraphs for operator in graph.operators]
+    used = sorted({operator.opcodeIndex for operator in operators})
+    for operator in operators:
+        operator.opcodeIndex = used.index(operator.opcodeIndex)
+    model.operatorCodes = [model.operatorCodes[index] for index in used]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
@@ -44,6 +49,12 @@ class Graph:
     def depth(self):
         """The channels of the image."""
         return int(self.tensors[self.image].shape[-1])
+
+    @property
+    def activations(self):
+        """Operators that activate → what other operators end in instead."""
+        kinds, ends = self.schema.BuiltinOperator, self.schema.ActivationFunctionType
+        return {kinds.RELU: ends.RELU, kinds.RELU6: ends.RELU6}
 
     def kind(self, operator):
         return self.model.operatorCodes[operator.opcodeIndex].builtinCode
@@ -88,26 +99,36 @@ class Graph:
 
     def constant(self, index):
         """Return the values of a float32 constant, `None` if it is something else."""
-        tensor, data = self.tensors[index], self.data(index)
-        if tensor.type != self.schema.TensorType.FLOAT32 or data is None:
-            return None
-        shape = (1,) if tensor.shape is None or len(tensor.shape) == 0 else tensor.shape
-        return np.asarray(data, "uint8").view("float32").reshape(shape)
+        return self._numbers(index, {self.schema.TensorType.FLOAT32: "float32"})
 
     def integers(self, index):
         """Return the values of an int32 constant, `None` if it is something else."""
-        tensor, data = self.tensors[index], self.data(index)
-        if tensor.type != self.schema.TensorType.INT32 or data is None:
-            return None
-        return np.asarray(data, "uint8").view("int32").reshape(tensor.shape)
+        return self._numbers(index, {self.schema.TensorType.INT32: "int32"})
 
-    def per_channel(self, operator):
-        """Return the constant an operator takes, as one value per channel of the image, or `None`."""
-        for index in [] if operator is None else operator.inputs:
-            values = self.constant(index)
-            if values is not None and values.size in (1, self.depth) and values.size == values.shape[-1]:
-                return np.broadcast_to(values.ravel(), self.depth)
-        return None
+    def values(self, index):
+        """Return the values of a float constant, also of one widened from float16, as float32; or `None`."""
+        kinds = self.schema.TensorType
+        found = self._numbers(self.stored(index), {kinds.FLOAT32: "float32", kinds.FLOAT16: "float16"})
+        return None if found is None else found.astype("float32")
+
+    def _numbers(self, index, dtypes):
+        tensor, data = self.tensors[index], self.data(index)
+        if data is None or tensor.type not in dtypes:
+            return None
+        shape = (1,) if tensor.shape is None or len(tensor.shape) == 0 else tensor.shape
+        return np.asarray(data, "uint8").view(dtypes[tensor.type]).reshape(shape)
+
+    def per_channel(self, index, depth):
+        """Return a float constant as a value for each of `depth` channels; `None` if it is something else."""
+        values = self.values(index)
+        if values is None or values.size not in (1, depth) or values.size != values.shape[-1]:
+            return None
+        return np.broadcast_to(values.ravel(), depth)
+
+    def operand(self, operator, depth):
+        """Return the constant an operator takes, as one value per channel, or `None`."""
+        found = [self.per_channel(index, depth) for index in operator.inputs]
+        return next((each for each in found if each is not None), None)
 
     def is_convolution(self, operator):
         kinds = self.schema.BuiltinOperator
@@ -119,20 +140,23 @@ class Graph:
         return self.is_convolution(operator) or self.kind(operator) in others
 
     def is_stored_for_one(self, index):
-        """Tell if a constant has one reader, and its values belong to no other tensor."""
-        buffer = self.tensors[index].buffer
+        """Tell if a constant, widened or not, has one reader, and its values belong to no other tensor."""
+        stored = self.stored(index)
         tensors = [each for graph in self.model.subgraphs for each in graph.tensors]
-        return len(self.readers(index)) == 1 and sum(each.buffer == buffer for each in tensors) == 1
+        alone = sum(each.buffer == self.tensors[stored].buffer for each in tensors) == 1
+        return alone and all(len(self.readers(each)) == 1 for each in (index, stored))
 
     def store(self, index, values):
-        """Set the values of a float32 constant."""
-        data = np.frombuffer(values.astype("float32").tobytes(), "uint8")
-        self.model.buffers[self.tensors[index].buffer].data = data
+        """Set the values of a float constant, in float16 if it is widened from that."""
+        tensor = self.tensors[self.stored(index)]
+        dtype = "float16" if tensor.type == self.schema.TensorType.FLOAT16 else "float32"
+        data = np.frombuffer(values.astype(dtype).tobytes(), "uint8")
+        self.model.buffers[tensor.buffer].data = data
 
-    def add_constant(self, values):
+    def add_constant(self, values, name):
         """Return the index of a new float32 tensor of these values."""
         tensor = self.schema.TensorT()
-        tensor.name, tensor.type, tensor.shape = b"shift", self.schema.TensorType.FLOAT32, list(values.shape)
+        tensor.name, tensor.type, tensor.shape = name, self.schema.TensorType.FLOAT32, list(values.shape)
         tensor.buffer = self.add_buffer(np.frombuffer(values.astype("float32").tobytes(), "uint8"))
         return self.add(tensor)
 
