@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+collect_ignore_glob = ["*/conftest.py"]  # they hold no doctests, and share one name
+
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
 )
