@@ -23,6 +23,7 @@ def join_dilations(graph):
             _join(graph, *each, padding)
         graph.operators.remove(spread)
         joined += len(threes)
+    graph.drop_unread(kinds.DEQUANTIZE)  # of constants in float16 that went into convolutions
     return joined
 
 
@@ -75,7 +76,6 @@ def _absorb_what_follows(graph, convolution):
         _name_both(graph, reader.outputs[0], convolution.outputs[0])
         convolution.outputs = reader.outputs
         graph.operators.remove(reader)
-    graph.drop_unread(kinds.DEQUANTIZE)  # of constants in float16
 
 
 def _name_both(graph, last, first):

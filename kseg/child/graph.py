@@ -190,9 +190,12 @@ class Graph:
         return len(self.model.operatorCodes) - 1
 
     def drop_unread(self, kind):
-        """Take away the operators of a kind whose result nobody reads."""
+        """Take away the operators of a kind whose result nobody reads, nor the file gives."""
+        read = {int(index) for operator in self.operators for index in operator.inputs} | set(
+            self.graph.outputs
+        )
         self.operators[:] = [
-            each for each in self.operators if self.kind(each) != kind or self.readers(each.outputs[0])
+            each for each in self.operators if self.kind(each) != kind or each.outputs[0] in read
         ]
 
     def range(self, index):

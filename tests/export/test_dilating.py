@@ -107,6 +107,13 @@ def test_dilation_is_kept_in_every_mode(mode, most, outside, tmp_path):
     assert report.operators.get("MUL", 0) == outside  # of kernels that come in 8 bits
 
 
+def test_what_turns_the_scores_back_to_float_stays(tmp_path):
+    _, difference = exported(
+        [followed(conv(use_bias=False), ReLU) for _ in range(2)], tmp_path / "model.tflite", "int16x8"
+    )
+    assert difference <= 2e-2
+
+
 def test_a_convolution_that_took_its_normalization_in_can_stay_in_float(tmp_path):
     branches = [
         followed(
