@@ -8,7 +8,7 @@ about all of it.
 
 from keras import ops
 
-from kseg.fusing import fused
+from kseg.xla import fused
 
 
 def cross_entropies(target, scores):

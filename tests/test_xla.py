@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.fusing import fused
 from kseg.losses import CrossEntropy, Focal
 from kseg.metrics import MeanIoU
+from kseg.xla import fused
 
 SIZE = (128, 128)
 
