@@ -19,7 +19,7 @@ ROWS = [
     ["aspp", "mobilenet", "resnets", "xception"],
     ["models"],
     ["optimizers"],
-    ["training", "callbacks", "visualization", "data", "report", "crf"],
+    ["training", "callbacks", "visualization", "data", "costs", "crf"],
     ["inference"],
     ["evaluation", "export", "transfer", "tuning"],
     ["recipes", "demo"],

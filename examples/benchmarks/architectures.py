@@ -16,9 +16,9 @@ from pathlib import Path
 import keras
 
 import kseg
+from kseg.costs import multiply_adds, parameters, receptive_field
 from kseg.data.shapes import scene
 from kseg.inference import open_model
-from kseg.report import multiply_adds, parameters, receptive_field
 
 SIZE, CLASSES, ROUNDS = (360, 480), 11, 5
 

@@ -2,7 +2,7 @@ import keras
 import pytest
 
 import kseg
-from kseg.report import multiply_adds, parameters, receptive_field
+from kseg.costs import multiply_adds, parameters, receptive_field
 
 
 @pytest.mark.parametrize(
