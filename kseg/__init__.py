@@ -56,7 +56,7 @@ _LAZY_NAMES = {
     "export_tflite": "export",
     "load": "inference",
     "predict": "inference",
-    "tune_crf": "tuning",
+    "tune_crf": "crf_tuning",
 }
 
 __all__ = [

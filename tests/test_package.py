@@ -21,7 +21,7 @@ ROWS = [
     ["optimizers"],
     ["training", "callbacks", "visualization", "data", "costs", "crf"],
     ["inference"],
-    ["evaluation", "export", "transfer", "tuning"],
+    ["evaluation", "export", "transfer", "crf_tuning"],
     ["recipes", "demo"],
     ["cli"],
 ]
