@@ -3,7 +3,7 @@
 from keras import layers
 
 from kseg import blocks
-from kseg.arguments import check_dilation_rates
+from kseg.checks import check_dilation_rates
 from kseg.layers import ResizeLike
 
 _RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}  # the same span in pixels of the picture

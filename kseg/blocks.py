@@ -8,7 +8,7 @@ from numbers import Real
 import keras
 from keras import layers
 
-from kseg.arguments import check_choice, is_count
+from kseg.checks import check_choice, is_count
 from kseg.layers import AuxiliaryOutputs, BatchNormalization, CropLike, Upsample
 
 NORMALIZATIONS = ("batch", "group", None)

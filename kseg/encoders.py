@@ -7,8 +7,8 @@ import numpy as np
 from keras import layers
 
 from kseg import blocks
-from kseg.arguments import is_count
 from kseg.backbones.weights import CAFFE_MEAN, adapt_stem
+from kseg.checks import is_count
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # 3×3, in each of the five blocks
 _SCALE = (

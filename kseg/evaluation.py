@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kseg.arguments import check_class_names
+from kseg.checks import check_class_names
 from kseg.inference import open_model
 from kseg.metrics import Confusion, iou_of
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from PIL import Image
 
 from kseg import child
-from kseg.arguments import unknown_name
+from kseg.checks import unknown_name
 from kseg.child.running import opened, try_out
 from kseg.data.reading import pixels_of, read_image
 from kseg.training import output_activation

@@ -6,8 +6,8 @@ Keras' own ResNets have biases, the stride at the first 1×1, and no dilation; p
 from keras import layers
 
 from kseg import blocks
-from kseg.arguments import check_choice, is_count
 from kseg.backbones.weights import normalization_for
+from kseg.checks import check_choice, is_count
 
 _UNITS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 _STRIDES = (8, 16, 32)

@@ -6,7 +6,7 @@ from numbers import Real
 
 import keras
 
-from kseg.arguments import check_choice, check_tensorflow, is_count
+from kseg.checks import check_choice, check_tensorflow, is_count
 from kseg.distribution import mend_trainer, replicas
 from kseg.layers import AuxiliaryOutputs, CropLike, Upsample
 from kseg.losses import Auxiliary, CrossEntropy, Focal, OhemCrossEntropy, PerReplica, WeightedSum

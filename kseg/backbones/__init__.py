@@ -5,10 +5,10 @@ At an output stride of 16 or 8 the late strides become dilation, with the same w
 
 import keras
 
-from kseg.arguments import check_choice
 from kseg.backbones.dilation import Rebuild
 from kseg.backbones.named import build_named, list_backbones
 from kseg.backbones.probing import levels
+from kseg.checks import check_choice
 from kseg.layers import PadToMultiple
 
 __all__ = ["list_backbones", "pyramid", "stages"]

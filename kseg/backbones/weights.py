@@ -15,7 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kseg.arguments import unknown_name
+from kseg.checks import unknown_name
 
 # ImageNet statistics of the RGB channels, 0–255 (torchvision's 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225).
 _MEAN = (123.675, 116.28, 103.53)

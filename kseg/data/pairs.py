@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kseg.arguments import unknown_name
+from kseg.checks import unknown_name
 from kseg.data import reading
 
 

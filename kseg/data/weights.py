@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kseg.arguments import check_choice
+from kseg.checks import check_choice
 
 
 def class_weights(dataset, method="sqrt_median_frequency", num_classes=None, ignore_class=255):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kseg.arguments import is_count
+from kseg.checks import is_count
 from kseg.layers import AuxiliaryOutputs, CropLike, Upsample
 from kseg.training import output_activation
 

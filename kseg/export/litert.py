@@ -6,7 +6,7 @@ import importlib
 import numpy as np
 
 from kseg import child
-from kseg.arguments import check_choice, check_class_names, check_tensorflow, unknown_name
+from kseg.checks import check_choice, check_class_names, check_tensorflow, unknown_name
 from kseg.child.conversion import convert
 from kseg.child.describing import describe
 from kseg.export.graph import OUTPUTS, in_float32, layer_names, static_size, write_archive

@@ -6,7 +6,7 @@ import warnings
 
 import keras
 
-from kseg.arguments import check_class_names, check_tensorflow
+from kseg.checks import check_class_names, check_tensorflow
 from kseg.export.graph import in_float32, static_size
 from kseg.export.pictures import collect
 from kseg.export.verification import verify

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from kseg import child
-from kseg.arguments import check_class_names, check_tensorflow
+from kseg.checks import check_class_names, check_tensorflow
 from kseg.child.running import run_encoded
 from kseg.export.graph import in_float32, serving_module
 from kseg.export.pictures import collect, generated_pictures

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kseg.arguments import check_choice
+from kseg.checks import check_choice
 from kseg.layers.common import known_size, register
 
 _ROUNDING = 1e-4  # of features near 1

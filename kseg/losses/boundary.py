@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kseg.arguments import is_count
+from kseg.checks import is_count
 from kseg.distribution import sum_over_replicas
 from kseg.losses.base import MaskLoss, weighted
 

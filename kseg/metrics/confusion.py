@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kseg.arguments import check_choice
+from kseg.checks import check_choice
 from kseg.masks import count_ids
 from kseg.metrics.reading import MaskMetric, mean_by_class, nan_where_absent
 

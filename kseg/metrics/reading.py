@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kseg.arguments import check_class_names, is_count
+from kseg.checks import check_class_names, is_count
 from kseg.masks import checked_void, class_ids, holds_ids, is_void, size_checked, sizes_agree, to_mask
 from kseg.xla import fused
 

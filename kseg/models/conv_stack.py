@@ -3,7 +3,7 @@
 import keras
 
 from kseg import blocks
-from kseg.arguments import check_input_shape, check_num_classes, is_count
+from kseg.checks import check_input_shape, check_num_classes, is_count
 
 
 def build_conv_stack(

@@ -3,7 +3,7 @@
 import keras
 
 from kseg import blocks, encoders
-from kseg.arguments import check_choice, check_input_shape, check_num_classes
+from kseg.checks import check_choice, check_input_shape, check_num_classes
 from kseg.layers import PadToMultiple
 
 # fc6: kernel size, dilation rate, width over that of the first block (64)

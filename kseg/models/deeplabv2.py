@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from kseg import blocks, encoders
-from kseg.arguments import check_choice, check_dilation_rates, check_input_shape, check_num_classes
+from kseg.checks import check_choice, check_dilation_rates, check_input_shape, check_num_classes
 from kseg.layers import PadToMultiple
 from kseg.resnets import resnet
 

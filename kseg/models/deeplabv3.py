@@ -3,8 +3,8 @@
 import keras
 
 from kseg import backbones, blocks
-from kseg.arguments import check_choice, check_input_shape, check_num_classes, check_weights_have_backbone
 from kseg.aspp import aspp, aspp_rates
+from kseg.checks import check_choice, check_input_shape, check_num_classes, check_weights_have_backbone
 from kseg.resnets import resnet_stages
 
 _DEPTHS = {"resnet50": 50, "resnet101": 101}

@@ -4,8 +4,8 @@ import keras
 from keras import layers
 
 from kseg import backbones, blocks
-from kseg.arguments import check_choice, check_input_shape, check_num_classes, check_weights_have_backbone
 from kseg.aspp import aspp, aspp_rates
+from kseg.checks import check_choice, check_input_shape, check_num_classes, check_weights_have_backbone
 from kseg.layers import CropLike, Upsample
 from kseg.mobilenet import mobilenet_v2
 from kseg.resnets import resnet

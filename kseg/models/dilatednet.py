@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers, ops
 
 from kseg import blocks, encoders
-from kseg.arguments import check_choice, check_input_shape, check_num_classes
+from kseg.checks import check_choice, check_input_shape, check_num_classes
 from kseg.layers import PadToMultiple
 
 # Dilation of the context module's 3×3 convolutions; a 1×1 follows.

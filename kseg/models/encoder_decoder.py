@@ -3,7 +3,7 @@
 import keras
 
 from kseg import blocks
-from kseg.arguments import check_input_shape, check_num_classes
+from kseg.checks import check_input_shape, check_num_classes
 from kseg.layers import PadToMultiple
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers, ops
 
 from kseg import backbones, blocks, encoders
-from kseg.arguments import check_choice, check_input_shape, check_num_classes, is_count
+from kseg.checks import check_choice, check_input_shape, check_num_classes, is_count
 from kseg.layers import LocalResponseNormalization, PadToMultiple, Upsample
 from kseg.resnets import resnet_stages
 

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from kseg import backbones, blocks
-from kseg.arguments import check_choice, check_input_shape, check_num_classes, check_weights_have_backbone
+from kseg.checks import check_choice, check_input_shape, check_num_classes, check_weights_have_backbone
 from kseg.layers import BinPooling, ResizeLike
 from kseg.resnets import resnet_stages
 

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from kseg import blocks, encoders
-from kseg.arguments import check_choice, check_input_shape, check_num_classes
+from kseg.checks import check_choice, check_input_shape, check_num_classes
 from kseg.layers import LocalResponseNormalization, MaxPoolWithIndices, MaxUnpool
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # in each block of VGG16; the decoder mirrors them

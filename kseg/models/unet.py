@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from kseg import backbones, blocks
-from kseg.arguments import check_choice, check_input_shape, check_num_classes, is_count
+from kseg.checks import check_choice, check_input_shape, check_num_classes, is_count
 from kseg.layers import CropLike, PadToMultiple
 
 _DECODER_FILTERS = (256, 128, 64, 32, 16)  # segmentation_models' default: figures compare

@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from kseg import callbacks, data, states
-from kseg.arguments import check_choice, check_tensorflow, unknown_name
+from kseg.checks import check_choice, check_tensorflow, unknown_name
 from kseg.distribution import is_chief, lost_workers, strategy
 from kseg.inference import load
 from kseg.models import check_build
