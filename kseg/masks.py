@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kseg.distribution import builds_for_replicas
+from kseg.replicas import builds_for_replicas
 
 
 def one_hot(mask, num_classes, ignore_class=255):

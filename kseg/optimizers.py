@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from kseg.distribution import replica_context
+from kseg.replicas import replica_context
 
 
 @keras.saving.register_keras_serializable(package="kseg")

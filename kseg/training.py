@@ -7,12 +7,13 @@ from numbers import Real
 import keras
 
 from kseg.checks import check_choice, check_tensorflow, is_count
-from kseg.distribution import mend_trainer, replicas
+from kseg.distribution import mend_trainer
 from kseg.layers import AuxiliaryOutputs, CropLike, Upsample
 from kseg.losses import Auxiliary, CrossEntropy, Focal, OhemCrossEntropy, PerReplica, WeightedSum
 from kseg.losses.base import for_replicas
 from kseg.metrics import MeanIoU
 from kseg.optimizers import SGD, AdamW, LossScaleOptimizer, WarmupPoly
+from kseg.replicas import replicas
 
 _OF_ONE_CLASS = (CrossEntropy, OhemCrossEntropy, Focal)  # they look at the pixel's own class alone
 

@@ -63,12 +63,12 @@ def strategy(devices=None):
 
 
 def mend_trainer():
-    """Close the gaps of Keras' trainer under several replicas; see `kseg.distribution.trainer`.
+    """Close the gaps of Keras' trainer under several replicas; see `kseg.distribution.keras_trainer`.
 
     Raises:
         RuntimeError: if Keras is of a version whose trainer kseg does not know.
     """
-    from kseg.distribution.trainer import mend  # loads Keras' private module: only where it is needed
+    from kseg.distribution.keras_trainer import mend  # loads Keras' private module: only where it is needed
 
     mend()
 

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from kseg.distribution import moments_over_replicas, replica_context
 from kseg.layers.common import register
+from kseg.replicas import moments_over_replicas, replica_context
 
 
 @register

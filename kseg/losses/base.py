@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from kseg.distribution import (
+from kseg.masks import checked_void, class_ids, holds_ids, ids_checked, is_void, size_checked, sizes_agree
+from kseg.replicas import (
     mean_over_replicas,
     real,
     replica_context,
@@ -12,7 +13,6 @@ from kseg.distribution import (
     replicas,
     sum_over_replicas,
 )
-from kseg.masks import checked_void, class_ids, holds_ids, ids_checked, is_void, size_checked, sizes_agree
 
 
 class Combinable(keras.losses.Loss):

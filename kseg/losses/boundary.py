@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from kseg.checks import is_count
-from kseg.distribution import sum_over_replicas
 from kseg.losses.base import MaskLoss, weighted
+from kseg.replicas import sum_over_replicas
 
 
 @keras.saving.register_keras_serializable(package="kseg")

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from kseg.distribution import gather_from_replicas, own_part, sum_over_replicas
 from kseg.losses.base import MaskLoss, weighted
+from kseg.replicas import gather_from_replicas, own_part, sum_over_replicas
 
 
 @keras.saving.register_keras_serializable(package="kseg")

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from kseg.distribution import gather_from_replicas, sum_over_replicas
 from kseg.losses.base import MaskLoss, weighted
 from kseg.losses.sparse import cross_entropies, sum_of_cross_entropies
+from kseg.replicas import gather_from_replicas, sum_over_replicas
 
 _EPSILON = 1e-7
 

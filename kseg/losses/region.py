@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from kseg.distribution import sum_over_replicas
 from kseg.losses.base import MaskLoss, weighted
+from kseg.replicas import sum_over_replicas
 
 
 class _Region(MaskLoss):

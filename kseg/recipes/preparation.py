@@ -10,8 +10,9 @@ import keras
 import numpy as np
 
 from kseg import data
-from kseg.distribution import is_chief, replicas
+from kseg.distribution import is_chief
 from kseg.models import build
+from kseg.replicas import replicas
 from kseg.training import encoder_layers
 from kseg.transfer import copy_weights
 

@@ -6,10 +6,10 @@ import socket
 import keras
 import pytest
 import tensorflow as tf
-from keras.src.backend.tensorflow import trainer as keras_trainer
+from keras.src.backend.tensorflow import trainer as trainer_of_keras
 
 import kseg
-from kseg.distribution import is_chief, lost_workers, trainer
+from kseg.distribution import is_chief, keras_trainer, lost_workers
 
 CPUS = ["CPU:0", "CPU:1"]
 FIRST = {"type": "worker", "index": 0}
@@ -166,11 +166,13 @@ def test_other_errors_stay_what_they_are(monkeypatch):
 
 
 def test_an_unknown_trainer_of_keras_is_refused(monkeypatch):
-    monkeypatch.setattr(keras_trainer, "TFEpochIterator", trainer._KerasBatches)  # as before the mend
-    monkeypatch.setattr(keras_trainer, "reduce_per_replica", lambda values: values)
-    monkeypatch.delattr(keras_trainer.TensorFlowTrainer, "_make_function")
+    monkeypatch.setattr(
+        trainer_of_keras, "TFEpochIterator", keras_trainer._KerasBatches
+    )  # as before the mend
+    monkeypatch.setattr(trainer_of_keras, "reduce_per_replica", lambda values: values)
+    monkeypatch.delattr(trainer_of_keras.TensorFlowTrainer, "_make_function")
     with pytest.raises(RuntimeError) as caught:
-        trainer.mend()
+        keras_trainer.mend()
     assert f"the trainer of Keras {keras.version()} has no" in str(caught.value)
     missing = "no TensorFlowTrainer._make_function and no reduce_per_replica as there"
     assert f"{missing}: pip install keras==3.15.1, or train on one device" in str(caught.value)
@@ -178,6 +180,6 @@ def test_an_unknown_trainer_of_keras_is_refused(monkeypatch):
 
 def test_a_newer_patch_of_keras_is_not_refused(monkeypatch):
     monkeypatch.setattr(keras, "version", lambda: "3.15.9")
-    monkeypatch.setattr(keras_trainer, "TFEpochIterator", trainer._KerasBatches)
-    trainer.mend()
-    assert keras_trainer.TFEpochIterator is trainer._Batches
+    monkeypatch.setattr(trainer_of_keras, "TFEpochIterator", keras_trainer._KerasBatches)
+    keras_trainer.mend()
+    assert trainer_of_keras.TFEpochIterator is keras_trainer._Batches

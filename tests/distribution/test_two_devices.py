@@ -10,10 +10,9 @@ import tensorflow as tf
 from keras import ops
 
 import kseg
-from kseg.distribution import mean_over_replicas
-from kseg.distribution.replicas import counting
 from kseg.losses import Boundary, CrossEntropy, Dice, Focal, Jaccard, Lovasz, OhemCrossEntropy, Tversky
 from kseg.metrics import BoundaryF1, BoundaryIoU, MeanDice, MeanIoU, PixelAccuracy
+from kseg.replicas import counting, mean_over_replicas
 
 CPUS = ["CPU:0", "CPU:1"]
 LOSSES = {

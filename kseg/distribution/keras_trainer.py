@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras import tree
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
-from kseg.distribution.replicas import counting
+from kseg.replicas import counting
 from kseg.version import __version__ as kseg_version
 
 _TESTED = "3.15.1"
