@@ -16,8 +16,8 @@ from PIL import Image
 
 from kseg import child
 from kseg.checks import unknown_name
-from kseg.child.running import opened, try_out
 from kseg.data.reading import pixels_of, read_image
+from kseg.runtime import opened, try_out
 from kseg.training import output_activation
 
 

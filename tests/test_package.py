@@ -13,7 +13,7 @@ import kseg
 ROOT = Path(__file__).parents[1]
 # A module may import those that stand before it, and modules of its own row.
 ROWS = [
-    ["checks", "version", "quiet", "replicas", "distribution", "xla", "states", "child"],
+    ["checks", "version", "quiet", "replicas", "distribution", "xla", "states", "child", "runtime"],
     ["masks", "layers"],
     ["losses", "metrics", "backbones", "blocks", "encoders"],
     ["aspp", "mobilenet", "resnets", "xception"],

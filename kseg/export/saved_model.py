@@ -7,12 +7,12 @@ import tensorflow as tf
 
 from kseg import child
 from kseg.checks import check_class_names, check_tensorflow
-from kseg.child.running import run_encoded
 from kseg.export.graph import in_float32, serving_module
 from kseg.export.pictures import collect, generated_pictures
 from kseg.export.verification import verify
 from kseg.export.writing import check_target, put_in_place, size_of, workshop
 from kseg.inference import collapse
+from kseg.runtime import run_encoded
 
 
 def export_saved_model(

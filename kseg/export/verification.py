@@ -9,13 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from kseg import child
-from kseg.child.running import close_file, open_file, run_file
 from kseg.export.graph import in_float32, output_function
 from kseg.export.pictures import fit, generated_pictures
 from kseg.export.report import ExportReport
 from kseg.inference import Runner, collapse, open_model
 from kseg.layers import MaxPoolWithIndices
 from kseg.metrics import Confusion, iou_of
+from kseg.runtime import close_file, open_file, run_file
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from kseg import child
-from kseg.child.running import opened, resident_bytes, resident_growth
 from kseg.export.writing import size_of
 from kseg.inference import check_file, open_model
+from kseg.runtime import opened, resident_bytes, resident_growth
 
 _SIZE = (256, 256)  # for files that take any
 

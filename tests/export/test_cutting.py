@@ -5,7 +5,7 @@ import pytest
 import kseg
 from kseg.child import conversion, cutting
 from kseg.child.describing import describe
-from kseg.child.running import LiteRTFile
+from kseg.runtime import LiteRTFile
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the converter, which runs in this process here
 

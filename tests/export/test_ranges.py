@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import kseg
 from kseg.child import conversion, ranges
 from kseg.child.graph import parsed
-from kseg.child.running import LiteRTFile
+from kseg.runtime import LiteRTFile
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the converter, which runs in this process here
 
