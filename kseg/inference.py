@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from kseg import child
+from kseg import sandbox
 from kseg.checks import unknown_name
 from kseg.data.reading import pixels_of, read_image
 from kseg.runtime import opened, try_out
@@ -228,12 +228,12 @@ def check_file(path):
             f"it again, or remove {report.name}"
         )
     try:
-        child.call(try_out, str(path))
-    except child.ChildDied as error:
+        sandbox.call(try_out, str(path))
+    except sandbox.ChildDied as error:
         raise ValueError(
             f"{path}: the interpreter died on this file ({error.reason}): it is damaged; export it again"
         ) from None
-    except child.JobFailed as error:
+    except sandbox.JobFailed as error:
         raise ValueError(str(error)) from None
 
 

@@ -13,7 +13,18 @@ import kseg
 ROOT = Path(__file__).parents[1]
 # A module may import those that stand before it, and modules of its own row.
 ROWS = [
-    ["checks", "version", "quiet", "replicas", "distribution", "xla", "states", "child", "runtime"],
+    [
+        "checks",
+        "version",
+        "quiet",
+        "replicas",
+        "distribution",
+        "xla",
+        "states",
+        "litert",
+        "sandbox",
+        "runtime",
+    ],
     ["masks", "layers"],
     ["losses", "metrics", "backbones", "blocks", "encoders"],
     ["aspp", "mobilenet", "resnets", "xception"],

@@ -5,16 +5,16 @@ import importlib
 
 import numpy as np
 
-from kseg import child
+from kseg import sandbox
 from kseg.checks import check_choice, check_class_names, check_tensorflow, unknown_name
-from kseg.child.conversion import convert
-from kseg.child.describing import describe
 from kseg.export.graph import OUTPUTS, in_float32, layer_names, static_size, write_archive
-from kseg.export.metadata import Metadata, with_metadata
 from kseg.export.pictures import MAX_PICTURES, collect, fit
 from kseg.export.splitting import names_in_split, split_convolutions
 from kseg.export.verification import explained, verify
 from kseg.export.writing import check_target, put_in_place_with_report, workshop
+from kseg.litert.conversion import convert
+from kseg.litert.description import describe
+from kseg.litert.metadata import Metadata, with_metadata
 from kseg.training import output_activation
 
 _QUANTIZATIONS = (None, "float16", "dynamic", "int8", "int16x8")
@@ -104,7 +104,7 @@ def export_tflite(
     calibration = _calibration(representative_data, quantize)
     data = collect(validation_data) or calibration[:MAX_PICTURES]
     with workshop(path) as folder:
-        child.begin(importlib.import_module, "tensorflow.lite.python.lite")  # it loads while this writes
+        sandbox.begin(importlib.import_module, "tensorflow.lite.python.lite")  # it loads while this writes
         split = split_convolutions(in_float32(model), size)
         write_archive(split, folder / "archive", (1, *size), output)
         made, pictures = folder / "model.tflite", None
@@ -115,13 +115,13 @@ def export_tflite(
             names = names_in_split(model, split)
             float_layers = list(dict.fromkeys(names.get(name, name) for name in float_layers))
         with explained(path, "LiteRT cannot convert this model"):
-            errors, kept = child.call(
+            errors, kept = sandbox.call(
                 convert, str(folder / "archive"), str(made), quantize, pictures, float_layers, known_layers
             )
         facts_of_model = _metadata(model, output, class_names)
         made.write_bytes(with_metadata(made.read_bytes(), facts_of_model, size, model.input_shape[-1] == 1))
         with explained(path, "the file that was converted does not run"):
-            facts = child.call(describe, str(made))
+            facts = sandbox.call(describe, str(made))
         _check_facts(facts, quantize, kept, path)
         report = verify(
             model,

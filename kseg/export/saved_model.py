@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from kseg import child
+from kseg import sandbox
 from kseg.checks import check_class_names, check_tensorflow
 from kseg.export.graph import in_float32, serving_module
 from kseg.export.pictures import collect, generated_pictures
@@ -124,7 +124,7 @@ def _check_encoded(made, path, written):
     """
     picture = generated_pictures(written, count=1)[0]
     expected = written.scores(picture[None])[0]
-    scores, ids = child.call(run_encoded, str(made), tf.io.encode_png(picture).numpy())
+    scores, ids = sandbox.call(run_encoded, str(made), tf.io.encode_png(picture).numpy())
     differs = np.abs(scores - expected).max() > 1e-3 * np.ptp(expected)
     if differs or not np.array_equal(ids, collapse(scores, written.from_logits)):
         raise RuntimeError(f"{path}: the signatures for numbers and for files disagree, nothing was written")

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from kseg import child
+from kseg import sandbox
 from kseg.export.graph import in_float32, output_function
 from kseg.export.pictures import fit, generated_pictures
 from kseg.export.report import ExportReport
@@ -111,13 +111,13 @@ def opened_in_child(path, shown_path, times):
     """Yield the `Runner` of a file that runs in the child; each run adds its seconds to `times`."""
 
     def run(images):
-        values, seconds = child.call(run_file, str(path), images)
+        values, seconds = sandbox.call(run_file, str(path), images)
         times.append(seconds)
         return values
 
     with explained(shown_path, "the file that was converted does not run"):
-        yield Runner(run, *child.call(open_file, str(path)))
-        child.call(close_file, str(path))
+        yield Runner(run, *sandbox.call(open_file, str(path)))
+        sandbox.call(close_file, str(path))
 
 
 @contextlib.contextmanager
@@ -125,11 +125,11 @@ def explained(path, what):
     """Raise errors of a job in the child as ones that name the file."""
     try:
         yield
-    except child.ChildDied as error:
+    except sandbox.ChildDied as error:
         raise RuntimeError(
             f"{path}: {what}: the process died ({error.reason}); nothing was written"
         ) from None
-    except child.JobFailed as error:
+    except sandbox.JobFailed as error:
         raise RuntimeError(f"{path}: {what}, nothing was written: {error}") from error
 
 

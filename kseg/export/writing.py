@@ -10,9 +10,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from kseg import child
-from kseg.child.main import guard, release
+from kseg import sandbox
 from kseg.inference import report_path
+from kseg.sandbox.main import guard, release
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -54,17 +54,17 @@ def workshop(path):
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = path.with_name(f".{path.name}.part").absolute()
-    child.begin(guard, str(folder))  # before it is made: no moment is left in which nobody would remove it
+    sandbox.begin(guard, str(folder))  # before it is made: no moment is left in which nobody would remove it
     try:
         with _locked(folder, path):
             try:
                 yield folder
-            except (OSError, tf.errors.OpError, child.JobFailed) as error:
+            except (OSError, tf.errors.OpError, sandbox.JobFailed) as error:
                 raise _explained(error, path) from error
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
     finally:
-        child.begin(release, str(folder))
+        sandbox.begin(release, str(folder))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kseg import child
+from kseg import sandbox
 from kseg.export.writing import size_of
 from kseg.inference import check_file, open_model
 from kseg.runtime import opened, resident_bytes, resident_growth
@@ -69,7 +69,7 @@ def benchmark(files, *, input_size=None, threads=None, runs=20, progress=None):
         if path.suffix == ".keras":
             memory[path] = resident_bytes() - before
         else:
-            memory[path] = child.call(resident_growth, str(path), picture)
+            memory[path] = sandbox.call(resident_growth, str(path), picture)
     times = {key: [] for key in jobs}
     for done in range(1, runs + 1):
         for key, (run, picture) in jobs.items():

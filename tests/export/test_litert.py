@@ -13,7 +13,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import kseg
-from kseg import child
+from kseg import sandbox
 from kseg.export import litert as module
 from kseg.export.writing import workshop
 from kseg.inference import open_model
@@ -194,12 +194,12 @@ def test_a_failed_conversion_leaves_nothing(tmp_path):
 
 @pytest.mark.parametrize("job", ["convert", "describe", "run_file"])
 def test_a_crash_of_converter_or_interpreter_is_an_error_and_leaves_nothing(tmp_path, monkeypatch, job):
-    real = child.call
+    real = sandbox.call
 
     def call(function, *arguments):
         return real(os.abort) if function.__name__ == job else real(function, *arguments)
 
-    monkeypatch.setattr(child, "call", call)
+    monkeypatch.setattr(sandbox, "call", call)
     with pytest.raises(RuntimeError, match=r"m\.tflite: .*: the process died \(signal 6, SIGABRT\)"):
         kseg.export_tflite(small_model(), tmp_path / "m.tflite")
     assert list(tmp_path.iterdir()) == []
@@ -208,7 +208,7 @@ def test_a_crash_of_converter_or_interpreter_is_an_error_and_leaves_nothing(tmp_
 def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     model = kseg.build_conv_stack(2, (16, 24, 3), depth=2, filters=64)
-    for pid in (0, child.call(os.getpid)):  # the parent writes the graph, the child the file
+    for pid in (0, sandbox.call(os.getpid)):  # the parent writes the graph, the child the file
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (100_000, limits[1]))
         try:
             with pytest.raises(

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kseg
-from kseg.child import conversion, ranges
-from kseg.child.graph import parsed
+from kseg.litert import conversion, int8_ranges
+from kseg.litert.graph import parsed
 from kseg.runtime import LiteRTFile
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the converter, which runs in this process here
@@ -27,7 +27,7 @@ def test_the_range_is_where_rounding_and_cutting_err_least(seed, tail, activated
     values = np.concatenate([draw.standard_normal(100_000), tail * draw.standard_normal(20)])
     values = np.maximum(values, 0) if activated else values
     low, high = values.min(), values.max()
-    found = ranges.least_squares_range(ranges._histogram(values, low, high), low, high)
+    found = int8_ranges.least_squares_range(int8_ranges._histogram(values, low, high), low, high)
     shares = np.linspace(1, 0.5, 20)
     least = min(error(values, low * a, high * b) for a in (shares if low else [1]) for b in shares)
     assert error(values, *found) <= 1.02 * least
@@ -35,16 +35,16 @@ def test_the_range_is_where_rounding_and_cutting_err_least(seed, tail, activated
 
 
 def test_values_spread_evenly_keep_their_range():
-    counts = np.full(ranges._BINS, 100)
-    assert ranges.least_squares_range(counts, -2.0, 3.0) == (-2.0, 3.0)
+    counts = np.full(int8_ranges._BINS, 100)
+    assert int8_ranges.least_squares_range(counts, -2.0, 3.0) == (-2.0, 3.0)
 
 
 def test_zeros_are_exact_and_ask_for_no_finer_step():
     seldom = np.zeros(100_000, "float32")
     seldom[:100] = np.linspace(0.01, 1, 100)
-    assert ranges.least_squares_range(ranges._histogram(seldom, 0, 1), 0.0, 1.0) == (0.0, 1.0)
-    nothing = ranges._histogram(np.zeros(100, "float32"), -1, 1)
-    assert ranges.least_squares_range(nothing, -1.0, 1.0) == (-1.0, 1.0)
+    assert int8_ranges.least_squares_range(int8_ranges._histogram(seldom, 0, 1), 0.0, 1.0) == (0.0, 1.0)
+    nothing = int8_ranges._histogram(np.zeros(100, "float32"), -1, 1)
+    assert int8_ranges.least_squares_range(nothing, -1.0, 1.0) == (-1.0, 1.0)
 
 
 @given(
@@ -55,9 +55,9 @@ def test_zeros_are_exact_and_ask_for_no_finer_step():
 def test_ranges_stay_inside_what_was_seen_and_hold_zero(values, below, above):
     values = np.array(values, "float32")
     low, high = min(-below, values.min()), max(above, values.max())
-    counts = ranges._histogram(values, low, high)
+    counts = int8_ranges._histogram(values, low, high)
     assert counts.sum() == np.count_nonzero(values)
-    narrow = ranges.least_squares_range(counts, low, high)
+    narrow = int8_ranges.least_squares_range(counts, low, high)
     assert low <= narrow[0] <= low / 2 <= 0 <= high / 2 <= narrow[1] <= high
 
 
@@ -157,7 +157,7 @@ def test_image_and_scores_keep_their_ranges(layers, end, in_process, tmp_path, m
     found = []
 
     def narrowed(content, pictures):
-        found.extend([content, ranges.narrow_ranges(content, pictures)])
+        found.extend([content, int8_ranges.narrow_ranges(content, pictures)])
         return found[1]
 
     monkeypatch.setattr(conversion, "narrow_ranges", narrowed)
@@ -180,5 +180,5 @@ def ranges_of(content):
 def test_activations_that_are_too_many_are_looked_at_in_parts(in_process, tmp_path, monkeypatch):
     model, pictures = model_and_pictures()
     at_once = export(model, tmp_path / "at_once.tflite", pictures)
-    monkeypatch.setattr(ranges, "_BYTES", 400_000)  # one of the first features has 369 KB
+    monkeypatch.setattr(int8_ranges, "_BYTES", 400_000)  # one of the first features has 369 KB
     assert export(model, tmp_path / "in_parts.tflite", pictures) == at_once

@@ -12,8 +12,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 import kseg
 from kseg.export import Metadata, read_metadata
-from kseg.export.flatbuffer import Table
-from kseg.export.metadata import with_metadata
+from kseg.litert.flatbuffer import Table
+from kseg.litert.metadata import with_metadata
 
 SIZE = (48, 64)
 NAMES = ["sky", "Straße", "a, b"]

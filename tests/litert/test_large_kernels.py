@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 import kseg
-from kseg.child import conversion, cutting
-from kseg.child.describing import describe
+from kseg.litert import conversion
+from kseg.litert.description import describe
+from kseg.litert.passes import large_kernels
 from kseg.runtime import LiteRTFile
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the converter, which runs in this process here
@@ -30,7 +31,7 @@ def exported(in_process, monkeypatch, tmp_path):
             "representative_data": PICTURES if mode == "int8" else None,
         }
         with monkeypatch.context() as patch:
-            patch.setattr(cutting, "_BYTES", 1)
+            patch.setattr(large_kernels, "_BYTES", 1)
             kseg.export_tflite(model, tmp_path / "cut.tflite", **given)
         with monkeypatch.context() as patch:
             patch.setattr(conversion, "cut_kernels", lambda content: content)

@@ -9,30 +9,30 @@ from pathlib import Path
 
 import pytest
 
-from kseg import child
-from kseg.child import main
+from kseg import sandbox
+from kseg.sandbox import main
 
 
 def test_one_process_serves_all_jobs():
-    assert child.call(os.getpid) == child.call(os.getpid) != os.getpid()
+    assert sandbox.call(os.getpid) == sandbox.call(os.getpid) != os.getpid()
 
 
 def test_errors_of_jobs_come_back_and_the_child_lives_on():
-    before = child.call(os.getpid)
-    with pytest.raises(child.JobFailed, match="math domain error"):
-        child.call(math.sqrt, -1)
+    before = sandbox.call(os.getpid)
+    with pytest.raises(sandbox.JobFailed, match="math domain error"):
+        sandbox.call(math.sqrt, -1)
     with pytest.raises(FileNotFoundError):
-        child.call(os.stat, "/nowhere")
-    assert child.call(os.getpid) == before
+        sandbox.call(os.stat, "/nowhere")
+    assert sandbox.call(os.getpid) == before
 
 
 def test_a_crash_is_an_error_with_the_signal_and_the_next_job_gets_a_new_child():
-    before = child.call(os.getpid)
-    with pytest.raises(child.ChildDied, match="signal 6, SIGABRT"):
-        child.call(os.abort)
-    assert child.call(os.getpid) != before
-    with pytest.raises(child.ChildDied, match="exit code 3"):
-        child.call(os._exit, 3)
+    before = sandbox.call(os.getpid)
+    with pytest.raises(sandbox.ChildDied, match="signal 6, SIGABRT"):
+        sandbox.call(os.abort)
+    assert sandbox.call(os.getpid) != before
+    with pytest.raises(sandbox.ChildDied, match="exit code 3"):
+        sandbox.call(os._exit, 3)
 
 
 def test_a_folder_that_is_guarded_goes_when_the_parent_does(tmp_path):

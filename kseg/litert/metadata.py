@@ -10,7 +10,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from kseg.export.flatbuffer import Byte, Existing, Table, written
+from kseg.litert.flatbuffer import Byte, Existing, Table, written
 
 _ACTIVATIONS = ("none", "sigmoid", "softmax")
 _LABELS = "labels.txt"

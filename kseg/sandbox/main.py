@@ -55,7 +55,7 @@ def _answer(function, arguments):
 
 
 def _import_without_kseg():
-    """Let `kseg.child` be imported without `kseg/__init__.py`, which loads Keras and every model."""
+    """Let what jobs name be imported without `kseg/__init__.py`, which loads Keras and every model."""
     package = types.ModuleType("kseg")
     package.__path__ = [str(Path(__file__).parents[1])]
     sys.modules["kseg"] = package
@@ -65,6 +65,6 @@ def _import_without_kseg():
 
 if __name__ == "__main__":
     _import_without_kseg()
-    from kseg.child.main import serve  # once more under its name: jobs are found by theirs
+    from kseg.sandbox.main import serve  # once more under its name: jobs are found by theirs
 
     serve(multiprocessing.connection.Connection(int(sys.argv[1])))

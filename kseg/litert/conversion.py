@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 
-from kseg.child.cutting import cut_kernels
-from kseg.child.ranges import narrow_ranges
-from kseg.child.rewriting import rewritten
+from kseg.litert.int8_ranges import narrow_ranges
+from kseg.litert.passes import rewritten
+from kseg.litert.passes.large_kernels import cut_kernels
 
 
 def convert(archive, made, quantize, calibration, float_layers=(), known_layers=()):

@@ -4,8 +4,8 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import kseg
-from kseg import child
-from kseg.child import rewriting
+from kseg import sandbox
+from kseg.litert import passes
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the converter, which runs in this process here
 
@@ -98,9 +98,9 @@ def _with_and_without(name, model, mode, folder, monkeypatch):
     arguments = {"quantize": mode, "representative_data": pictures if mode == "int8" else None}
     report = kseg.export_tflite(model, folder / "with.tflite", **arguments)
     content = (folder / "with.tflite").read_bytes()
-    assert rewriting.rewritten(content) is content  # nothing is left to gain
-    monkeypatch.setattr(child, "call", lambda function, *arguments: function(*arguments))
-    monkeypatch.setattr(rewriting, name, lambda graph: 0)
+    assert passes.rewritten(content) is content  # nothing is left to gain
+    monkeypatch.setattr(sandbox, "call", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(passes, name, lambda graph: 0)
     kseg.export_tflite(model, folder / "without.tflite", **arguments)
     return report, *(_run(folder / f"{each}.tflite", pictures[:1]) for each in ("with", "without"))
 

@@ -35,8 +35,8 @@ def call(function, *arguments):
     """Run `function(*arguments)` in the child and return what it returns.
 
     Args:
-        function: function of a module that the child can import without `kseg/__init__.py`: of `kseg.child`,
-            of the standard library.
+        function: function of a module that the child can import without `kseg/__init__.py`: of
+            `kseg.litert`, of the standard library.
         *arguments: whatever pickles.
 
     Returns:

@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 
 import kseg
-from kseg.child import rewriting
-from kseg.child.dilating import join_dilations
-from kseg.child.graph import parsed
 from kseg.export import litert
 from kseg.inference import open_model
+from kseg.litert import passes
+from kseg.litert.graph import parsed
+from kseg.litert.passes.dilations import join_dilations
 
 layers = keras.layers
 BN, ReLU = layers.BatchNormalization, layers.ReLU
@@ -221,8 +221,8 @@ def raw(tmp_path_factory):
     """The bytes of a file as the converter leaves it."""
     path = tmp_path_factory.mktemp("raw") / "model.tflite"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kseg.child.call", lambda function, *arguments: function(*arguments))
-        patch.setattr(rewriting, "join_dilations", lambda graph: 0)
+        patch.setattr("kseg.sandbox.call", lambda function, *arguments: function(*arguments))
+        patch.setattr(passes, "join_dilations", lambda graph: 0)
         patch.setattr(litert, "_FORBIDDEN", ())
         kseg.export_tflite(joined([conv(), conv()]), path)
     return path.read_bytes()

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from kseg.child.graph import packed, parsed
+from kseg.litert.graph import packed, parsed
 
 _BYTES = 4_000_000  # of a piece; 1 to 5 MB took the same time
 _TILE = 16  # output channels that XNNPACK computes together, or a multiple of theirs

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from kseg.child.graph import packed, parsed
+from kseg.litert.graph import packed, parsed
 
 _PICTURES, _VALUES = 32, 1 << 16  # pictures that are looked at, and values of a tensor in each
 _BINS, _CANDIDATES, _LEAST = 2048, 64, 0.5

@@ -1,0 +1,1 @@
+"""A `.tflite` file as data: its graph and what rewrites it, its conversion, description and metadata."""
