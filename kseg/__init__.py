@@ -24,8 +24,8 @@ from kseg.version import __version__
 
 with _quiet_libraries() if _in_shell() else _contextlib.nullcontext():  # TensorFlow talks while it loads
     from kseg import losses, metrics
-    from kseg.backbones import list_backbones
     from kseg.distribution import strategy
+    from kseg.encoders import list_backbones
     from kseg.masks import one_hot, to_mask
     from kseg.models import (
         build,

@@ -26,8 +26,8 @@ ROWS = [
         "runtime",
     ],
     ["masks", "layers"],
-    ["losses", "metrics", "backbones", "blocks", "encoders"],
-    ["aspp", "mobilenet", "resnets", "xception"],
+    ["losses", "metrics", "blocks", "aspp"],
+    ["encoders"],
     ["models"],
     ["optimizers"],
     ["training", "callbacks", "visualization", "data", "costs", "crf"],
@@ -36,8 +36,7 @@ ROWS = [
     ["recipes", "demo"],
     ["cli"],
 ]
-GRAPH_CODE = ["layers", "blocks", "backbones", "encoders", "models", "losses", "metrics", "masks"]
-GRAPH_CODE += ["aspp", "mobilenet", "resnets", "xception"]
+GRAPH_CODE = ["layers", "blocks", "aspp", "encoders", "models", "losses", "metrics", "masks"]
 
 
 def modules():

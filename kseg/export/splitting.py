@@ -9,7 +9,7 @@ what comes of it enlarged and added.
 import keras
 import numpy as np
 
-from kseg.backbones.copying import take_weights
+from kseg.encoders.copying import take_weights
 from kseg.export.split_convolution import Enlarging, SplitConvolution
 from kseg.layers import BatchNormalization, CropLike, ResizeLike, Upsample
 

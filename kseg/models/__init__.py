@@ -2,8 +2,8 @@
 
 import inspect
 
-from kseg.backbones import list_backbones
 from kseg.checks import unknown_name
+from kseg.encoders import list_backbones
 from kseg.models.conv_stack import build_conv_stack
 from kseg.models.ddrnet import build_ddrnet
 from kseg.models.deeplabv1 import build_deeplabv1

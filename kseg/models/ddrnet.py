@@ -4,8 +4,8 @@ import keras
 from keras import layers
 
 from kseg import blocks
-from kseg.backbones.weights import normalization_for
 from kseg.checks import check_choice, check_input_shape, check_num_classes
+from kseg.encoders.weights import normalization_for
 from kseg.layers import BatchNormalization, ResizeLike
 
 # variant: (width of the stem, blocks per stage, width of the head)

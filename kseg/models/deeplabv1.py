@@ -2,8 +2,9 @@
 
 import keras
 
-from kseg import blocks, encoders
+from kseg import blocks
 from kseg.checks import check_choice, check_input_shape, check_num_classes
+from kseg.encoders import vgg
 from kseg.layers import PadToMultiple
 
 # fc6: kernel size, dilation rate, width over that of the first block (64)
@@ -30,9 +31,9 @@ def build_deeplabv1(
     CRFs", ICLR 2015, section 3 and table 2 (field of view 224 pixels in all three variants).
 
     Differences from the reference: the picture is padded to a multiple of 8 instead of sizes 8k + 1, and
-    the pools so that the resize of half-pixel centres fits, see `kseg.encoders.atrous_vgg16`. The loss sees
-    scores at the size of the picture instead of masks subsampled by 8. Pixel values less their mean are
-    divided by 127.5. Fields of view of other sizes and the multi-scale form are left out.
+    the pools so that the resize of half-pixel centres fits, see `kseg.encoders.vgg.atrous_vgg16`. The loss
+    sees scores at the size of the picture instead of masks subsampled by 8. Pixel values less their mean
+    are divided by 127.5. Fields of view of other sizes and the multi-scale form are left out.
 
     Args:
         num_classes: int, 1..255.
@@ -62,13 +63,13 @@ def build_deeplabv1(
     image = keras.Input(check_input_shape(input_shape), name="image")
     check_choice("variant", variant, tuple(_VARIANTS))
     kernel_size, rate, head = _VARIANTS[variant]
-    widths = encoders.vgg_widths(filters, head)
-    x = PadToMultiple(8, name="pad")(encoders.normalize_image(image))
-    x = encoders.atrous_vgg16(x, filters=widths)  # (B, H/8, W/8, 512)
-    x = encoders.fully_connected(
+    widths = vgg.vgg_widths(filters, head)
+    x = PadToMultiple(8, name="pad")(vgg.normalize_image(image))
+    x = vgg.atrous_vgg16(x, filters=widths)  # (B, H/8, W/8, 512)
+    x = vgg.fully_connected(
         x, widths[5], kernel_size=kernel_size, dilation_rate=rate, dropout=dropout
     )  # (B, H/8, W/8, 1024)
     scores = blocks.finish(x, num_classes, stride=8, activation=activation, crop_to=image)
     model = keras.Model(image, scores, name=name)
-    encoders.load_vgg16(model, backbone_weights)
+    vgg.load_vgg16(model, backbone_weights)
     return model

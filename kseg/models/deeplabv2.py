@@ -3,10 +3,11 @@
 import keras
 from keras import layers
 
-from kseg import blocks, encoders
+from kseg import blocks
 from kseg.checks import check_choice, check_dilation_rates, check_input_shape, check_num_classes
+from kseg.encoders import vgg
+from kseg.encoders.resnet import resnet
 from kseg.layers import PadToMultiple
-from kseg.resnets import resnet
 
 # variant: dilation rates of the parallel branches, in features of stride 8
 _VARIANTS = {
@@ -37,7 +38,7 @@ def build_deeplabv2(
 
     Differences from the reference: batch norms of the ResNet learn; one scale of the picture instead of the
     maximum over three; half-pixel resizing; on VGG16 the pads of
-    `kseg.encoders.atrous_vgg16`.
+    `kseg.encoders.vgg.atrous_vgg16`.
 
     Args:
         num_classes: int, 1..255.
@@ -75,21 +76,21 @@ def build_deeplabv2(
         x = resnet(image, 101, output_stride=8, filters=filters)[8]  # (B, H/8, W/8, 2048)
         branches = [_scores(x, num_classes, 3, rate, f"logits_rate{rate}") for rate in rates]
     else:
-        x = PadToMultiple(8, name="pad")(encoders.normalize_image(image))
-        x = encoders.atrous_vgg16(x, filters=filters)  # (B, H/8, W/8, 512)
+        x = PadToMultiple(8, name="pad")(vgg.normalize_image(image))
+        x = vgg.atrous_vgg16(x, filters=filters)  # (B, H/8, W/8, 512)
         branches = [_branch(x, num_classes, rate, 16 * filters, dropout) for rate in rates]
     scores = layers.Add(dtype="float32", name="logits")(branches) if len(branches) > 1 else branches[0]
     scores = blocks.full_size(scores, stride=8, activation=activation, crop_to=image)
     model = keras.Model(image, scores, name=name)
     if variant != "resnet101":
-        encoders.load_vgg16(model, backbone_weights)
+        vgg.load_vgg16(model, backbone_weights)
     return model
 
 
 def _branch(x, num_classes, rate, filters, dropout):
     """fc6 to fc8 of VGG16 as convolutions, the first dilated."""
     name = f"branch_rate{rate}"
-    x = encoders.fully_connected(
+    x = vgg.fully_connected(
         x, filters, kernel_size=3, dilation_rate=rate, dropout=dropout, name=name
     )  # (B, H/8, W/8, 1024)
     return _scores(x, num_classes, 1, 1, f"{name}_fc8")

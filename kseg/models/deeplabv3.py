@@ -2,10 +2,10 @@
 
 import keras
 
-from kseg import backbones, blocks
+from kseg import blocks, encoders
 from kseg.aspp import aspp, aspp_rates
 from kseg.checks import check_choice, check_input_shape, check_num_classes, check_weights_have_backbone
-from kseg.resnets import resnet_stages
+from kseg.encoders.resnet import resnet_stages
 
 _DEPTHS = {"resnet50": 50, "resnet101": 101}
 
@@ -77,7 +77,7 @@ def build_deeplabv3(
         depth, form = _DEPTHS[variant], {"multi_grid": multi_grid, "filters": filters}
         stages = resnet_stages(image, depth, output_stride=output_stride, **form)
     else:
-        stages = backbones.stages(image, backbone, backbone_weights, output_stride)
+        stages = encoders.stages(image, backbone, backbone_weights, output_stride)
     x = stages[max(stages)]
     ending = {"activation": activation, "crop_to": image}
     x = aspp(x, rates, filters=4 * filters)  # (B, H/16, W/16, 256)

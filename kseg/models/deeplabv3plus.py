@@ -3,13 +3,13 @@
 import keras
 from keras import layers
 
-from kseg import backbones, blocks
+from kseg import blocks, encoders
 from kseg.aspp import aspp, aspp_rates
 from kseg.checks import check_choice, check_input_shape, check_num_classes, check_weights_have_backbone
+from kseg.encoders.mobilenet import mobilenet_v2
+from kseg.encoders.resnet import resnet
+from kseg.encoders.xception import xception65
 from kseg.layers import CropLike, Upsample
-from kseg.mobilenet import mobilenet_v2
-from kseg.resnets import resnet
-from kseg.xception import xception65
 
 _VARIANTS = ("xception65", "resnet50", "resnet101", "mobilenet_v2")
 
@@ -72,7 +72,7 @@ def build_deeplabv3plus(
     check_weights_have_backbone(backbone, backbone_weights)
     blocks.check_filters(filters)
     if backbone is not None:
-        features = backbones.pyramid(image, backbone, backbone_weights, output_stride=output_stride)
+        features = encoders.pyramid(image, backbone, backbone_weights, output_stride=output_stride)
         if 4 not in features:
             raise ValueError("backbone has no features at stride 4, which the decoder of DeepLab v3+ needs")
     else:

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kseg import blocks, encoders
+from kseg import blocks
 from kseg.checks import check_choice, check_input_shape, check_num_classes
+from kseg.encoders import vgg
 from kseg.layers import PadToMultiple
 
 # Dilation of the context module's 3×3 convolutions; a 1×1 follows.
@@ -70,7 +71,7 @@ def build_dilatednet(
     check_choice("context", context, ("basic", "large", None))
     if context == "large" and variant != "dilation8":
         raise ValueError("context='large' belongs to variant='dilation8'; Dilation10 has context='basic'")
-    widths = encoders.vgg_widths(filters)
+    widths = vgg.vgg_widths(filters)
     scores = _front_end(image, num_classes, widths, dropout)
     if context is not None:
         rates = _RATES[variant]
@@ -78,7 +79,7 @@ def build_dilatednet(
         scores = _context(scores, num_classes, rates, multiples)
     scores = blocks.full_size(scores, stride=8, activation=activation, crop_to=image)
     model = keras.Model(image, scores, name=name)
-    encoders.load_vgg16(model, backbone_weights)
+    vgg.load_vgg16(model, backbone_weights)
     return model
 
 
@@ -86,11 +87,11 @@ def _front_end(image, num_classes, widths, dropout):
     """Section 4: pools 4 and 5 are gone, what follows each is dilated by 2 more: 2 in block 5, 4 in fc6."""
 
     def pool(x, block):
-        return encoders.max_pool(x, block) if block <= 3 else x
+        return vgg.max_pool(x, block) if block <= 3 else x
 
-    x = PadToMultiple(8, name="pad")(encoders.normalize_image(image))
-    x = encoders.vgg16(x, filters=widths, dilation_rates=(1, 1, 1, 1, 2), pool=pool)[-1]
-    x = encoders.fully_connected(x, widths[5], dilation_rate=4, dropout=dropout)  # (B, H/8, W/8, 4096)
+    x = PadToMultiple(8, name="pad")(vgg.normalize_image(image))
+    x = vgg.vgg16(x, filters=widths, dilation_rates=(1, 1, 1, 1, 2), pool=pool)[-1]
+    x = vgg.fully_connected(x, widths[5], dilation_rate=4, dropout=dropout)  # (B, H/8, W/8, 4096)
     small = keras.initializers.RandomNormal(stddev=0.001)
     return layers.Conv2D(num_classes, 1, kernel_initializer=small, dtype="float32", name="head_scores")(x)
 

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kseg import backbones, blocks, encoders
+from kseg import blocks, encoders
 from kseg.checks import check_choice, check_input_shape, check_num_classes, is_count
+from kseg.encoders import vgg
+from kseg.encoders.resnet import resnet_stages
 from kseg.layers import LocalResponseNormalization, PadToMultiple, Upsample
-from kseg.resnets import resnet_stages
 
 _STRIDES = (8, 16, 32)
 _GROUPS = {"alexnet": 2, "alexnet_ungrouped": 1}
@@ -116,7 +117,7 @@ def build_fcn(
     scores = blocks.full_size(scores, stride=finest, activation=activation, crop_to=image)
     model = keras.Model(image, blocks.with_auxiliary(scores, auxiliary), name=name)
     if backbone is None:
-        encoders.load_vgg16(model, backbone_weights)
+        vgg.load_vgg16(model, backbone_weights)
     return model
 
 
@@ -175,9 +176,9 @@ def _triangle(size):
 
 
 def _vgg16(image, filters, dropout):
-    x = PadToMultiple(32, name="pad")(encoders.normalize_image(image))
-    pool3, pool4, pool5 = encoders.vgg16(x, filters=filters)[2:]
-    top = encoders.fully_connected(pool5, encoders.vgg_widths(filters)[5], dropout=dropout)
+    x = PadToMultiple(32, name="pad")(vgg.normalize_image(image))
+    pool3, pool4, pool5 = vgg.vgg16(x, filters=filters)[2:]
+    top = vgg.fully_connected(pool5, vgg.vgg_widths(filters)[5], dropout=dropout)
     return {8: pool3, 16: pool4, 32: top}  # (B, H/8, W/8, 256), (B, H/16, W/16, 512), (B, H/32, W/32, 4096)
 
 
@@ -188,22 +189,22 @@ def _alexnet(image, filters, dropout, groups):
             f"filters of variant='alexnet' must be a multiple of 6, 96 in the paper, got {filters!r}"
         )
     w1, w2, w3, head = filters, filters * 8 // 3, filters * 4, filters * 128 // 3  # 96, 256, 384, 4096
-    x = PadToMultiple(32, name="pad")(encoders.normalize_image(image))
-    x = encoders.conv_relu(x, w1, kernel_size=11, strides=4, name="encoder_conv1")  # (B, H/4, W/4, 96)
-    x = encoders.max_pool_before(x, name="encoder_pool1")
+    x = PadToMultiple(32, name="pad")(vgg.normalize_image(image))
+    x = vgg.conv_relu(x, w1, kernel_size=11, strides=4, name="encoder_conv1")  # (B, H/4, W/4, 96)
+    x = vgg.max_pool_before(x, name="encoder_pool1")
     x = LocalResponseNormalization(name="encoder_norm1")(x)
-    x = encoders.conv_relu(x, w2, kernel_size=5, groups=groups, name="encoder_conv2")  # (B, H/8, W/8, 256)
-    x = encoders.max_pool_before(x, name="encoder_pool2")
+    x = vgg.conv_relu(x, w2, kernel_size=5, groups=groups, name="encoder_conv2")  # (B, H/8, W/8, 256)
+    x = vgg.max_pool_before(x, name="encoder_pool2")
     x = LocalResponseNormalization(name="encoder_norm2")(x)
-    x = encoders.conv_relu(x, w3, name="encoder_conv3")  # (B, H/16, W/16, 384)
-    x = encoders.conv_relu(x, w3, groups=groups, name="encoder_conv4")
-    x = encoders.conv_relu(x, w2, groups=groups, name="encoder_conv5")
-    x = encoders.max_pool_before(x, name="encoder_pool5")  # (B, H/32, W/32, 256)
-    return encoders.fully_connected(x, head, kernel_size=6, dropout=dropout)
+    x = vgg.conv_relu(x, w3, name="encoder_conv3")  # (B, H/16, W/16, 384)
+    x = vgg.conv_relu(x, w3, groups=groups, name="encoder_conv4")
+    x = vgg.conv_relu(x, w2, groups=groups, name="encoder_conv5")
+    x = vgg.max_pool_before(x, name="encoder_pool5")  # (B, H/32, W/32, 256)
+    return vgg.fully_connected(x, head, kernel_size=6, dropout=dropout)
 
 
 def _backbone(image, backbone, weights, output_stride, dropout):
-    features = backbones.pyramid(image, backbone, weights)
+    features = encoders.pyramid(image, backbone, weights)
     if output_stride not in features:
         raise ValueError(
             f"output_stride={output_stride}: the backbone has features at strides {sorted(features)} only"

@@ -3,10 +3,10 @@
 import keras
 from keras import layers
 
-from kseg import backbones, blocks
+from kseg import blocks, encoders
 from kseg.checks import check_choice, check_input_shape, check_num_classes, check_weights_have_backbone
+from kseg.encoders.resnet import resnet_stages
 from kseg.layers import BinPooling, ResizeLike
-from kseg.resnets import resnet_stages
 
 _DEPTHS = {"resnet50": 50, "resnet101": 101}
 _BINS = (1, 2, 3, 6)
@@ -74,7 +74,7 @@ def build_pspnet(
             image, _DEPTHS[variant], output_stride=output_stride, stem=stem, filters=filters
         )
     else:
-        stages = backbones.stages(image, backbone, backbone_weights, output_stride)
+        stages = encoders.stages(image, backbone, backbone_weights, output_stride)
     x = stages[max(stages)]
     ending = {"activation": activation, "crop_to": image}
     x = _pyramid_pooling(x)  # (B, H/8, W/8, 4096)

@@ -3,8 +3,9 @@
 import keras
 from keras import layers
 
-from kseg import blocks, encoders
+from kseg import blocks
 from kseg.checks import check_choice, check_input_shape, check_num_classes
+from kseg.encoders import vgg
 from kseg.layers import LocalResponseNormalization, MaxPoolWithIndices, MaxUnpool
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # in each block of VGG16; the decoder mirrors them
@@ -81,7 +82,7 @@ def build_segnet(
         kernel_size = 3
     scores = blocks.finish(x, num_classes, kernel_size=kernel_size, activation=activation)
     model = keras.Model(image, scores, name=name)
-    encoders.load_vgg16(model, backbone_weights)
+    vgg.load_vgg16(model, backbone_weights)
     return model
 
 
@@ -94,9 +95,9 @@ def _vgg16(image, filters, normalization, use_bias, dropout):
         pooled.append((before, mask))
         return _drop(x, "encoder", "block", block, dropout)
 
-    x = encoders.normalize_image(image)
+    x = vgg.normalize_image(image)
     common = {"normalization": normalization, "use_bias": use_bias}
-    x = encoders.vgg16(x, filters=filters, pool=pool, **common)[-1]
+    x = vgg.vgg16(x, filters=filters, pool=pool, **common)[-1]
     for block in (5, 4, 3, 2, 1):  # (B, ceil(H/32), ceil(W/32), 512) and upwards
         before, mask = pooled[block - 1]
         x = MaxUnpool(name=f"decoder_block{block}_unpool")(x, mask, before)
@@ -106,7 +107,7 @@ def _vgg16(image, filters, normalization, use_bias, dropout):
             widths.pop()  # the scores are block 1's second convolution
         for number, width in enumerate(widths, start=1):
             name = f"decoder_block{block}_conv{number}"
-            x = encoders.conv_relu(x, width, **common, name=name)
+            x = vgg.conv_relu(x, width, **common, name=name)
         x = _drop(x, "decoder", "block", block, dropout)
     return x  # (B, H, W, 64)
 
@@ -116,7 +117,7 @@ def _basic(image, filters, normalization, use_bias, dropout):
     for level in (1, 2, 3, 4):
         name = f"encoder_level{level}_conv"
         common = {"kernel_size": 7, "normalization": normalization, "use_bias": use_bias, "name": name}
-        x = encoders.conv_relu(x, filters, **common)
+        x = vgg.conv_relu(x, filters, **common)
         before = x
         x, mask = MaxPoolWithIndices(name=f"encoder_pool{level}")(x)  # (B, ceil(H/2), ceil(W/2), 64) ...
         pooled.append((before, mask))

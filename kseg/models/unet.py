@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from kseg import backbones, blocks
+from kseg import blocks, encoders
 from kseg.checks import check_choice, check_input_shape, check_num_classes, is_count
 from kseg.layers import CropLike, PadToMultiple
 
@@ -90,7 +90,7 @@ def build_unet(
     else:
         if padding == "valid":
             raise ValueError("padding='valid' is the paper's own U-Net; a backbone has padding='same'")
-        features = backbones.pyramid(image, backbone, backbone_weights)
+        features = encoders.pyramid(image, backbone, backbone_weights)
         x = _backbone_unet(
             features,
             _DECODER_FILTERS if decoder_filters is None else decoder_filters,

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from kseg import build_deeplabv3plus
-from kseg.mobilenet import mobilenet_v2
-from kseg.xception import xception65
+from kseg.encoders.mobilenet import mobilenet_v2
+from kseg.encoders.xception import xception65
 
 
 def test_parameters_of_xception_by_part():

@@ -7,8 +7,8 @@ import numpy as np
 from keras import layers
 
 from kseg import blocks
-from kseg.backbones.weights import CAFFE_MEAN, adapt_stem
 from kseg.checks import is_count
+from kseg.encoders.weights import CAFFE_MEAN, adapt_stem
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # 3×3, in each of the five blocks
 _SCALE = (
@@ -133,7 +133,7 @@ def max_pool_before(x, name):
 
 
 def normalize_image(image):
-    """Map 0–255 to about −1…1, 0 at Caffe's ImageNet mean; other than RGB as `kseg.backbones.weights`."""
+    """Map 0–255 to about −1…1, 0 at Caffe's ImageNet mean; other than RGB as `kseg.encoders.weights`."""
     channels = image.shape[-1]
     mean = np.resize(CAFFE_MEAN if channels > 2 else np.mean(CAFFE_MEAN), channels)
     return layers.Rescaling(_SCALE, offset=(-mean * _SCALE).tolist(), name="normalization")(image)
@@ -143,7 +143,7 @@ def load_vgg16(model, weights):
     """Copy VGG16's convolutions from keras.applications into the layers of `model` named alike.
 
     Their first kernel expects BGR less Caffe's mean, unscaled: it is reversed and scaled to what
-    `normalize_image` gives; for other than three channels see `kseg.backbones.weights.adapt_stem`.
+    `normalize_image` gives; for other than three channels see `kseg.encoders.weights.adapt_stem`.
 
     Args:
         model: `keras.Model` with layers `encoder_block1_conv1`, ...

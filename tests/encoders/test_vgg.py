@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from kseg import encoders
-from kseg.backbones.weights import adapt_stem
+from kseg.encoders import vgg
+from kseg.encoders.weights import adapt_stem
 from kseg.layers import PadToMultiple
 
 WIDTHS = (64, 128, 256, 512, 512, 1)
@@ -30,9 +30,9 @@ def path(original, tmp_path_factory):
 
 def encoder(channels=3, weights=None, **arguments):
     image = keras.Input((None, None, channels), name="image")
-    x = PadToMultiple(32, name="pad")(encoders.normalize_image(image))
-    model = keras.Model(image, encoders.vgg16(x, **arguments))
-    encoders.load_vgg16(model, weights)
+    x = PadToMultiple(32, name="pad")(vgg.normalize_image(image))
+    model = keras.Model(image, vgg.vgg16(x, **arguments))
+    vgg.load_vgg16(model, weights)
     return model
 
 
@@ -103,7 +103,7 @@ def test_every_layer_has_what_it_was_asked_for():
 
 def test_the_atrous_encoder_keeps_stride_8():
     image = keras.Input((None, None, 3))
-    model = keras.Model(image, encoders.atrous_vgg16(image, filters=2))
+    model = keras.Model(image, vgg.atrous_vgg16(image, filters=2))
     assert model(IMAGE).shape == (1, 8, 12, 16)
     rates = [layer.dilation_rate[0] for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     assert rates == [1] * 10 + [2] * 3
@@ -112,7 +112,7 @@ def test_the_atrous_encoder_keeps_stride_8():
 def test_the_atrous_encoder_lies_over_the_picture():
     """All weights equal: a bright square of 8 × 8 pixels moves the features about its own cell."""
     image = keras.Input((168, 168, 1))
-    model = keras.Model(image, encoders.atrous_vgg16(image, filters=1))
+    model = keras.Model(image, vgg.atrous_vgg16(image, filters=1))
     model.set_weights(
         [np.full(w.shape, 1 / w[..., 0].size if w.ndim == 4 else 0) for w in model.get_weights()]
     )
@@ -134,11 +134,11 @@ def test_pooling_padded_before_is_that_of_windows_about_even_pixels(size):
             window = x[:, max(2 * i - 1, 0) : 2 * i + 2, max(2 * j - 1, 0) : 2 * j + 2]
             expected[:, i, j] = window.max((1, 2))
     inputs = keras.Input((*size, 2))
-    model = keras.Model(inputs, encoders.max_pool_before(inputs, name="encoder_pool"))
+    model = keras.Model(inputs, vgg.max_pool_before(inputs, name="encoder_pool"))
     np.testing.assert_array_equal(model(x), expected)
 
 
 @pytest.mark.parametrize("filters", [0, (1, 2), (1, 2, 3, 4, 5, 0), (1, 2, 3, 4, 5, 2.5)])
 def test_wrong_widths_are_named(filters):
     with pytest.raises(ValueError, match="filters must be a positive int or six"):
-        encoders.vgg_widths(filters)
+        vgg.vgg_widths(filters)

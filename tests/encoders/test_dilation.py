@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kseg import backbones
+from kseg import encoders
 
 SIDE = (64, 96)
 IMAGE = np.random.default_rng(0).normal(size=(1, *SIDE, 3)).astype("float32")
@@ -89,9 +89,9 @@ CONVOLUTIONAL = {
 
 def check_identity(backbone, output_strides=(8,)):
     image = keras.Input((None, None, 3))
-    expected = keras.Model(image, backbones.stages(image, backbone))(IMAGE, training=False)
+    expected = keras.Model(image, encoders.stages(image, backbone))(IMAGE, training=False)
     for output_stride in output_strides:
-        tensors = backbones.stages(image, backbone, output_stride=output_stride)
+        tensors = encoders.stages(image, backbone, output_stride=output_stride)
         found = keras.Model(image, tensors)(IMAGE, training=False)
         assert list(found) == list(expected)
         for stride, values in expected.items():
@@ -112,7 +112,7 @@ def test_dilation_leaves_the_features_as_they_were(name):
 def test_convolutions_of_one_pixel_stay_plain():
     """LiteRT cannot fold two dilated convolutions of the same input, as every residual block has them."""
     image = keras.Input((64, 64, 3))
-    model = keras.Model(image, backbones.pyramid(image, small_resnet(2), output_stride=8)[8])
+    model = keras.Model(image, encoders.pyramid(image, small_resnet(2), output_stride=8)[8])
     inside = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.Conv2D)]
     assert {layer.dilation_rate for layer in inside if layer.kernel_size == (1, 1)} == {(1, 1)}
     assert {layer.dilation_rate for layer in inside if layer.kernel_size == (3, 3)} == {
@@ -124,7 +124,7 @@ def test_convolutions_of_one_pixel_stay_plain():
 
 def test_xception_too():
     image = keras.Input((None, None, 3))
-    whole = keras.Model(image, backbones.stages(image, "xception"))
+    whole = keras.Model(image, encoders.stages(image, "xception"))
     check_identity(unsettled(whole.get_layer("xception")))
 
 
@@ -152,8 +152,8 @@ def test_every_kernel_and_padding(kernel, padding, kind):
 def test_the_deepest_map_has_the_coarsest_stride_and_stages_keep_the_others():
     image = keras.Input((64, 96, 3))
     backbone = CONVOLUTIONAL["mobilenet_v2"]()
-    pyramid = backbones.pyramid(image, backbone, output_stride=8)
-    stages = backbones.stages(image, backbone, output_stride=8)
+    pyramid = encoders.pyramid(image, backbone, output_stride=8)
+    stages = encoders.stages(image, backbone, output_stride=8)
     assert list(pyramid) == [2, 4, 8]
     assert {stride: tuple(t.shape[1:3]) for stride, t in stages.items()} == {
         2: (32, 48), 4: (16, 24), 8: (8, 12), 16: (8, 12), 32: (8, 12)
@@ -163,7 +163,7 @@ def test_the_deepest_map_has_the_coarsest_stride_and_stages_keep_the_others():
 
 def test_a_name_takes_an_output_stride_at_any_size_of_picture():
     image = keras.Input((None, None, 1))
-    model = keras.Model(image, backbones.pyramid(image, "mobilenet_v3_small", output_stride=16))
+    model = keras.Model(image, encoders.pyramid(image, "mobilenet_v3_small", output_stride=16))
     for height, width in ((1, 1), (33, 47)):
         found = model(np.zeros((1, height, width, 1), "float32"))
         padded = (-(-height // 16) * 16, -(-width // 16) * 16)
@@ -173,7 +173,7 @@ def test_a_name_takes_an_output_stride_at_any_size_of_picture():
 def test_batch_norms_inside_composite_layers_still_train():
     backbone = CONVOLUTIONAL["csp_darknet"]()
     image = keras.Input((32, 32, 3))
-    model = keras.Model(image, backbones.pyramid(image, backbone, output_stride=16)[16])
+    model = keras.Model(image, encoders.pyramid(image, backbone, output_stride=16)[16])
     before = [np.asarray(w) for w in model.non_trainable_weights]
     model(np.ones((1, 32, 32, 3), "float32"), training=True)
     assert all(np.abs(b - w).max() > 0 for b, w in zip(before, model.non_trainable_weights, strict=True))
@@ -182,7 +182,7 @@ def test_batch_norms_inside_composite_layers_still_train():
 
 def test_a_dilated_model_comes_back_from_its_file(tmp_path):
     image = keras.Input((None, None, 3))
-    model = keras.Model(image, backbones.pyramid(image, CONVOLUTIONAL["densenet"](), output_stride=8)[8])
+    model = keras.Model(image, encoders.pyramid(image, CONVOLUTIONAL["densenet"](), output_stride=8)[8])
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(again(IMAGE, training=False), model(IMAGE, training=False))
@@ -215,9 +215,9 @@ def test_a_layer_that_cannot_be_dilated_is_named(layer):
     x = keras.layers.Conv2D(4, 3, strides=16, padding="same")(image)
     x = keras.layers.Conv2D(4, 3, strides=2, padding="same")(x)
     model = keras.Model(image, layer(x), name="mine")
-    assert list(backbones.pyramid(image, model))[-1] >= 16
+    assert list(encoders.pyramid(image, model))[-1] >= 16
     with pytest.raises(ValueError, match=r"'mine' cannot have output_stride=16.*'strange_layer'"):
-        backbones.pyramid(image, model, output_stride=16)
+        encoders.pyramid(image, model, output_stride=16)
 
 
 class _Unbuildable(keras.layers.Layer):
@@ -234,4 +234,4 @@ def test_a_layer_that_cannot_be_copied_is_named():
     x = _Unbuildable(2)(keras.layers.Conv2D(4, 3, strides=8, padding="same")(image))
     model = keras.Model(image, keras.layers.Conv2D(4, 3, strides=2, padding="same")(x))
     with pytest.raises(ValueError, match=r"'strange_layer' .* cannot be copied for this output_stride"):
-        backbones.pyramid(image, model, output_stride=8)
+        encoders.pyramid(image, model, output_stride=8)

@@ -2,12 +2,12 @@ import keras
 import numpy as np
 import pytest
 
-from kseg import resnets
+from kseg.encoders import resnet
 
 
 def encoder(size=(None, None), channels=3, **arguments):
     image = keras.Input((*size, channels), name="image")
-    return keras.Model(image, resnets.resnet_stages(image, **arguments))
+    return keras.Model(image, resnet.resnet_stages(image, **arguments))
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_parameters(depth, stem, count, statistics):
 )
 def test_sizes_halve_rounding_up(output_stride, strides):
     image = keras.Input((37, 64, 3))
-    stages = resnets.resnet_stages(image, output_stride=output_stride, filters=2)
+    stages = resnet.resnet_stages(image, output_stride=output_stride, filters=2)
     expected = [(-(-37 // stride), 64 // stride) for stride in strides]
     assert [tensor.shape[1:3] for tensor in stages.values()] == expected
     assert list(stages) == [2, 4, 8, 16, 32]
@@ -43,7 +43,7 @@ def test_open_sizes_halve_rounding_up():
 
 
 def test_a_stride_names_the_deepest_features():
-    features = resnets.resnet(keras.Input((64, 64, 3)), output_stride=8, filters=2)
+    features = resnet.resnet(keras.Input((64, 64, 3)), output_stride=8, filters=2)
     assert {stride: tensor.shape[1:] for stride, tensor in features.items()} == {
         2: (32, 32, 2),
         4: (16, 16, 8),

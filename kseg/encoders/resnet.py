@@ -6,8 +6,8 @@ Keras' own ResNets have biases, the stride at the first 1×1, and no dilation; p
 from keras import layers
 
 from kseg import blocks
-from kseg.backbones.weights import normalization_for
 from kseg.checks import check_choice, is_count
+from kseg.encoders.weights import normalization_for
 
 _UNITS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 _STRIDES = (8, 16, 32)
@@ -42,7 +42,7 @@ def resnet_stages(image, depth=50, *, output_stride=32, multi_grid=(1, 1, 1), st
         filters: int, width of the first stage; all others follow.
 
     Returns:
-        dict by the stride that the stage has in the undilated network, as `backbones.stages`: 2 is the stem,
+        dict by the stride that the stage has in the undilated network, as `encoders.stages`: 2 is the stem,
         16 and 32 are stages 4 and 5 whatever `output_stride`.
 
     Raises:

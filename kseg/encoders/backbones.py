@@ -5,10 +5,10 @@ At an output stride of 16 or 8 the late strides become dilation, with the same w
 
 import keras
 
-from kseg.backbones.dilation import Rebuild
-from kseg.backbones.named import build_named, list_backbones
-from kseg.backbones.probing import levels
 from kseg.checks import check_choice
+from kseg.encoders.dilation import Rebuild
+from kseg.encoders.named import build_named, list_backbones
+from kseg.encoders.strides import levels
 from kseg.layers import PadToMultiple
 
 __all__ = ["list_backbones", "pyramid", "stages"]
@@ -34,7 +34,7 @@ def pyramid(image, backbone, weights=None, output_stride=None):
         weights: `None`, `"imagenet"` (keras.applications only, downloaded by Keras, which checks the hash
             where it knows one), or the path of a `.weights.h5` file saved from the same backbone. Where C
             is not 3, the first convolution of weights for 3 channels is adapted, see
-            `kseg.backbones.weights`.
+            `kseg.encoders.weights`.
         output_stride: 8, 16 or 32, the coarsest stride. What comes after it is dilated instead, so the
             pretrained weights stay right; memory and time grow. A `keras.Model` is then copied, with weights.
             `None`: as the backbone is.

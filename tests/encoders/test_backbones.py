@@ -1,4 +1,4 @@
-"""Names, strides, weights and errors of the backbones; dilation: test_backbone_dilation.py."""
+"""Names, strides, weights and errors of the backbones; dilation: test_dilation.py."""
 
 import subprocess
 import sys
@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 import kseg
-from kseg import backbones
-from kseg.backbones import named, weights
+from kseg import encoders
+from kseg.encoders import named, weights
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3)).astype("float32")
 
 
 def features(backbone, channels=3, **arguments):
     image = keras.Input((None, None, channels))
-    return keras.Model(image, backbones.pyramid(image, backbone, **arguments))
+    return keras.Model(image, encoders.pyramid(image, backbone, **arguments))
 
 
 def check_strides(pyramid, size, finest=2):
@@ -28,7 +28,7 @@ def check_strides(pyramid, size, finest=2):
 # The smallest of each family that no other test here builds; the others differ in depth and width.
 @pytest.mark.parametrize(("name", "finest"), [("convnext_tiny", 4), ("vgg19", 2), ("xception", 2)])
 def test_every_stride_is_exact(name, finest):
-    check_strides(backbones.pyramid(keras.Input((64, 96, 4)), name), (64, 96), finest)
+    check_strides(encoders.pyramid(keras.Input((64, 96, 4)), name), (64, 96), finest)
 
 
 def test_every_name_is_a_function_of_keras():
@@ -105,7 +105,7 @@ def test_efficientnet_v1_keeps_its_scaling(monkeypatch):
     check_strides(outputs, (64, 96))
     (model,) = made
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    inside = keras.Model(model.get_layer("stem_conv_pad").input, backbones.probing.levels(model)[2])
+    inside = keras.Model(model.get_layer("stem_conv_pad").input, encoders.strides.levels(model)[2])
     expected = inside((IMAGE / 255 - mean) / np.sqrt(std) / np.sqrt(std), training=False)
     np.testing.assert_allclose(outputs[2], expected, atol=1e-4 * float(np.abs(expected).max()))
 
@@ -180,9 +180,9 @@ def test_declared_outputs_win_over_later_layers():
     first = keras.layers.Conv2D(4, 3, strides=2, padding="same")(image)
     last = keras.layers.Conv2D(6, 1)(first)
     model = keras.Model(image, last)
-    assert backbones.pyramid(image, model)[2].shape[-1] == 6
+    assert encoders.pyramid(image, model)[2].shape[-1] == 6
     model.pyramid_outputs = {"P7": first}
-    assert backbones.pyramid(image, model)[2].shape[-1] == 4
+    assert encoders.pyramid(image, model)[2].shape[-1] == 4
 
 
 def tiny_keras_cv():
@@ -222,7 +222,7 @@ def test_keras_cv_backbones_compute_the_same_and_load_where_only_kseg_is_importe
         model = features(backbone)
         np.testing.assert_allclose(
             model(IMAGE)[32],
-            keras.Model(backbone.input, backbones.probing.levels(backbone))(IMAGE)[32],
+            keras.Model(backbone.input, encoders.strides.levels(backbone))(IMAGE)[32],
             atol=1e-5,
         )
         model.save(tmp_path / f"{name}.keras")

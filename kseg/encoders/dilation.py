@@ -14,8 +14,8 @@ import re
 import keras
 from keras import layers
 
-from kseg.backbones.copying import copy_layer, inside, take_weights
-from kseg.backbones.probing import relative_strides
+from kseg.encoders.copying import copy_layer, inside, take_weights
+from kseg.encoders.strides import relative_strides
 from kseg.layers import AtrousPooling2D
 
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)

@@ -16,11 +16,11 @@ from typing import NamedTuple
 import keras
 from keras import layers
 
-from kseg.backbones.copying import fused_norms
-from kseg.backbones.dilation import Rebuild
-from kseg.backbones.probing import levels
-from kseg.backbones.weights import load_file, load_imagenet, normalization_for, swap_red_and_blue, transfer
 from kseg.checks import unknown_name
+from kseg.encoders.copying import fused_norms
+from kseg.encoders.dilation import Rebuild
+from kseg.encoders.strides import levels
+from kseg.encoders.weights import load_file, load_imagenet, normalization_for, swap_red_and_blue, transfer
 
 # family: (what its weights expect, {name: function of keras.applications})
 _FAMILIES = {
