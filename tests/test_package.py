@@ -26,7 +26,7 @@ ROWS = [
         "runtime",
     ],
     ["masks", "layers"],
-    ["losses", "metrics", "blocks", "aspp"],
+    ["losses", "metrics", "blocks"],
     ["encoders"],
     ["models"],
     ["optimizers"],
@@ -36,7 +36,7 @@ ROWS = [
     ["recipes", "demo"],
     ["cli"],
 ]
-GRAPH_CODE = ["layers", "blocks", "aspp", "encoders", "models", "losses", "metrics", "masks"]
+GRAPH_CODE = ["layers", "blocks", "encoders", "models", "losses", "metrics", "masks"]
 
 
 def modules():

@@ -3,7 +3,6 @@
 import keras
 
 from kseg import blocks, encoders
-from kseg.aspp import aspp, aspp_rates
 from kseg.checks import check_choice, check_input_shape, check_num_classes, check_weights_have_backbone
 from kseg.encoders.resnet import resnet_stages
 
@@ -72,7 +71,7 @@ def build_deeplabv3(
     check_choice("output_stride", output_stride, (8, 16, 32))
     check_weights_have_backbone(backbone, backbone_weights)
     blocks.check_filters(filters)
-    rates = aspp_rates(output_stride, dilation_rates)
+    rates = blocks.aspp_rates(output_stride, dilation_rates)
     if backbone is None:
         depth, form = _DEPTHS[variant], {"multi_grid": multi_grid, "filters": filters}
         stages = resnet_stages(image, depth, output_stride=output_stride, **form)
@@ -80,7 +79,7 @@ def build_deeplabv3(
         stages = encoders.stages(image, backbone, backbone_weights, output_stride)
     x = stages[max(stages)]
     ending = {"activation": activation, "crop_to": image}
-    x = aspp(x, rates, filters=4 * filters)  # (B, H/16, W/16, 256)
+    x = blocks.aspp(x, rates, filters=4 * filters)  # (B, H/16, W/16, 256)
     if head_conv:
         x = blocks.conv_norm_relu(x, 4 * filters, name="decoder_conv")
     scores = blocks.finish(x, num_classes, stride=output_stride, **ending)

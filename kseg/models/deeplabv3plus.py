@@ -4,7 +4,6 @@ import keras
 from keras import layers
 
 from kseg import blocks, encoders
-from kseg.aspp import aspp, aspp_rates
 from kseg.checks import check_choice, check_input_shape, check_num_classes, check_weights_have_backbone
 from kseg.encoders.mobilenet import mobilenet_v2
 from kseg.encoders.resnet import resnet
@@ -78,8 +77,8 @@ def build_deeplabv3plus(
     else:
         features = _encoder(image, variant, output_stride, filters)
     with_decoder = 4 in features
-    rates = aspp_rates(output_stride, dilation_rates if with_decoder else dilation_rates or ())
-    x = aspp(features[output_stride], rates, filters=4 * filters, separable=separable)
+    rates = blocks.aspp_rates(output_stride, dilation_rates if with_decoder else dilation_rates or ())
+    x = blocks.aspp(features[output_stride], rates, filters=4 * filters, separable=separable)
     if with_decoder:
         x = _decoder(x, features[4], output_stride // 4, filters, separable)
     stride = 4 if with_decoder else output_stride

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from kseg import blocks
-from kseg.aspp import aspp, aspp_rates
+from kseg.blocks import aspp, aspp_rates
 
 
 def picture(*shape, seed=0):
