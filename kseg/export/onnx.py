@@ -7,8 +7,8 @@ import warnings
 import keras
 
 from kseg.checks import check_class_names, check_tensorflow
-from kseg.export.graph import in_float32, static_size
 from kseg.export.pictures import collect
+from kseg.export.serving import in_float32, static_size
 from kseg.export.verification import verify
 from kseg.export.writing import check_target, put_in_place_with_report, workshop
 from kseg.training import output_activation

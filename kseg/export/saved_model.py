@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from kseg import sandbox
 from kseg.checks import check_class_names, check_tensorflow
-from kseg.export.graph import in_float32, serving_module
 from kseg.export.pictures import collect, generated_pictures
+from kseg.export.serving import in_float32, serving_module
 from kseg.export.verification import verify
 from kseg.export.writing import check_target, put_in_place, size_of, workshop
 from kseg.inference import collapse

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from kseg import sandbox
-from kseg.export.graph import in_float32, output_function
 from kseg.export.pictures import fit, generated_pictures
 from kseg.export.report import ExportReport
+from kseg.export.serving import in_float32, output_function
 from kseg.inference import Runner, collapse, open_model
 from kseg.layers import MaxPoolWithIndices
 from kseg.metrics import Confusion, iou_of

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import kseg
-from kseg.export import litert
+from kseg.export import tflite
 from kseg.inference import open_model
 from kseg.litert import passes
 from kseg.litert.graph import parsed
@@ -223,7 +223,7 @@ def raw(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kseg.sandbox.call", lambda function, *arguments: function(*arguments))
         patch.setattr(passes, "join_dilations", lambda graph: 0)
-        patch.setattr(litert, "_FORBIDDEN", ())
+        patch.setattr(tflite, "_FORBIDDEN", ())
         kseg.export_tflite(joined([conv(), conv()]), path)
     return path.read_bytes()
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import kseg
-from kseg.export.splitting import split_convolutions
+from kseg.export.convolve_before_resize import split_convolutions
 from kseg.layers import BatchNormalization, CropLike, ResizeLike, Upsample
 
 SIZE = (24, 33)

@@ -7,9 +7,9 @@ import numpy as np
 
 from kseg import sandbox
 from kseg.checks import check_choice, check_class_names, check_tensorflow, unknown_name
-from kseg.export.graph import OUTPUTS, in_float32, layer_names, static_size, write_archive
+from kseg.export.convolve_before_resize import names_in_split, split_convolutions
 from kseg.export.pictures import MAX_PICTURES, collect, fit
-from kseg.export.splitting import names_in_split, split_convolutions
+from kseg.export.serving import OUTPUTS, in_float32, layer_names, static_size, write_archive
 from kseg.export.verification import explained, verify
 from kseg.export.writing import check_target, put_in_place_with_report, workshop
 from kseg.litert.conversion import convert

@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 import kseg
 from kseg import sandbox
-from kseg.export import litert as module
+from kseg.export import tflite as module
 from kseg.export.writing import workshop
 from kseg.inference import open_model
 
