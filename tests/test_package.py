@@ -33,7 +33,7 @@ ROWS = [
     ["training", "callbacks", "visualization", "data", "costs", "crf"],
     ["inference"],
     ["evaluation", "export", "transfer", "crf_tuning"],
-    ["recipes", "demo"],
+    ["commands"],
     ["cli"],
 ]
 GRAPH_CODE = ["layers", "blocks", "encoders", "models", "losses", "metrics", "masks"]

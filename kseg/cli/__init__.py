@@ -5,8 +5,17 @@ import os
 import re
 import sys
 
-from kseg.cli.commands import add_all
+from kseg.cli.benchmark import add_benchmark
+from kseg.cli.check import add_check
+from kseg.cli.demo import add_demo
+from kseg.cli.evaluate import add_evaluate
+from kseg.cli.export import add_export
+from kseg.cli.predict import add_predict
+from kseg.cli.train import add_train
 from kseg.quiet import quiet_libraries
+
+# in the order of the help
+_COMMANDS = (add_demo, add_check, add_train, add_evaluate, add_predict, add_export, add_benchmark)
 
 
 def main(argv=None):
@@ -55,5 +64,6 @@ def _parser():
         epilog="kseg COMMAND --help explains a command. Start with: kseg demo",
     )
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
-    add_all(commands)
+    for add in _COMMANDS:
+        add(commands)
     return parser

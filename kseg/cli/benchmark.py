@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kseg.cli.arguments import MODEL_FILE, Progress, command, counts, positive, size
+from kseg.cli.options import MODEL_FILE, Progress, command, counts, positive, size
 
 
 def add_benchmark(commands):
@@ -35,7 +35,7 @@ def add_benchmark(commands):
 
 
 def _benchmark(arguments):
-    from kseg.recipes import benchmark, latency_table
+    from kseg.commands.benchmark import benchmark, latency_table
 
     results = benchmark(
         arguments.model,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kseg.cli.arguments import Progress, add_data, command, counts, data_options, positive, rate, size
+from kseg.cli.options import Progress, add_data, command, counts, data_options, positive, rate, size
 
 _DESCRIPTION = """Check the data, train, and keep the epoch with the best validation mean IoU.
 
@@ -21,6 +21,7 @@ one is lost all end with a line that names it: run the same commands again."""
 
 
 def add_train(commands):
+    """Add the command to the parser."""
     parser = command(commands, "train", _train, "train on a folder of pictures and masks", _DESCRIPTION)
     add_data(parser)
     parser.add_argument(
@@ -109,7 +110,7 @@ def _add_optimizer(group):
 
 
 def _train(arguments):
-    from kseg.recipes import train
+    from kseg.commands.train import train
 
     chosen = arguments.class_weights
     train(

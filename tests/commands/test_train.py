@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 import kseg
-from kseg.recipes.preparation import check_output, remove_remains
-from kseg.recipes.training import _explained, _fit
+from kseg.commands.preparation import check_output, remove_remains
+from kseg.commands.train import _explained, _fit
 
 
 @pytest.fixture

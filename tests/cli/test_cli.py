@@ -13,8 +13,8 @@ from PIL import Image
 
 import kseg
 from kseg.cli import main
+from kseg.commands.demo import run as run_demo
 from kseg.data.shapes import scene
-from kseg.demo import run as run_demo
 
 
 def write_scenes(root, counts):

@@ -61,6 +61,26 @@ def class_names(text):
     return checked_names([name.strip() for name in text.split(",")], "--classes")
 
 
+def add_model_files(parser):
+    parser.add_argument(
+        "model",
+        nargs="+",
+        type=Path,
+        metavar="MODEL",
+        help=MODEL_FILE,
+    )
+
+
+def with_classes_of(model, options):
+    """Take the class names from the `classes.txt` beside the model, where none were given."""
+    from kseg.data.labels import read_class_names
+
+    beside = model.parent / "classes.txt"
+    if options["class_names"] is None and beside.is_file():
+        options = {**options, "class_names": read_class_names(beside)}
+    return options
+
+
 def positive(text):
     value = int(text) if text.isdecimal() else 0
     if value < 1:

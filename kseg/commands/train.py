@@ -10,11 +10,11 @@ from PIL import Image
 
 from kseg import callbacks, data, states
 from kseg.checks import check_choice, check_tensorflow, unknown_name
+from kseg.commands import preparation
+from kseg.commands.predict import comparison
 from kseg.distribution import is_chief, lost_workers, strategy
 from kseg.inference import load
 from kseg.models import check_build
-from kseg.recipes import preparation
-from kseg.recipes.files import comparison
 from kseg.training import check_optimizer, compile
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -86,7 +86,7 @@ def train(
         kseg.callbacks.TrainingDiverged: if the loss is no number any more.
         kseg.callbacks.TrainingInterrupted: after a signal.
     """
-    check_tensorflow("kseg.recipes.train")
+    check_tensorflow("kseg.commands.train")
     devices = strategy()  # of several workers: before anything else is asked of TensorFlow
     output = Path(output)
     if is_chief():

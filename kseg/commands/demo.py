@@ -8,11 +8,11 @@ from PIL import Image
 
 from kseg import data
 from kseg.callbacks import EpochLine, save_model
+from kseg.commands.predict import comparison
 from kseg.evaluation import evaluate, table
 from kseg.export import export_saved_model, export_tflite
 from kseg.losses import CrossEntropy, Dice
 from kseg.models import build_unet
-from kseg.recipes import comparison
 from kseg.training import compile
 
 SIZE = (64, 64)

@@ -1,74 +1,11 @@
-"""What `kseg predict` and `kseg export` do, and the picture of what a model predicts."""
+"""What `kseg export` does."""
 
 from pathlib import Path
 
-from PIL import Image
-
-from kseg import data, visualization
-from kseg.data.reading import image_header
-from kseg.data.sampling import spread
+from kseg import data
 from kseg.export import export_onnx, export_saved_model, export_tflite, read_metadata
 from kseg.export.writing import check_target
-from kseg.inference import as_picture, check_file, load, open_model, report_path
-
-
-def comparison(model_or_path, dataset, class_names, count=4, zoom=1):
-    """Return rows image | truth | prediction of `count` pictures spread over a dataset."""
-    runner, pairs = open_model(model_or_path), spread(dataset, count)
-    masks = [runner.masks(image[None])[0] for image, _ in pairs]
-    return visualization.comparison(pairs, masks, class_names, zoom)
-
-
-def predict_files(model, images, output, *, class_names=None, crf=False, overwrite=False, progress=None):
-    """Segment picture files into `output`: `NAME.png` with class ids and `NAME_overlay.png`.
-
-    Args:
-        model: path of a `.keras`, `.tflite` or `.onnx` file or a SavedModel folder.
-        images: paths of pictures; output: folder.
-        class_names: `None` or names for the legend.
-        crf: as for `kseg.predict`.
-        overwrite: bool.
-        progress: `None` or a function `(done, total)`.
-
-    Raises:
-        FileExistsError: if a result exists and `overwrite` is false; nothing is then written.
-        FileNotFoundError, ValueError: if a picture cannot be read, or two would write the same file.
-    """
-    output, images = Path(output), [Path(path) for path in images]
-    targets = {path: (output / f"{path.stem}.png", output / f"{path.stem}_overlay.png") for path in images}
-    results = [target for pair in targets.values() for target in pair]
-    if len(set(results)) < 2 * len(images):
-        raise ValueError(
-            "the results of two pictures would have the same name; predict them into two folders"
-        )
-    for path in images:
-        image_header(path)
-    for target in results:
-        if target.resolve() in {path.resolve() for path in images}:
-            raise ValueError(f"{target}: would overwrite a picture; choose another --output")
-        if target.exists() and not overwrite:
-            raise FileExistsError(f"{target}: exists already; add --overwrite or choose another --output")
-    runner = open_model(model)
-    for done, (path, (mask_path, overlay_path)) in enumerate(targets.items(), start=1):
-        image = as_picture(path, runner.channels)
-        mask = runner.masks(image[None], crf)[0]
-        names = class_names or [f"class {number}" for number in range(int(mask.max()) + 1)]
-        _save_picture(visualization.overlay(image, mask, names), overlay_path)
-        _save_picture(mask, mask_path)
-        print(mask_path)
-        if progress:
-            progress(done, len(images))
-
-
-def _save_picture(pixels, path):
-    """Write a PNG whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        Image.fromarray(pixels).save(partial, format="PNG")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+from kseg.inference import check_file, load, report_path
 
 
 def export(

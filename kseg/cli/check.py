@@ -1,0 +1,23 @@
+"""The command `kseg check`."""
+
+from kseg.cli.options import Progress, add_data, command, data_options
+
+
+def add_check(commands):
+    """Add the command to the parser."""
+    parser = command(
+        commands,
+        "check",
+        _check,
+        "visit every picture and mask and report every problem",
+        "Decode every picture and mask, count the classes, report every problem. Changes nothing.",
+    )
+    add_data(parser)
+
+
+def _check(arguments):
+    from kseg.data import check
+
+    report = check(arguments.data, **data_options(arguments), progress=Progress("checking"))
+    print(report)
+    return 1 if report.problems else 0

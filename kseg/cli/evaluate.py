@@ -1,0 +1,28 @@
+"""The command `kseg evaluate`."""
+
+from kseg.cli.options import Progress, add_data, add_model_files, command, data_options, with_classes_of
+
+
+def add_evaluate(commands):
+    """Add the command to the parser."""
+    parser = command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "per-class IoU of one or more models, side by side",
+        "Evaluate models and exported files on a split and print per-class IoU side by side.",
+    )
+    add_model_files(parser)
+    add_data(parser)
+    parser.add_argument("--split", default="val", help="(default: %(default)s)")
+
+
+def _evaluate(arguments):
+    from kseg.commands.evaluate import evaluate_files
+    from kseg.evaluation import table
+
+    options = with_classes_of(arguments.model[0], data_options(arguments))
+    print(
+        table(evaluate_files(arguments.model, arguments.data, arguments.split, progress=Progress, **options))
+    )
+    return 0

@@ -1,0 +1,1 @@
+"""The deed of each command of the shell, in a file of the same name; a script can call the same."""
