@@ -29,26 +29,26 @@ class Runner:
         run: function `(B, H, W, C)` float32 0–255 → float32 `(B, h, w, num_classes)`, or ids `(B, h, w)`.
         input_size: `(H, W)` the model is fixed to, or `None` for any.
         channels: int, C.
-        gives: `"logits"`, `"probabilities"` or `"classes"`, what `run` returns.
+        output_kind: `"logits"`, `"probabilities"` or `"classes"`, what `run` returns.
         num_classes: int, channels of the scores, or `None` where `run` returns ids.
-        inner: whether the scores are those of the middle of the picture.
+        scores_only_centre: whether the scores are those of the middle of the picture.
     """
 
     run: object
     input_size: tuple | None
     channels: int
-    gives: str
+    output_kind: str
     num_classes: int | None
-    inner: bool = False
+    scores_only_centre: bool = False
 
     @property
     def from_logits(self):
         """Whether `run` gives logits."""
-        return self.gives == "logits"
+        return self.output_kind == "logits"
 
     def scores(self, images):
         """Run pictures `(B, H, W, C)`; scores come back at their size, `(B, H, W, classes)`."""
-        if self.gives == "classes":
+        if self.output_kind == "classes":
             raise ValueError(
                 "the file gives class ids alone, no scores: export it with output='logits' for that"
             )
@@ -57,7 +57,7 @@ class Runner:
 
     def ids(self, images):
         """Run pictures `(B, H, W, C)`; return class ids `(B, H, W)` at their size."""
-        if self.gives != "classes":
+        if self.output_kind != "classes":
             return collapse(self.scores(images), self.from_logits)
         ids, size = self._run_at_own_size(images)[..., None], images.shape[1:3]
         return (ids if ids.shape[1:3] == size else tf.image.resize(ids, size, "nearest").numpy())[..., 0]
@@ -70,7 +70,7 @@ class Runner:
 
     def masks(self, images, crf=False):
         """Return uint8 class ids `(B, H, W)`; `crf` is as for `predict`."""
-        if self.inner:
+        if self.scores_only_centre:
             raise ValueError(
                 "the model scores the middle of its picture alone (padding='valid'): call it yourself, or "
                 "build it with padding='same'"
@@ -200,14 +200,14 @@ def _keras_runner(model):
         run=lambda images: function(images).numpy(),
         input_size=None if None in (height, width) else (height, width),
         channels=channels,
-        gives="logits" if output_activation(model) is None else "probabilities",
+        output_kind="logits" if output_activation(model) is None else "probabilities",
         num_classes=model.output_shape[-1],
-        inner=any(getattr(layer, "centered", False) for layer in model.layers),
+        scores_only_centre=any(getattr(layer, "centered", False) for layer in model.layers),
     )
 
 
 def _file_runner(file):
-    return Runner(file.run, file.input_size, file.channels, file.gives, file.num_classes)
+    return Runner(file.run, file.input_size, file.channels, file.output_kind, file.num_classes)
 
 
 def check_file(path):

@@ -10,7 +10,7 @@ from keras import ops
 _step = threading.local()
 
 
-def replicas():
+def num_replicas():
     """Return how many replicas train in step in the scope that is open."""
     import tensorflow as tf
 
@@ -54,7 +54,7 @@ def counting(counts):
         _step.counts = None
 
 
-def real(tensor):
+def mask_placeholder(tensor):
     """Return `tensor`, times 0 in a replica whose picture only stands in for an empty batch."""
     counts = getattr(_step, "counts", None)
     return tensor if counts is None else tensor * ops.cast(counts, tensor.dtype)
@@ -70,20 +70,20 @@ def mean_over_replicas(tensor, count):
     """Return the mean of `tensor` over all replicas, each weighted by its own `count`."""
     if replica_context() is None:
         return tensor
-    count = real(ops.cast(count, tensor.dtype))
+    count = mask_placeholder(ops.cast(count, tensor.dtype))
     total, count = ops.unstack(sum_over_replicas(ops.stack([tensor * count, count])), 2)
     return ops.divide_no_nan(total, count)
 
 
 def moments_over_replicas(x, axes):
     """Return the mean and the variance of `x` over `axes` and all replicas, each pixel counting alike."""
-    sums = real(ops.sum(x, axes))  # (C,)
-    count = real(ops.cast(ops.size(x) // sums.shape[0], x.dtype))
+    sums = mask_placeholder(ops.sum(x, axes))  # (C,)
+    count = mask_placeholder(ops.cast(ops.size(x) // sums.shape[0], x.dtype))
     sums = sum_over_replicas(ops.concatenate([sums, ops.reshape(count, [1])]))
     mean, count = sums[:-1] / sums[-1], sums[-1]
     # Around the mean: the difference of two large sums would lose what it is about.
     shape = [1 if axis in axes else -1 for axis in range(len(x.shape))]
-    squares = real(ops.sum(ops.square(x - ops.reshape(mean, shape)), axes))
+    squares = mask_placeholder(ops.sum(ops.square(x - ops.reshape(mean, shape)), axes))
     return mean, sum_over_replicas(squares) / count
 
 
@@ -93,7 +93,7 @@ def gather_from_replicas(tensor):
     return tensor if context is None else context.all_gather(tensor, axis=0)
 
 
-def own_part(tensor, size):
+def local_slice(tensor, size):
     """Return the part of this replica, `size` long, of a tensor in the order of `gather_from_replicas`."""
     context = replica_context()
     if context is None:

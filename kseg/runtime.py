@@ -15,7 +15,7 @@ class LiteRTFile:
 
     Attributes:
         input_size: `(H, W)`; channels: int.
-        gives: `"logits"`, `"probabilities"` or `"classes"`, the name of its output.
+        output_kind: `"logits"`, `"probabilities"` or `"classes"`, the name of its output.
         num_classes: int, `None` where it gives ids.
         seconds: float, of the last run of the interpreter alone.
 
@@ -33,19 +33,19 @@ class LiteRTFile:
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{path}: LiteRT cannot load this file ({reason}); export it again") from error
-        given, wanted = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         signatures = self.interpreter.get_signature_list()
         names = next(iter(signatures.values()))["outputs"] if signatures else ["logits"]
-        self.gives = names[0] if names[0] in _OUTPUTS else "probabilities"
-        ranks = [len(detail["shape"]) for detail in (*given, *wanted)]
-        if ranks != [4, 3 if self.gives == "classes" else 4]:
+        self.output_kind = names[0] if names[0] in _OUTPUTS else "probabilities"
+        ranks = [len(detail["shape"]) for detail in (*inputs, *outputs)]
+        if ranks != [4, 3 if self.output_kind == "classes" else 4]:
             raise ValueError(
                 f"{path}: expected one (1, H, W, C) in and one (1, H, W, classes) out; is it a segmenter?"
             )
-        (self.given,), (self.wanted,) = given, wanted
-        _, height, width, self.channels = self.given["shape"].tolist()
+        (self.input,), (self.output,) = inputs, outputs
+        _, height, width, self.channels = self.input["shape"].tolist()
         self.input_size = (height, width)
-        self.num_classes = None if self.gives == "classes" else int(self.wanted["shape"][-1])
+        self.num_classes = None if self.output_kind == "classes" else int(self.output["shape"][-1])
         self.seconds = 0.0
         self.lock = threading.Lock()  # an interpreter has one set of buffers
 
@@ -55,12 +55,12 @@ class LiteRTFile:
 
     def _run_one(self, image):
         with self.lock:
-            self.interpreter.set_tensor(self.given["index"], quantized(image, self.given))
+            self.interpreter.set_tensor(self.input["index"], quantized(image, self.input))
             start = time.perf_counter()
             self.interpreter.invoke()
             self.seconds = time.perf_counter() - start
-            values = self.interpreter.get_tensor(self.wanted["index"])
-        return values if self.gives == "classes" else dequantized(values, self.wanted)
+            values = self.interpreter.get_tensor(self.output["index"])
+        return values if self.output_kind == "classes" else dequantized(values, self.output)
 
 
 class SavedModelFolder:
@@ -81,11 +81,11 @@ class SavedModelFolder:
                 f"{path}: TensorFlow cannot load this SavedModel: {error}".splitlines()[0]
             ) from error
         self.name, spec = next(iter(self.signature.structured_input_signature[1].items()))
-        self.gives = next(iter(self.signature.structured_outputs))
+        self.output_kind = next(iter(self.signature.structured_outputs))
         size = tuple(spec.shape[1:3])
         self.input_size = None if None in size else size
         self.channels = spec.shape[-1]
-        self.num_classes = self.signature.structured_outputs[self.gives].shape[-1]
+        self.num_classes = self.signature.structured_outputs[self.output_kind].shape[-1]
         self.seconds = 0.0
 
     def run(self, images):
@@ -93,7 +93,7 @@ class SavedModelFolder:
         import tensorflow as tf
 
         start = time.perf_counter()
-        scores = self.signature(**{self.name: tf.constant(images)})[self.gives].numpy()
+        scores = self.signature(**{self.name: tf.constant(images)})[self.output_kind].numpy()
         self.seconds = time.perf_counter() - start
         return scores
 
@@ -125,25 +125,25 @@ class OnnxFile:
             raise ValueError(
                 f"{path}: ONNX Runtime cannot load this file ({reason}); export it again"
             ) from error
-        given, wanted = self.session.get_inputs(), self.session.get_outputs()
-        if [len(each.shape) for each in (*given, *wanted)] != [4, 4]:
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        if [len(each.shape) for each in (*inputs, *outputs)] != [4, 4]:
             raise ValueError(
                 f"{path}: expected one (B, H, W, C) in and one (B, H, W, classes) out; is it a segmenter?"
             )
-        batch, height, width, channels = given[0].shape  # an open side has a name or None
+        batch, height, width, channels = inputs[0].shape  # an open side has a name or None
         any_batch = not isinstance(batch, int) or batch == 1
-        if given[0].type != "tensor(float)" or not isinstance(channels, int) or not any_batch:
+        if inputs[0].type != "tensor(float)" or not isinstance(channels, int) or not any_batch:
             raise ValueError(
-                f"{path}: takes {given[0].type} {given[0].shape}, expected float pictures (B, H, W, C), C "
+                f"{path}: takes {inputs[0].type} {inputs[0].shape}, expected float pictures (B, H, W, C), C "
                 "known and B open or 1"
             )
         if height in (1, 3, 4) and channels not in (1, 3, 4):
-            raise ValueError(f"{path}: channels come first, {given[0].shape}; expected (B, H, W, C)")
+            raise ValueError(f"{path}: channels come first, {inputs[0].shape}; expected (B, H, W, C)")
         size = (height, width)
         self.input_size = size if all(isinstance(side, int) for side in size) else None
-        self.name, self.channels, self.sides = given[0].name, channels, size
-        self.gives = wanted[0].name if wanted[0].name in _OUTPUTS else "probabilities"
-        self.num_classes = wanted[0].shape[-1]
+        self.name, self.channels, self.sides = inputs[0].name, channels, size
+        self.output_kind = outputs[0].name if outputs[0].name in _OUTPUTS else "probabilities"
+        self.num_classes = outputs[0].shape[-1]
         self.seconds = 0.0
 
     def run(self, images):
@@ -202,7 +202,7 @@ def open_file(path, threads=None):
     """Open a file for `run_file`; return its input size, channels, what it gives and how many classes."""
     close_file(path)
     _opened[str(path)] = file = opened(path, threads)
-    return file.input_size, file.channels, file.gives, file.num_classes
+    return file.input_size, file.channels, file.output_kind, file.num_classes
 
 
 def run_file(path, images):

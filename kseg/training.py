@@ -7,13 +7,13 @@ from numbers import Real
 import keras
 
 from kseg.checks import check_choice, check_tensorflow, is_count
-from kseg.distribution import mend_trainer
+from kseg.distribution import patch_trainer
 from kseg.layers import AuxiliaryOutputs, CropLike, Upsample
 from kseg.losses import Auxiliary, CrossEntropy, Focal, OhemCrossEntropy, PerReplica, WeightedSum
 from kseg.losses.base import for_replicas
 from kseg.metrics import MeanIoU
 from kseg.optimizers import SGD, AdamW, LossScaleOptimizer, WarmupPoly
-from kseg.replicas import replicas
+from kseg.replicas import num_replicas
 
 _OF_ONE_CLASS = (CrossEntropy, OhemCrossEntropy, Focal)  # they look at the pixel's own class alone
 
@@ -123,11 +123,11 @@ def compile(
     elif class_weights is not None:
         raise ValueError("class_weights is for the default loss; give them to your own loss instead")
     _check_activation(loss, activation, channels)
-    if replicas() > 1:
-        mend_trainer()
+    if num_replicas() > 1:
+        patch_trainer()
     if has_auxiliary_heads(model):
         loss = _with_heads(loss)
-    elif replicas() > 1:
+    elif num_replicas() > 1:
         loss = for_replicas(loss)
     options = {
         "schedule": schedule,
@@ -283,10 +283,10 @@ def _check_activation(loss, activation, channels):
             )
         expects = _from_logits(part)
         if expects not in (None, from_logits):
-            gives = "logits" if from_logits else "probabilities"
+            output_kind = "logits" if from_logits else "probabilities"
             raise ValueError(
                 f"loss {getattr(part, 'name', part)!r} has from_logits={expects}, but the model gives "
-                f"{gives}; set from_logits={from_logits}"
+                f"{output_kind}; set from_logits={from_logits}"
             )
 
 

@@ -64,23 +64,23 @@ class ExactResume(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.restored = None
         self.first_numbers = [_numbers(callback) for callback in self.callbacks]
-        say = self.report if is_chief() else lambda text: None
-        content = from_chief(lambda: self._read(say), self.model.distribute_strategy)
+        report = self.report if is_chief() else lambda text: None
+        content = from_chief(lambda: self._read(report), self.model.distribute_strategy)
         state = states.from_bytes(content)
         if state is None:
             self.model._initial_epoch = None
-            say("no state to resume: starting with epoch 1")
+            report("no state to resume: starting with epoch 1")
             return
         _assign(self._variables(), state)
         self.restored = state
         self.model._initial_epoch = state.epoch
-        say(f"resuming after epoch {state.epoch}")
+        report(f"resuming after epoch {state.epoch}")
 
-    def _read(self, say):
+    def _read(self, report):
         """Return the newest state as bytes, none where there is none."""
         state, problems = states.newest(self.folder)
         for problem in problems:
-            say(problem)
+            report(problem)
         if state is not None:
             _check_config(state, self.config)
         return states.to_bytes(state)

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 from keras import ops
 
-from kseg.data.sampling import spread
+from kseg.data.sampling import sample_evenly
 from kseg.distribution import is_chief
 from kseg.masks import to_mask
 from kseg.optimizers import averaged
@@ -43,7 +43,7 @@ class PredictionPictures(keras.callbacks.Callback):
         self.folder = Path(folder)
         self.class_names = list(class_names)
         self.every = every
-        self.pairs = spread(dataset, count)
+        self.pairs = sample_evenly(dataset, count)
         self.writer = None
 
     def on_epoch_end(self, epoch, logs=None):

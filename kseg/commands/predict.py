@@ -6,13 +6,13 @@ from PIL import Image
 
 from kseg import visualization
 from kseg.data.reading import image_header
-from kseg.data.sampling import spread
+from kseg.data.sampling import sample_evenly
 from kseg.inference import as_picture, open_model
 
 
 def comparison(model_or_path, dataset, class_names, count=4, zoom=1):
     """Return rows image | truth | prediction of `count` pictures spread over a dataset."""
-    runner, pairs = open_model(model_or_path), spread(dataset, count)
+    runner, pairs = open_model(model_or_path), sample_evenly(dataset, count)
     masks = [runner.masks(image[None])[0] for image, _ in pairs]
     return visualization.comparison(pairs, masks, class_names, zoom)
 

@@ -12,14 +12,14 @@ import numpy as np
 from kseg import data
 from kseg.distribution import is_chief
 from kseg.models import build
-from kseg.replicas import replicas
+from kseg.replicas import num_replicas
 from kseg.training import encoder_layers
 from kseg.transfer import copy_weights
 
 OWN_FILES = ("classes.txt", "history.csv", "learning_curve.png", "tensorboard", ".lock")  # beside a model
 
 
-def say(text):
+def print_on_chief(text):
     """Print, on one worker only."""
     if is_chief():
         print(text, flush=True)
@@ -65,7 +65,7 @@ def remove_remains(path):
 def check_data(root, options, progress):
     """Check every file, print the table, refuse problems; return the class names."""
     report = data.check(root, **options, progress=progress if is_chief() else None)
-    say(report)
+    print_on_chief(report)
     report.raise_for_problems()
     return report.class_names
 
@@ -87,7 +87,7 @@ def build_network(name, num_classes, precision, start_from, freeze_encoder, argu
     with _policy(precision):
         network = build(name, num_classes, **arguments)
     if start_from is not None:
-        say(copy_weights(network, start_from))
+        print_on_chief(copy_weights(network, start_from))
     if freeze_encoder:
         layers = encoder_layers(network)
         if not layers:
@@ -118,7 +118,7 @@ def plan(network, title, *, crops, validation, crop_size, epochs, batch_size, pr
         f"{crops.num_classes} classes",
         "steps": f"{epochs} epochs of {len(crops)} steps of {batch_size} crops {crop_size[0]}×{crop_size[1]}",
         "optimizer": f"{kind}; {given or 'defaults'}",
-        "devices": f"{replicas()} in step, {precision}",
+        "devices": f"{num_replicas()} in step, {precision}",
         "output": str(output),
     }
     return "\n".join(f"{name:10} {value}" for name, value in rows.items())

@@ -133,7 +133,7 @@ def train(
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(seed)
     weights = data.class_weights(plain, weighting) if weighting else None
-    with _explained(batch_size, crop_size, resume), devices.scope():
+    with _in_plain_words(batch_size, crop_size, resume), devices.scope():
         network = preparation.build_network(
             model, crops.num_classes, precision, start_from, freeze_encoder, given
         )
@@ -156,11 +156,11 @@ def train(
             options=options,
             output=output,
         )
-    preparation.say(plan)
+    preparation.print_on_chief(plan)
     with states.locked(output) if is_chief() else contextlib.nullcontext():
         if is_chief() and not (output / "states").exists():  # else they are those of the run there is
             (output / "classes.txt").write_text("\n".join(crops.class_names) + "\n", encoding="utf-8")
-        with _explained(batch_size, crop_size, resume):
+        with _in_plain_words(batch_size, crop_size, resume):
             _fit(network, crops, validation, epochs, output, config, tensorboard)
     if not is_chief():
         return network
@@ -245,7 +245,7 @@ def _for_tensorboard(folder, validation, class_names):
 
 
 @contextlib.contextmanager
-def _explained(batch_size, crop_size, resume):
+def _in_plain_words(batch_size, crop_size, resume):
     """Turn TensorFlow's walls of text about memory, determinism and lost workers into one line each."""
     try:
         with lost_workers():

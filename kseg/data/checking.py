@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kseg.data.files import find_files, size_mismatch, splits_of
 from kseg.data.labels import NO_CLASS, read_labels
-from kseg.data.pairs import find_pairs, size_mismatch, splits_of
 from kseg.data.reading import read_image, read_mask
 from kseg.masks import void_ids
 
@@ -76,7 +76,7 @@ def check(
     """
     unpaired = []
     splits = {
-        split: find_pairs(root, split, validation_fraction, unpaired)
+        split: find_files(root, split, validation_fraction, unpaired)
         for split in splits_of(root) or ["train"]
     }
     labels = read_labels(root, class_names, label_map, ignore_class, validation_fraction, lenient=True)

@@ -4,8 +4,8 @@ import os
 
 import tensorflow as tf
 
+from kseg.data.files import find_files, read_headers
 from kseg.data.labels import read_labels
-from kseg.data.pairs import find_pairs, read_headers
 from kseg.data.pipeline import batches, checked_size
 from kseg.data.reading import load_image, load_mask
 
@@ -56,7 +56,7 @@ def from_directory(
     """
     if image_size is not None:
         image_size = checked_size("image_size", image_size)
-    pairs = find_pairs(root, split, validation_fraction)
+    pairs = find_files(root, split, validation_fraction)
     image_headers, mask_headers = read_headers(pairs)
     sizes = {header.size for header in image_headers}
     if len(sizes) > 1 and image_size is None and augment is None and batch_size not in (None, 1):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from kseg.data.pairs import find_pairs, splits_of
+from kseg.data.files import find_files, splits_of
 from kseg.data.reading import read_mask
 from kseg.masks import void_ids
 
@@ -129,7 +129,7 @@ def _highest_id(root, label_map, ignore_class, validation_fraction, lenient):
         ids = (label_map.get(i, i) for i in ids)
         return max((i for i in ids if i not in skip and (i < 255 or not lenient)), default=-1), path
 
-    splits = [find_pairs(root, split, validation_fraction, unpaired=[]) for split in splits_of(root)]
+    splits = [find_files(root, split, validation_fraction, unpaired=[]) for split in splits_of(root)]
     with ThreadPoolExecutor() as pool:
         result, path = max(pool.map(highest, [path for pairs in splits for path in pairs.masks]))
     if not 0 <= result < 255 and not lenient:

@@ -5,14 +5,14 @@ import numpy as np
 from kseg.data.directory import resize_pair
 
 
-def spread(dataset, count):
+def sample_evenly(dataset, count):
     """Return `count` pairs `(image, mask)` spread over a dataset of batches, all at the size of the first."""
     epochs = getattr(dataset, "epochs", None)
     total = sum(1 for _ in _pairs(dataset)) if epochs is None else epochs.count
-    wanted = set(np.linspace(0, total - 1, min(count, total)).astype(int).tolist())
+    indices = set(np.linspace(0, total - 1, min(count, total)).astype(int).tolist())
     found = []
     for index, (image, mask) in enumerate(_pairs(dataset)):
-        if index not in wanted:
+        if index not in indices:
             continue
         if found and mask.shape != found[0][1].shape:
             image, mask = (part.numpy() for part in resize_pair(image, mask, found[0][1].shape))

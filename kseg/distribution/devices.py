@@ -51,26 +51,26 @@ def strategy(devices=None):
     if devices is None:
         gpus = [device for device in known if device.startswith("GPU")]
         return _mirrored(tuple(gpus)) if len(gpus) > 1 else tf.distribute.get_strategy()
-    wanted = [str(device).removeprefix("/device:").removeprefix("/").upper() for device in devices]
-    if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(known):
+    chosen = [str(device).removeprefix("/device:").removeprefix("/").upper() for device in devices]
+    if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(known):
         raise ValueError(
             f"devices must be a list of one or more of {', '.join(known)}, each once, got {devices!r}"
         )
-    if len(wanted) == 1:
-        mend_trainer()
-        return tf.distribute.OneDeviceStrategy(wanted[0])
-    return _mirrored(tuple(sorted(wanted)))
+    if len(chosen) == 1:
+        patch_trainer()
+        return tf.distribute.OneDeviceStrategy(chosen[0])
+    return _mirrored(tuple(sorted(chosen)))
 
 
-def mend_trainer():
+def patch_trainer():
     """Close the gaps of Keras' trainer under several replicas; see `kseg.distribution.keras_trainer`.
 
     Raises:
         RuntimeError: if Keras is of a version whose trainer kseg does not know.
     """
-    from kseg.distribution.keras_trainer import mend  # loads Keras' private module: only where it is needed
+    from kseg.distribution.keras_trainer import patch  # loads Keras' private module: only where it is needed
 
-    mend()
+    patch()
 
 
 @functools.cache
@@ -82,7 +82,7 @@ def _mirrored(devices):
     """
     import tensorflow as tf
 
-    mend_trainer()
+    patch_trainer()
     return tf.distribute.MirroredStrategy(devices)
 
 
@@ -93,7 +93,7 @@ def _multi_worker(cluster):
     import tensorflow as tf
 
     if not _of_workers:
-        mend_trainer()
+        patch_trainer()
         try:
             _of_workers.append(tf.distribute.MultiWorkerMirroredStrategy())
         except RuntimeError as error:

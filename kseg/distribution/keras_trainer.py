@@ -37,7 +37,7 @@ class Part(typing.NamedTuple):
     counts: typing.Any
 
 
-def mend():
+def patch():
     """Replace the private names of Keras' trainer, once.
 
     Raises:

@@ -57,13 +57,13 @@ def _copied(model, size):
     shape = (1, *size, original.shape[-1])
     image = keras.Input(batch_shape=shape, dtype=original.dtype, name=_origin(original)[0].name)
 
-    def call(layer, *given, **more):
-        instead = None
+    def call(layer, *inputs, **more):
+        replacement = None
         if isinstance(layer, keras.layers.Conv2D) and _reads_enlarged(model.get_layer(layer.name)):
-            instead = _split(model.get_layer(layer.name), given[0])
+            replacement = _split(model.get_layer(layer.name), inputs[0])
         elif type(layer) in (keras.layers.BatchNormalization, BatchNormalization):
-            instead = _normalized(model.get_layer(layer.name), given[0])
-        return layer(*given, **more) if instead is None else instead
+            replacement = _normalized(model.get_layer(layer.name), inputs[0])
+        return layer(*inputs, **more) if replacement is None else replacement
 
     copy = keras.models.clone_model(
         plain, input_tensors=keras.tree.pack_sequence_as(model.input, [image]), call_function=call
@@ -78,8 +78,8 @@ def _agree(model, copy):
     """Tell if both give the same scores for one picture of noise."""
     picture = np.random.default_rng(0).integers(0, 256, copy.inputs[0].shape).astype("float32")
     picture = keras.tree.pack_sequence_as(model.input, [picture])
-    expected, given = (np.asarray(each(picture, training=False)) for each in (model, copy))
-    return np.abs(given - expected).max() <= 1e-3 * np.ptp(expected)  # not so if any is NaN
+    expected, actual = (np.asarray(each(picture, training=False)) for each in (model, copy))
+    return np.abs(actual - expected).max() <= 1e-3 * np.ptp(expected)  # not so if any is NaN
 
 
 def _reads_enlarged(layer):

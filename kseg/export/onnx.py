@@ -10,7 +10,7 @@ from kseg.checks import check_class_names, check_tensorflow
 from kseg.export.pictures import collect
 from kseg.export.serving import in_float32, static_size
 from kseg.export.verification import verify
-from kseg.export.writing import check_target, put_in_place_with_report, workshop
+from kseg.export.writing import check_target, put_in_place_with_report, temporary_folder
 from kseg.training import output_activation
 
 
@@ -50,7 +50,7 @@ def export_onnx(
     size = model.input_shape[1:3] if input_size is None else static_size(model, input_size)
     check_class_names(class_names, max(model.output_shape[-1], 2))
     data = collect(validation_data)
-    with workshop(path) as folder:
+    with temporary_folder(path) as folder:
         made = folder / "model.onnx"
         _write(model, made, size, class_names, path)
         report = verify(model, made, title="ONNX", shown_path=path, data=data, ignore_class=ignore_class)
@@ -72,10 +72,10 @@ def _check_installed():
 def _write(model, made, size, class_names, shown_path):
     import onnx
 
-    gives = "logits" if output_activation(model) is None else "probabilities"
+    output_kind = "logits" if output_activation(model) is None else "probabilities"
     model = in_float32(model)
     image = keras.Input(model.input_shape[1:], name="image")
-    named = keras.Model(image, {gives: model(image)})
+    named = keras.Model(image, {output_kind: model(image)})
     signature = keras.InputSpec(shape=(None, *size, model.input_shape[-1]), dtype="float32", name="image")
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # it tells of every pass over the graph
     with warnings.catch_warnings():

@@ -11,7 +11,7 @@ class ExportReport:
     Attributes:
         path: str.
         format: `"SavedModel"`, `"ONNX"`, or `"LiteRT float32"`, `"LiteRT int8"` and so on.
-        gives: `"logits"`, `"probabilities"` or `"classes"`.
+        output_kind: `"logits"`, `"probabilities"` or `"classes"`.
         size_bytes: int, all files together.
         pictures: int, how many pictures were compared; `generated` tells whether they were made up.
         largest_difference: float, between scores of the two; `None` where the file gives ids.
@@ -30,7 +30,7 @@ class ExportReport:
 
     path: str
     format: str
-    gives: str
+    output_kind: str
     size_bytes: int
     pictures: int
     generated: bool

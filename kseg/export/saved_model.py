@@ -10,7 +10,7 @@ from kseg.checks import check_class_names, check_tensorflow
 from kseg.export.pictures import collect, generated_pictures
 from kseg.export.serving import in_float32, serving_module
 from kseg.export.verification import verify
-from kseg.export.writing import check_target, put_in_place, size_of, workshop
+from kseg.export.writing import check_target, put_in_place, size_of, temporary_folder
 from kseg.inference import collapse
 from kseg.runtime import run_encoded
 
@@ -57,7 +57,7 @@ def export_saved_model(
     path = check_target(path, overwrite)
     check_class_names(class_names, max(model.output_shape[-1], 2))
     data = collect(validation_data)
-    with workshop(path) as folder:
+    with temporary_folder(path) as folder:
         made = folder / "model"
         _write(model, made, class_names)
         report = verify(
@@ -67,7 +67,7 @@ def export_saved_model(
             shown_path=path,
             data=data,
             ignore_class=ignore_class,
-            also=partial(_check_encoded, made, path) if _takes_files(model) else None,
+            extra_check=partial(_check_encoded, made, path) if _takes_files(model) else None,
         )
         report.size_bytes = size_of(made)
         put_in_place(made, path)

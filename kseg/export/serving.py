@@ -46,10 +46,10 @@ def output_function(model, output=None):
     Raises:
         ValueError: for logits of a model that ends in an activation.
     """
-    gives = "logits" if output_activation(model) is None else "probabilities"
-    output = output or gives
-    if output == gives:
-        return lambda image: {gives: model(image, training=False)}
+    output_kind = "logits" if output_activation(model) is None else "probabilities"
+    output = output or output_kind
+    if output == output_kind:
+        return lambda image: {output_kind: model(image, training=False)}
     if output == "logits":
         raise ValueError(
             f"output='logits': the model ends in {output_activation(model)}; build it with activation=None"
@@ -57,7 +57,7 @@ def output_function(model, output=None):
     if output == "probabilities":
         normalize = tf.sigmoid if model.output_shape[-1] == 1 else tf.nn.softmax
         return lambda image: {"probabilities": normalize(model(image, training=False))}
-    threshold = 0.0 if gives == "logits" else 0.5
+    threshold = 0.0 if output_kind == "logits" else 0.5
     if output == "classes":
         return lambda image: {"classes": _ids(model(image, training=False), threshold)}
     head, factor = before_last_resize(model)

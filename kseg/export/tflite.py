@@ -10,8 +10,8 @@ from kseg.checks import check_choice, check_class_names, check_tensorflow, unkno
 from kseg.export.convolve_before_resize import names_in_split, split_convolutions
 from kseg.export.pictures import MAX_PICTURES, collect, fit
 from kseg.export.serving import OUTPUTS, in_float32, layer_names, static_size, write_archive
-from kseg.export.verification import explained, verify
-from kseg.export.writing import check_target, put_in_place_with_report, workshop
+from kseg.export.verification import reraise_as, verify
+from kseg.export.writing import check_target, put_in_place_with_report, temporary_folder
 from kseg.litert.conversion import convert
 from kseg.litert.description import describe
 from kseg.litert.metadata import Metadata, with_metadata
@@ -103,7 +103,7 @@ def export_tflite(
     _check_float_layers(float_layers, quantize, known_layers)
     calibration = _calibration(representative_data, quantize)
     data = collect(validation_data) or calibration[:MAX_PICTURES]
-    with workshop(path) as folder:
+    with temporary_folder(path) as folder:
         sandbox.begin(importlib.import_module, "tensorflow.lite.python.lite")  # it loads while this writes
         split = split_convolutions(in_float32(model), size)
         write_archive(split, folder / "archive", (1, *size), output)
@@ -114,13 +114,13 @@ def export_tflite(
         if not isinstance(float_layers, int):
             names = names_in_split(model, split)
             float_layers = list(dict.fromkeys(names.get(name, name) for name in float_layers))
-        with explained(path, "LiteRT cannot convert this model"):
+        with reraise_as(path, "LiteRT cannot convert this model"):
             errors, kept = sandbox.call(
                 convert, str(folder / "archive"), str(made), quantize, pictures, float_layers, known_layers
             )
         facts_of_model = _metadata(model, output, class_names)
         made.write_bytes(with_metadata(made.read_bytes(), facts_of_model, size, model.input_shape[-1] == 1))
-        with explained(path, "the file that was converted does not run"):
+        with reraise_as(path, "the file that was converted does not run"):
             facts = sandbox.call(describe, str(made))
         _check_facts(facts, quantize, kept, path)
         report = verify(
@@ -213,13 +213,19 @@ def _check_facts(facts, quantize, kept, path):
     bad = [name for name in facts["operators"] if name.startswith("Flex") or name in _FORBIDDEN]
     if bad:
         raise RuntimeError(f"{path}: the file would hold operators phones cannot run: {', '.join(bad)}")
-    (given, shape, quantization), (wanted, scores, _) = facts["input"], facts["output"]
+    (input_type, shape, quantization), (output_type, scores, _) = facts["input"], facts["output"]
     if -1 in shape or -1 in scores:
         raise RuntimeError(f"{path}: the file would have tensors of dynamic size")
     if quantize != "int8":
         return
-    if given != "uint8" or wanted not in ("uint8", "int32") or ("float32" in facts["types"] and not kept):
-        raise RuntimeError(f"{path}: int8 conversion gave {given} in, {wanted} out, tensors {facts['types']}")
+    if (
+        input_type != "uint8"
+        or output_type not in ("uint8", "int32")
+        or ("float32" in facts["types"] and not kept)
+    ):
+        raise RuntimeError(
+            f"{path}: int8 conversion gave {input_type} in, {output_type} out, tensors {facts['types']}"
+        )
     if quantization != (1.0, 0):
         raise RuntimeError(
             f"{path}: raw bytes would not pass unchanged, scale {quantization}; are the calibration pictures "

@@ -45,7 +45,9 @@ TOLERANCES = {
 WITH_INDICES = {None: Tolerance(None, 2e-3, 0.99), "float16": Tolerance(None, 3e-2, 0.95)}
 
 
-def verify(model, path, *, title, shown_path, data, output=None, quantize=None, ignore_class=255, also=None):
+def verify(
+    model, path, *, title, shown_path, data, output=None, quantize=None, ignore_class=255, extra_check=None
+):
     """Run the file at `path`, in the child, and the Keras model, in float32, on the same pictures.
 
     Args:
@@ -57,7 +59,7 @@ def verify(model, path, *, title, shown_path, data, output=None, quantize=None, 
         output: as for `kseg.export_tflite`.
         quantize: key of `TOLERANCES`.
         ignore_class: int or several, void.
-        also: `None` or a function of the file's `Runner`, a further check.
+        extra_check: `None` or a function of the file's `Runner`, a further check.
 
     Returns:
         `ExportReport`; the caller adds what it knows of the file.
@@ -73,7 +75,7 @@ def verify(model, path, *, title, shown_path, data, output=None, quantize=None, 
     fast = tf.function(output_function(model, output)) if output == "fast_classes" else None
     times = []
     with opened_in_child(path, shown_path, times) as written:
-        if not data and reference.inner and written.input_size is None:
+        if not data and reference.scores_only_centre and written.input_size is None:
             raise ValueError(
                 f"{shown_path}: validation_data is missing: a model with padding='valid' takes certain sizes "
                 "only"
@@ -83,21 +85,21 @@ def verify(model, path, *, title, shown_path, data, output=None, quantize=None, 
         for picture, mask in (fit(*pair, written.input_size) for pair in pairs):
             image = picture[None].astype("float32")
             expected = _in_kind(reference.scores(image), reference, written)
-            instead = None if fast is None else fast(image)["classes"].numpy()
-            given = written.ids(image) if written.gives == "classes" else written.scores(image)
-            comparison.add(expected, given, mask, ignore_class, instead)
-        if also is not None:
-            also(written)
+            expected_ids = None if fast is None else fast(image)["classes"].numpy()
+            actual = written.ids(image) if written.output_kind == "classes" else written.scores(image)
+            comparison.add(expected, actual, mask, ignore_class, expected_ids)
+        if extra_check is not None:
+            extra_check(written)
     comparison.refuse_disagreement(shown_path, title)
     keras_miou, file_miou = comparison.mean_ious()
     return ExportReport(
         path=str(shown_path),
         format=title,
-        gives=written.gives,
+        output_kind=written.output_kind,
         size_bytes=0,
         pictures=len(pairs),
         generated=not data,
-        largest_difference=None if written.gives == "classes" else comparison.largest_difference,
+        largest_difference=None if written.output_kind == "classes" else comparison.largest_difference,
         score_range=comparison.range,
         same_class=comparison.same / comparison.pixels,
         latency_ms=1e3 * statistics.median(times[1:] or times),
@@ -115,13 +117,13 @@ def opened_in_child(path, shown_path, times):
         times.append(seconds)
         return values
 
-    with explained(shown_path, "the file that was converted does not run"):
+    with reraise_as(shown_path, "the file that was converted does not run"):
         yield Runner(run, *sandbox.call(open_file, str(path)))
         sandbox.call(close_file, str(path))
 
 
 @contextlib.contextmanager
-def explained(path, what):
+def reraise_as(path, what):
     """Raise errors of a job in the child as ones that name the file."""
     try:
         yield
@@ -135,7 +137,7 @@ def explained(path, what):
 
 def _in_kind(scores, reference, written):
     """Turn the Keras model's scores into probabilities where the file gives these."""
-    if written.gives != "probabilities" or not reference.from_logits:
+    if written.output_kind != "probabilities" or not reference.from_logits:
         return scores
     return (tf.sigmoid if scores.shape[-1] == 1 else tf.nn.softmax)(scores).numpy()
 
@@ -145,7 +147,7 @@ class _Comparison:
 
     def __init__(self, tolerance, written):
         self.tolerance = tolerance
-        self.from_logits = written.gives != "probabilities"
+        self.from_logits = written.output_kind != "probabilities"
         self.pixels = self.same = self.decided = self.decided_same = 0
         self.low, self.high, self.largest_difference = np.inf, -np.inf, 0.0
         self.confusions = None
@@ -155,27 +157,27 @@ class _Comparison:
     def range(self):
         return float(self.high - self.low)
 
-    def add(self, expected, given, mask, ignore_class, instead=None):
+    def add(self, expected, actual, mask, ignore_class, expected_ids=None):
         """Add a picture.
 
         Args:
             expected: the Keras model's scores.
-            given: the file's scores, or its ids (one axis less).
+            actual: the file's scores, or its ids (one axis less).
             mask: true ids or `None`.
             ignore_class: void.
-            instead: ids that the file's must equal, if not the ids of `expected`.
+            expected_ids: ids that the file's must equal, if not the ids of `expected`.
         """
         self.low, self.high = min(self.low, expected.min()), max(self.high, expected.max())
-        after = given
-        if given.ndim == expected.ndim:
-            self.finite &= bool(np.isfinite(given).all())
-            self.largest_difference = max(self.largest_difference, float(np.abs(expected - given).max()))
-            after = collapse(given, self.from_logits)
+        after = actual
+        if actual.ndim == expected.ndim:
+            self.finite &= bool(np.isfinite(actual).all())
+            self.largest_difference = max(self.largest_difference, float(np.abs(expected - actual).max()))
+            after = collapse(actual, self.from_logits)
         before, decided = collapse(expected, self.from_logits), self._decided(expected)
         self.pixels += before.size
         self.same += int((before == after).sum())
-        right = before == after if instead is None else instead == after
-        decided = decided if instead is None else np.ones_like(right)
+        right = before == after if expected_ids is None else expected_ids == after
+        decided = decided if expected_ids is None else np.ones_like(right)
         self.decided += int(decided.sum())
         self.decided_same += int((right & decided).sum())
         if mask is not None:

@@ -43,7 +43,7 @@ def check_target(path, overwrite, suffix=None):
 
 
 @contextlib.contextmanager
-def workshop(path):
+def temporary_folder(path):
     """Yield an empty temporary folder beside `path`, locked; it is removed whatever happens.
 
     If this process is killed, the child removes it; what remains if that is killed too, the next export to
@@ -60,7 +60,7 @@ def workshop(path):
             try:
                 yield folder
             except (OSError, tf.errors.OpError, sandbox.JobFailed) as error:
-                raise _explained(error, path) from error
+                raise full_disk_explained(error, path) from error
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
     finally:
@@ -91,7 +91,7 @@ def _locked(folder, path):
         os.close(handle)
 
 
-def _explained(error, path):
+def full_disk_explained(error, path):
     """Return an error of the disk with what the user needs; others as they are."""
     full = getattr(error, "errno", None) in _FULL or isinstance(error, tf.errors.ResourceExhaustedError)
     if not full and not any(text in str(error) for text in ("No space left", "File too large")):

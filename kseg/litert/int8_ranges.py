@@ -77,9 +77,9 @@ def _after_weights(graph):
     """Return the scores and what is only enlarged, activated or compared to become them."""
     found = set(graph.graph.outputs)
     for operator in reversed(graph.operators):
-        given = [index for index in operator.inputs if index >= 0 and graph.data(index) is None]
-        if found & set(operator.outputs) and not graph.has_weights(operator) and len(given) == 1:
-            found |= set(given)
+        inputs = [index for index in operator.inputs if index >= 0 and graph.data(index) is None]
+        if found & set(operator.outputs) and not graph.has_weights(operator) and len(inputs) == 1:
+            found |= set(inputs)
     return found
 
 
@@ -105,9 +105,9 @@ def _values_of(content, indices, pictures):
     model.subgraphs[0].outputs, model.signatureDefs = indices, []
     file = Interpreter(model_content=packed(model), num_threads=os.cpu_count())
     file.allocate_tensors()
-    (given,) = file.get_input_details()
+    (image,) = file.get_input_details()
     for picture in pictures:
-        file.set_tensor(given["index"], picture[None].astype("float32"))
+        file.set_tensor(image["index"], picture[None].astype("float32"))
         file.invoke()
         for index in indices:
             values = file.get_tensor(index).ravel()

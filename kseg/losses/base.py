@@ -6,11 +6,11 @@ from keras import ops
 
 from kseg.masks import checked_void, class_ids, holds_ids, ids_checked, is_void, size_checked, sizes_agree
 from kseg.replicas import (
+    mask_placeholder,
     mean_over_replicas,
-    real,
+    num_replicas,
     replica_context,
     replica_share,
-    replicas,
     sum_over_replicas,
 )
 
@@ -149,10 +149,10 @@ class PerReplica(Combinable):
             return value
         one_number = len(loss.call(y_true, y_pred).shape) == 0
         if not one_number and loss.reduction in (None, "none"):
-            return real(value)  # a value per pixel, which Keras adds up
+            return mask_placeholder(value)  # a value per pixel, which Keras adds up
         if not one_number and loss.reduction == "sum":
-            return replica_share(sum_over_replicas(real(value)))
-        own = value if one_number else value * replicas()  # Keras has divided it
+            return replica_share(sum_over_replicas(mask_placeholder(value)))
+        own = value if one_number else value * num_replicas()  # Keras has divided it
         count = ops.shape(y_pred)[0]
         if loss.reduction == "mean_with_sample_weight" and sample_weight is not None and not one_number:
             count = ops.sum(ops.convert_to_tensor(sample_weight))
@@ -205,7 +205,7 @@ class MaskLoss(Combinable):
         else:
             target = ops.cast(y_true, "float32")
             valid = ops.sum(target, axis=-1) > 0  # void is a row of zeros
-        valid = real(ops.cast(valid, "float32"))  # (B, H, W)
+        valid = mask_placeholder(ops.cast(valid, "float32"))  # (B, H, W)
         value = self.value(target, scores, valid, _pixel_weights(sample_weight, valid))
         if with_ids:  # an id that is no class must not pass for a pixel without one, where nothing checks
             value = ops.where(outside, float("nan"), value)

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from kseg.losses.base import MaskLoss, weighted
-from kseg.replicas import gather_from_replicas, own_part, sum_over_replicas
+from kseg.replicas import gather_from_replicas, local_slice, sum_over_replicas
 
 
 @keras.saving.register_keras_serializable(package="kseg")
@@ -89,7 +89,7 @@ def _slopes(true, errors, counted):
     jaccard = 1 - overlap / ops.maximum(union, 1.0)
     steps = jaccard - ops.pad(jaccard[:, :-1], ((0, 0), (1, 0)))
     steps = ops.take_along_axis(steps, ops.argsort(order, axis=1), axis=1)  # back to where they came from
-    return ops.transpose(own_part(ops.transpose(steps), own))
+    return ops.transpose(local_slice(ops.transpose(steps), own))
 
 
 def _running_count(ones):

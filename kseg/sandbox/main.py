@@ -26,9 +26,9 @@ def serve(connection):
     """Do jobs until the parent is gone."""
     while True:
         try:
-            wanted, function, arguments = connection.recv()
+            answer_expected, function, arguments = connection.recv()
             answer = _answer(function, arguments)
-            if wanted:
+            if answer_expected:
                 connection.send(answer)
         except (EOFError, ConnectionError):
             break

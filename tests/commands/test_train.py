@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import kseg
 from kseg.commands.preparation import check_output, remove_remains
-from kseg.commands.train import _explained, _fit
+from kseg.commands.train import _fit, _in_plain_words
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_fit_that_cannot_begin_says_why_and_leaves_nothing(tmp_path):
 
 def test_too_large_a_batch_is_explained():
     line = r"a batch of 8 crops 64×96 does not fit into the memory; try --batch-size 4 with --accumulate 2"
-    with pytest.raises(MemoryError, match=line), _explained(8, (64, 96), resume=False):
+    with pytest.raises(MemoryError, match=line), _in_plain_words(8, (64, 96), resume=False):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[8,64,96,3]")
 
 
@@ -68,7 +68,7 @@ def test_an_operator_without_a_deterministic_form_is_named():
     text = "Determinism is not yet supported [[{{node gradient_tape/unet/decoder_up1/ResizeGrad}}]]"
     with (
         pytest.raises(ValueError, match=r"--deterministic: gradient_tape/unet/decoder_up1/ResizeGrad has no"),
-        _explained(8, (64, 96), resume=False),
+        _in_plain_words(8, (64, 96), resume=False),
     ):
         raise tf.errors.UnimplementedError(None, None, text)
 

@@ -172,7 +172,7 @@ def test_an_unknown_trainer_of_keras_is_refused(monkeypatch):
     monkeypatch.setattr(trainer_of_keras, "reduce_per_replica", lambda values: values)
     monkeypatch.delattr(trainer_of_keras.TensorFlowTrainer, "_make_function")
     with pytest.raises(RuntimeError) as caught:
-        keras_trainer.mend()
+        keras_trainer.patch()
     assert f"the trainer of Keras {keras.version()} has no" in str(caught.value)
     missing = "no TensorFlowTrainer._make_function and no reduce_per_replica as there"
     assert f"{missing}: pip install keras==3.15.1, or train on one device" in str(caught.value)
@@ -181,5 +181,5 @@ def test_an_unknown_trainer_of_keras_is_refused(monkeypatch):
 def test_a_newer_patch_of_keras_is_not_refused(monkeypatch):
     monkeypatch.setattr(keras, "version", lambda: "3.15.9")
     monkeypatch.setattr(trainer_of_keras, "TFEpochIterator", keras_trainer._KerasBatches)
-    keras_trainer.mend()
+    keras_trainer.patch()
     assert trainer_of_keras.TFEpochIterator is keras_trainer._Batches

@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 import kseg
 from kseg import sandbox
 from kseg.export import tflite as module
-from kseg.export.writing import workshop
+from kseg.export.writing import temporary_folder
 from kseg.inference import open_model
 
 SIZE = (32, 48)
@@ -223,7 +223,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
 
 def test_two_exports_to_one_path_do_not_meet(tmp_path):
     with (
-        workshop(tmp_path / "m.tflite"),
+        temporary_folder(tmp_path / "m.tflite"),
         pytest.raises(BlockingIOError, match="another process is exporting"),
     ):
         kseg.export_tflite(small_model(), tmp_path / "m.tflite")
@@ -243,7 +243,7 @@ def test_a_file_may_give_probabilities_or_ids(tmp_path, classes):
     runner = open_model(path)
     np.testing.assert_allclose(runner.scores(image[None]), expected, atol=1e-4)
     path = tmp_path / "classes.tflite"
-    assert kseg.export_tflite(model, path, output="classes").gives == "classes"
+    assert kseg.export_tflite(model, path, output="classes").output_kind == "classes"
     detail = Interpreter(str(path)).get_output_details()[0]
     assert detail["dtype"] == np.int32 and detail["shape"].tolist() == [1, 16, 24]
     np.testing.assert_array_equal(kseg.predict(path, image), ids)

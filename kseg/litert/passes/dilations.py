@@ -42,10 +42,10 @@ def _padding(graph, spread, convolution, gather):
         return None
     reach = rates * (np.array(graph.tensors[convolution.inputs[1]].shape[1:3]) - 1)
     ends = (spread.inputs[0], gather.outputs[0])
-    given, made = (np.array(graph.tensors[index].shape[1:3]) for index in ends)
-    if np.array_equal(pads[:, 0], reach // 2) and np.array_equal(made, given):
+    before, after = (np.array(graph.tensors[index].shape[1:3]) for index in ends)
+    if np.array_equal(pads[:, 0], reach // 2) and np.array_equal(after, before):
         return paddings.SAME
-    return None if pads[:, 0].any() or not np.array_equal(made, given - reach) else paddings.VALID
+    return None if pads[:, 0].any() or not np.array_equal(after, before - reach) else paddings.VALID
 
 
 def _join(graph, spread, convolution, gather, padding):

@@ -11,7 +11,7 @@ from kseg.data import reading
 
 
 @dataclass(frozen=True)
-class Pairs:
+class ImageMaskFiles:
     """The files of one split, in the order of their stems.
 
     Attributes:
@@ -26,8 +26,8 @@ class Pairs:
         return len(self.images)
 
 
-def find_pairs(root, split, validation_fraction, unpaired=None):
-    """Return the `Pairs` of a split.
+def find_files(root, split, validation_fraction, unpaired=None):
+    """Return the `ImageMaskFiles` of a split.
 
     Layouts: `root/split/images` and `root/split/masks`; or `root/images` and `root/masks`, of which
     `validation_fraction` are "val" and the rest "train", the same files every time.
@@ -87,7 +87,7 @@ def _pair(image_folder, mask_folder, unpaired):
         raise ValueError(problems[0])
     if problems:
         unpaired += problems
-    return Pairs([images[stem] for stem in stems], [masks[stem] for stem in stems])
+    return ImageMaskFiles([images[stem] for stem in stems], [masks[stem] for stem in stems])
 
 
 def _by_stem(folder):
@@ -120,7 +120,7 @@ def _fraction(pairs, split, validation_fraction):
     if count >= len(pairs):
         raise ValueError(f"{len(pairs)} pictures are too few to split; add more or a root/val folder")
     chosen = sorted(order[:count] if split == "val" else order[count:])
-    return Pairs([pairs.images[i] for i in chosen], [pairs.masks[i] for i in chosen])
+    return ImageMaskFiles([pairs.images[i] for i in chosen], [pairs.masks[i] for i in chosen])
 
 
 def read_headers(pairs):
