@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from kseg.graphs import functional, run_through
+
 _WITH_KERNELS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
 
 
@@ -93,10 +95,8 @@ def static_calls(model, size):
     calls = []
 
     def rebuild(model, tensors):
-        model = getattr(model, "_functional", model)  # of a Sequential
-        tensors = keras.tree.pack_sequence_as(model._inputs_struct, keras.tree.flatten(tensors))
         # clone_model would do, but for models inside of models, which it cuts off from their inputs
-        return model._run_through_graph(tensors, operation_fn=_copy, call_fn=call)
+        return run_through(functional(model) or model, tensors, operation_fn=_copy, call_fn=call)
 
     def call(layer, *args, **kwargs):
         if isinstance(layer, keras.Model):

@@ -17,8 +17,8 @@ from PIL import Image
 from kseg import sandbox
 from kseg.checks import unknown_name
 from kseg.data.reading import pixels_of, read_image
+from kseg.graphs import ModelFacts
 from kseg.runtime import opened, try_out
-from kseg.training import output_activation
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Runner:
         """Run pictures `(B, H, W, C)`; scores come back at their size, `(B, H, W, classes)`."""
         if self.output_kind == "classes":
             raise ValueError(
-                "the file gives class ids alone, no scores: export it with output='logits' for that"
+                "the file gives class ids alone, no scores: export it with output_kind='logits' for that"
             )
         scores, size = self._run_at_own_size(images), images.shape[1:3]
         return scores if scores.shape[1:3] == size else tf.image.resize(scores, size).numpy()
@@ -189,20 +189,16 @@ def load(path):
 
 
 def _keras_runner(model):
-    if len(model.inputs) != 1 or len(model.input_shape) != 4 or len(model.output_shape) != 4:
-        raise ValueError(
-            f"model {model.name!r}: expected (B, H, W, C) in and (B, H, W, classes) out, "
-            f"got {model.input_shape} and {model.output_shape}"
-        )
-    _, height, width, channels = model.input_shape
+    facts = ModelFacts(model)
+    facts.check_one_picture()
     function = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
     return Runner(
         run=lambda images: function(images).numpy(),
-        input_size=None if None in (height, width) else (height, width),
-        channels=channels,
-        output_kind="logits" if output_activation(model) is None else "probabilities",
-        num_classes=model.output_shape[-1],
-        scores_only_centre=any(getattr(layer, "centered", False) for layer in model.layers),
+        input_size=facts.fixed_size,
+        channels=facts.channels,
+        output_kind=facts.output_kind,
+        num_classes=facts.num_scores,
+        scores_only_centre=facts.scores_only_centre,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from kseg.graphs import moving_averages
 from kseg.replicas import replica_context
 
 
@@ -191,8 +192,7 @@ def averages(model):
     optimizer = averaging_optimizer(model)
     if optimizer is None or not optimizer.built or not int(ops.convert_to_numpy(optimizer.iterations)):
         return []
-    pairs = zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True)
-    return [(variable, average) for variable, average in pairs if average is not None]
+    return moving_averages(optimizer)
 
 
 def averaging_optimizer(model):

@@ -1,7 +1,6 @@
 """Training states on disk: one folder per epoch, whole or not there at all, checked before it is used."""
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
@@ -9,9 +8,12 @@ import os
 import shutil
 import struct
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+
+from kseg import disk
 
 _VERSION = 1
 _ARRAYS, _FACTS = "arrays.npz", "state.json"
@@ -59,22 +61,22 @@ def write(folder, epoch, arrays, facts, keep=2):
     }
     record["facts_sha256"] = _digest(facts)
     record["files"] = {_ARRAYS: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
-    partial = folder / f".partial-{os.getpid()}"
+    unfinished = folder / f".partial-{os.getpid()}"
     target = folder / f"epoch-{epoch:06d}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        _write_file(partial / _ARRAYS, content)
-        _write_file(partial / _FACTS, json.dumps(record, indent=1).encode())
-        _sync(partial)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        (unfinished / _ARRAYS).write_bytes(content)
+        (unfinished / _FACTS).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        disk.sync(unfinished)
         shutil.rmtree(target, ignore_errors=True)  # of an epoch that is trained once more
-        partial.rename(target)
-        _sync(folder)
+        unfinished.rename(target)
+        disk.sync_names(folder)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         kept = "older states are as they were"
-        raise not_written(error, target, "the training state", len(content), kept) from error
+        raise disk.not_written(error, target, "the training state", len(content), kept) from error
     for old in _folders(folder)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -97,18 +99,6 @@ def newest(folder):
     if problems:
         raise ValueError("; ".join(problems) + "; no state is whole: delete the folder to start anew")
     return None, []
-
-
-def not_written(error, path, what, size, kept):
-    """Return the `OSError` for something that could not be written, with what it needs and what is free."""
-    reason = error.strerror or str(error).splitlines()[0]
-    existing = next(folder for folder in path.parents if folder.is_dir())
-    free = shutil.disk_usage(existing).free
-    message = (
-        f"{path}: {what} was not written ({reason}): it needs {size / 1e6:.1f} MB, {free / 1e6:.1f} MB are "
-        f"free; {kept}"
-    )
-    return OSError(message) if error.errno is None else OSError(error.errno, message)
 
 
 def to_bytes(state):
@@ -143,26 +133,24 @@ def locked(folder):
         RuntimeError: if another process holds it, with its number.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            holder = file.read() or "unknown"
-            raise RuntimeError(
-                f"{folder} is in use by process {holder}; wait for it, or take another folder"
-            ) from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    lock = folder / ".lock"
+    with disk.locked(lock, partial(_in_use, folder)) as handle:
+        os.truncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
         for remains in (folder / "states").glob(".partial-*"):  # of killed processes: none other is here
             shutil.rmtree(remains, ignore_errors=True)
-        for remains in folder.glob(".model-*.keras"):
+        disk.remove_partial_files(folder)
+        for remains in folder.glob(".model-*.keras"):  # of the versions before
             remains.unlink(missing_ok=True)
         try:
             yield
         finally:
-            (folder / ".lock").unlink(missing_ok=True)  # while it is held: the next one makes its own
+            lock.unlink(missing_ok=True)  # while it is held: the next one makes its own
+
+
+def _in_use(folder, handle):
+    holder = os.read(handle, 100).decode() or "unknown"
+    return RuntimeError(f"{folder} is in use by process {holder}; wait for it, or take another folder")
 
 
 def _folders(folder):
@@ -203,19 +191,3 @@ def _read(path):
     if hashlib.sha256(content).hexdigest() != expected["sha256"]:
         raise ValueError(f"the checksum of {_ARRAYS} differs")
     return State(path, record["epoch"], _unpacked(content, record["arrays"]), record["facts"])
-
-
-def _write_file(path, content):
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder):
-    """Bring the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,7 @@ import keras
 
 from kseg.checks import check_choice, check_tensorflow, is_count
 from kseg.distribution import patch_trainer
-from kseg.layers import AuxiliaryOutputs, CropLike, Upsample
+from kseg.graphs import ModelFacts, computes_in_float16, encoder_layers
 from kseg.losses import Auxiliary, CrossEntropy, Focal, OhemCrossEntropy, PerReplica, WeightedSum
 from kseg.losses.base import for_replicas
 from kseg.metrics import MeanIoU
@@ -16,32 +16,6 @@ from kseg.optimizers import SGD, AdamW, LossScaleOptimizer, WarmupPoly
 from kseg.replicas import num_replicas
 
 _OF_ONE_CLASS = (CrossEntropy, OhemCrossEntropy, Focal)  # they look at the pixel's own class alone
-
-
-def output_activation(model):
-    """Return `"softmax"`, `"sigmoid"` or `None` (logits): what the model's last layer applies."""
-    last = model.outputs[0]._keras_history.operation
-    if isinstance(last, keras.Model):
-        return output_activation(last)
-    if isinstance(last, AuxiliaryOutputs):
-        last = last._inbound_nodes[0].arguments.args[0]._keras_history.operation
-    if isinstance(last, CropLike | Upsample | keras.layers.Identity) or _is_linear(last):
-        return output_activation(keras.Model(model.inputs, last._inbound_nodes[0].input_tensors[0]))
-    kind = type(last).__name__.lower()  # the layer Softmax, or an operation of keras.ops
-    if kind in ("softmax", "sigmoid"):
-        return kind
-    name = getattr(getattr(last, "activation", None), "__name__", None)
-    return name if name in ("softmax", "sigmoid") else None
-
-
-def _is_linear(layer):
-    return isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.linear
-
-
-def has_auxiliary_heads(model):
-    """Tell whether a training step of the model gives the scores of auxiliary heads too."""
-    last = model.outputs[0]._keras_history.operation
-    return isinstance(last, AuxiliaryOutputs) or (isinstance(last, keras.Model) and has_auxiliary_heads(last))
 
 
 def compile(
@@ -112,9 +86,8 @@ def compile(
         raise ValueError(
             f"model {model.name!r} has {len(model.outputs)} outputs; kseg trains models with one"
         )
-    channels = model.output_shape[-1]
-    num_classes = max(channels, 2)
-    activation = output_activation(model)
+    facts = ModelFacts(model)
+    num_classes, activation = facts.num_classes, facts.activation
     from_logits = activation is None
     if loss is None:
         if class_weights is not None and len(class_weights) != num_classes:
@@ -122,10 +95,10 @@ def compile(
         loss = CrossEntropy(ignore_class, class_weights, from_logits=from_logits)
     elif class_weights is not None:
         raise ValueError("class_weights is for the default loss; give them to your own loss instead")
-    _check_activation(loss, activation, channels)
+    _check_activation(loss, activation, facts.num_scores)
     if num_replicas() > 1:
         patch_trainer()
-    if has_auxiliary_heads(model):
+    if facts.auxiliary_heads:
         loss = _with_heads(loss)
     elif num_replicas() > 1:
         loss = for_replicas(loss)
@@ -148,8 +121,7 @@ def compile(
                 "kseg.compile; give them to your own optimizer instead (steps to its schedule)"
             )
     optimizer = keras.optimizers.get(optimizer)
-    in_float16 = any(layer.compute_dtype == "float16" for layer in model._flatten_layers(include_self=False))
-    if in_float16 and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+    if computes_in_float16(model) and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = LossScaleOptimizer(optimizer)
     if "metrics" not in kwargs:
         kwargs["metrics"] = [MeanIoU(num_classes, ignore_class, class_names, from_logits)]
@@ -157,24 +129,6 @@ def compile(
         raise ValueError("class_names is for the default metric; give them to your own metrics instead")
     model.compile(optimizer=optimizer, loss=loss, **kwargs)
     return model
-
-
-def encoder_layers(model):
-    """Return the layers of a kseg model that its backbone, or the paper's own encoder, consists of.
-
-    A backbone is one layer, a nested `keras.Model`. A model without an encoder of its own (`build_ddrnet`,
-    `build_conv_stack`) has none.
-
-    Example:
-        >>> import kseg
-        >>> model = kseg.build_unet(2, backbone="mobilenet_v2")
-        >>> for layer in encoder_layers(model):
-        ...     layer.trainable = False
-        >>> [layer.name for layer in encoder_layers(model)]
-        ['mobilenet_v2']
-    """
-    nested = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-    return nested or [layer for layer in model.layers if layer.name.startswith("encoder_")]
 
 
 def _with_heads(loss):

@@ -4,10 +4,10 @@ import pytest
 
 import kseg
 from kseg import blocks
+from kseg.graphs import output_activation
 from kseg.losses import Auxiliary, CrossEntropy, Dice
 from kseg.metrics import MeanIoU
 from kseg.optimizers import WarmupPoly
-from kseg.training import output_activation
 
 
 def network(num_classes=2, activation=None, filters=2):

@@ -10,8 +10,8 @@ from pathlib import Path
 import keras
 from PIL import Image
 
+from kseg.disk import write_whole
 from kseg.distribution import is_chief
-from kseg.states import not_written
 from kseg.visualization import learning_curve
 
 
@@ -92,14 +92,14 @@ class LearningCurve(keras.callbacks.Callback):
         writer = csv.writer(table)
         writer.writerow(["epoch", *history])
         writer.writerows([number, *(row.get(key, math.nan) for key in keys)] for number, row in self.rows)
-        _write(self.folder / "history.csv", table.getvalue().encode())
+        write_whole(self.folder / "history.csv", table.getvalue().encode(), "the table")
         curves = {
             title: {key: history[key] for key in (name, f"val_{name}") if key in history}
             for title, name in (("loss", "loss"), ("mean IoU", "mean_iou"))
         }
         picture = io.BytesIO()
         Image.fromarray(learning_curve(curves)).save(picture, "PNG")
-        _write(self.folder / "learning_curve.png", picture.getvalue())
+        write_whole(self.folder / "learning_curve.png", picture.getvalue(), "the picture")
 
     def _earlier(self, epoch):
         """Return the rows of epochs before a resume; of values that were not one per epoch, none is known."""
@@ -109,19 +109,6 @@ class LearningCurve(keras.callbacks.Callback):
         return [
             (epoch - count + n + 1, {key: values[n] for key, values in whole.items()}) for n in range(count)
         ]
-
-
-def _write(path, content):
-    """Write a file whole, or leave the older one."""
-    partial = path.with_name(f".{path.name}")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise not_written(
-            error, path, "the table or picture", len(content), "the older one is as it was"
-        ) from error
 
 
 def history_with(model, epoch, logs):

@@ -11,6 +11,7 @@ from kseg import states
 from kseg.callbacks.progress import history_with
 from kseg.callbacks.stopping import check_finite
 from kseg.distribution import from_chief, is_chief
+from kseg.graphs import start_at_epoch
 
 
 class ExactResume(keras.callbacks.Callback):
@@ -68,12 +69,12 @@ class ExactResume(keras.callbacks.Callback):
         content = from_chief(lambda: self._read(report), self.model.distribute_strategy)
         state = states.from_bytes(content)
         if state is None:
-            self.model._initial_epoch = None
+            start_at_epoch(self.model, None)
             report("no state to resume: starting with epoch 1")
             return
         _assign(self._variables(), state)
         self.restored = state
-        self.model._initial_epoch = state.epoch
+        start_at_epoch(self.model, state.epoch)
         report(f"resuming after epoch {state.epoch}")
 
     def _read(self, report):
@@ -93,7 +94,7 @@ class ExactResume(keras.callbacks.Callback):
             self.model.history.history = self.restored.facts["history"]
             self._restore_callbacks(self.restored.facts["callbacks"])
             self.restored = None
-        self.model._initial_epoch = None  # Keras has read it
+        start_at_epoch(self.model, None)  # Keras has read it
 
     def on_epoch_end(self, epoch, logs=None):
         check_finite(self.model, epoch)

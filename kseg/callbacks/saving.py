@@ -1,7 +1,6 @@
 """The best epoch of a training, saved whole or not at all."""
 
 import math
-import os
 import warnings
 from pathlib import Path
 
@@ -9,9 +8,9 @@ import keras
 import numpy as np
 
 from kseg.callbacks.stopping import not_finite
+from kseg.disk import whole_file
 from kseg.distribution import is_chief
 from kseg.optimizers import averaged
-from kseg.states import not_written
 
 
 class SaveBest(keras.callbacks.Callback):
@@ -74,17 +73,10 @@ def save_model(model, path):
             as it was.
     """
     path = _keras_path(path)
-    partial = path.with_name(f".{path.stem}-{os.getpid()}.keras")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    variables = [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])]
+    needed = 4 * sum(int(np.prod(variable.shape)) for variable in variables)
+    with whole_file(path, "the model", needed=needed) as partial:
         model.save(partial)
-        partial.replace(path)
-    except OSError as error:
-        variables = [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])]
-        needed = 4 * sum(int(np.prod(variable.shape)) for variable in variables)
-        raise not_written(error, path, "the model", needed, "an older file is as it was") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _keras_path(path):

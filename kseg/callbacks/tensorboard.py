@@ -7,9 +7,9 @@ from keras import ops
 
 from kseg.data.sampling import sample_evenly
 from kseg.distribution import is_chief
+from kseg.graphs import output_activation
 from kseg.masks import to_mask
 from kseg.optimizers import averaged
-from kseg.training import output_activation
 from kseg.visualization import comparison
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kseg import sandbox
-from kseg.export.writing import size_of
+from kseg.disk import size_of
 from kseg.inference import check_file, open_model
 from kseg.runtime import opened, resident_bytes, resident_growth
 

@@ -9,6 +9,7 @@ from kseg.checks import check_choice
 from kseg.encoders.dilation import Rebuild
 from kseg.encoders.named import build_named, list_backbones
 from kseg.encoders.strides import levels
+from kseg.graphs import layers_inside
 from kseg.layers import PadToMultiple
 
 __all__ = ["list_backbones", "pyramid", "stages"]
@@ -100,6 +101,6 @@ def _of_keras_cv(model):
 
     Those of its layers that are made of Keras' layers can be taken apart; MiT's attention cannot.
     """
-    kinds = {type(layer) for layer in model._flatten_layers(include_self=False)}
+    kinds = {type(layer) for layer in layers_inside(model, with_models=True)}
     names = {kind.__name__ for kind in kinds if kind.__module__.startswith("keras_cv.")}
     return type(model).__module__.startswith("keras_cv.") and names <= _COMPOSITES

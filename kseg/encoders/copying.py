@@ -5,6 +5,7 @@ import inspect
 import keras
 from keras import layers
 
+from kseg.graphs import functional, has_layers_inside, layers_inside, owns_variables
 from kseg.layers import BatchNormalization
 
 
@@ -49,7 +50,7 @@ def take_weights(copy, layer):
     """Give a built copy the weights of a layer."""
     if copy.weights:
         copy.set_weights(layer.get_weights())
-    for inner in copy._flatten_layers():
+    for inner in [copy, *layers_inside(copy)]:
         if isinstance(inner, layers.Normalization):
             inner.finalize_state()  # what it applies is computed from its weights
 
@@ -60,10 +61,8 @@ def inside(layer, args, kwargs):
     `None` if it cannot be had: for a plain layer, for one with weights of its own, and for code that does
     not run on symbolic tensors.
     """
-    if isinstance(layer, keras.Sequential):
-        return layer._functional
     if isinstance(layer, keras.Model):
-        return layer if hasattr(layer, "operations") else None
+        return functional(layer)
     if not _can_open(layer):
         return None
     try:
@@ -76,8 +75,7 @@ def _can_open(layer):
     """Tell whether the layer's weights all belong to layers inside it, which can be copied one by one."""
     if not isinstance(layer, layers.Layer):
         return False
-    own = layer._trainable_variables + layer._non_trainable_variables
-    return isinstance(layer, layers.Lambda) or (not own and bool(layer._layers))
+    return isinstance(layer, layers.Lambda) or (not owns_variables(layer) and has_layers_inside(layer))
 
 
 def _traced(layer, args, kwargs):

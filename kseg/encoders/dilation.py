@@ -16,6 +16,7 @@ from keras import layers
 
 from kseg.encoders.copying import copy_layer, inside, take_weights
 from kseg.encoders.strides import relative_strides
+from kseg.graphs import calls, pack_outputs
 from kseg.layers import AtrousPooling2D
 
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
@@ -84,17 +85,14 @@ class Rebuild:
         new = dict(zip(map(id, model.inputs), inputs, strict=True))
         strides = relative_strides(model)
         base = self._grid(inputs)[0]
-        for depth in sorted(model._nodes_by_depth, reverse=True):
-            for node in model._nodes_by_depth[depth]:
-                if node.is_input:
-                    continue
-                args, kwargs = node.arguments.fill_in(new)
-                relative = strides.get(id(node.outputs[0]))
-                measured = base * relative if base and relative else None
-                results = self._call(node.operation, args, kwargs, measured, prefix)
-                new.update(zip(map(id, node.outputs), keras.tree.flatten(results), strict=True))
+        for call in calls(model):
+            args, kwargs = call.arguments.fill_in(new)
+            relative = strides.get(id(call.outputs[0]))
+            measured = base * relative if base and relative else None
+            results = self._call(call.operation, args, kwargs, measured, prefix)
+            new.update(zip(map(id, call.outputs), keras.tree.flatten(results), strict=True))
         self.tensors |= new
-        return keras.tree.pack_sequence_as(model._outputs_struct, [new[id(t)] for t in model.outputs])
+        return pack_outputs(model, [new[id(t)] for t in model.outputs])
 
     def _call(self, layer, args, kwargs, measured, prefix):
         """Return the new outputs of one layer or op on new tensors."""

@@ -2,13 +2,14 @@
 
 import keras
 
+from kseg.graphs import call_outputs, calls
+
 _PROBE = 256  # pixels, where a model takes any size
 
 
 def relative_strides(model):
     """Return `{id(tensor): stride}` of the maps of a functional model that divide its input exactly."""
-    nodes = (node for nodes in model._nodes_by_depth.values() for node in nodes if not node.is_input)
-    maps = [tensor for node in nodes for tensor in node.outputs if len(tensor.shape) == 4]
+    maps = [tensor for call in calls(model) for tensor in call.outputs if len(tensor.shape) == 4]
     shape = model.inputs[0].shape
     if not maps or len(model.inputs) != 1 or len(shape) != 4:
         return {}
@@ -31,8 +32,7 @@ def levels(model):
     if len(model.inputs) != 1:
         raise ValueError(f"backbone {model.name!r} has {len(model.inputs)} inputs; it must take one picture")
     strides = relative_strides(model)
-    nodes_of = [getattr(layer, "_inbound_nodes", ()) for layer in model.layers]
-    tensors = [nodes[0].outputs[0] for nodes in nodes_of if len(nodes) == 1]
+    tensors = [outputs[0][0] for outputs in map(call_outputs, model.layers) if len(outputs) == 1]
     # keras-hub declares {"P3": tensor}, keras-cv {"P3": layer name}; what is declared comes last and wins
     declared = getattr(model, "pyramid_outputs", None) or getattr(model, "pyramid_level_inputs", None) or {}
     tensors += [model.get_layer(out).output if isinstance(out, str) else out for out in declared.values()]

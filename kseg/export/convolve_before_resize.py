@@ -11,6 +11,7 @@ import numpy as np
 
 from kseg.encoders.copying import take_weights
 from kseg.export.split_convolution import Enlarging, SplitConvolution
+from kseg.graphs import num_calls, origin, readers
 from kseg.layers import BatchNormalization, CropLike, ResizeLike, Upsample
 
 
@@ -43,9 +44,9 @@ def names_in_split(model, split):
     for layer in split.layers:
         if isinstance(layer, SplitConvolution):
             conv = model.get_layer(layer.name)
-            joining, inputs = _origin(conv.input)
-            near = [joining, *(_origin(each)[0] for each in inputs)]
-            near += [node.operation for node in conv._outbound_nodes]
+            joining, inputs = origin(conv.input)
+            near = [joining, *(origin(each)[0] for each in inputs)]
+            near += readers(conv)
             names.update({each.name: conv.name for each in near if each.name not in left})
     return names
 
@@ -55,7 +56,7 @@ def _copied(model, size):
     plain = keras.Model(model.input, model.output, name=model.name)  # how it was compiled is not copied
     (original,) = model.inputs
     shape = (1, *size, original.shape[-1])
-    image = keras.Input(batch_shape=shape, dtype=original.dtype, name=_origin(original)[0].name)
+    image = keras.Input(batch_shape=shape, dtype=original.dtype, name=origin(original)[0].name)
 
     def call(layer, *inputs, **more):
         replacement = None
@@ -84,7 +85,7 @@ def _agree(model, copy):
 
 def _reads_enlarged(layer):
     """Tell if a layer is a convolution of joined maps of which some are enlarged and some are not."""
-    if type(layer) is not keras.layers.Conv2D or len(layer._inbound_nodes) != 1:
+    if type(layer) is not keras.layers.Conv2D or num_calls(layer) != 1:
         return False
     simple = layer.strides == (1, 1) and layer.groups == 1 and layer.data_format == "channels_last"
     fills = layer.padding == "same" or layer.kernel_size == (1, 1)
@@ -93,7 +94,7 @@ def _reads_enlarged(layer):
 
 def _joined(tensor):
     """Return what a concatenation of channels joins: tensors, each with `None` or how it is enlarged."""
-    operation, inputs = _origin(tensor)
+    operation, inputs = origin(tensor)
     if not isinstance(operation, keras.layers.Concatenate) or operation.axis not in (-1, 3):
         return [(tensor, None)]
     return [(each, _how_enlarged(each)) for each in inputs]
@@ -102,19 +103,13 @@ def _joined(tensor):
 def _how_enlarged(tensor):
     """Return how a tensor is enlarged from a smaller one, or `None`."""
     resized = tensor
-    operation, inputs = _origin(tensor)
+    operation, inputs = origin(tensor)
     if isinstance(operation, CropLike) and not operation.centered:
         resized = inputs[0]
-        operation, inputs = _origin(resized)
+        operation, inputs = origin(resized)
     if not isinstance(operation, ResizeLike | Upsample):
         return None
     return Enlarging(inputs[0], tuple(resized.shape[1:3]), operation.interpolation, tuple(tensor.shape[1:3]))
-
-
-def _origin(tensor):
-    """Return the operation that a tensor comes from, and what that reads."""
-    operation, node, _ = tensor._keras_history
-    return operation, operation._inbound_nodes[node].input_tensors
 
 
 def _split(conv, joined):
@@ -132,10 +127,10 @@ def _split(conv, joined):
 
 def _normalized(norm, tensor):
     """Return what a batch normalisation gives for a split convolution; `None` for other tensors."""
-    layer, inputs = _origin(tensor)
+    layer, inputs = origin(tensor)
     if not isinstance(layer, SplitConvolution) or layer.activation is not keras.activations.linear:
         return None
-    alone = len(norm._inbound_nodes) == 1 and len(_origin(norm.input)[0]._outbound_nodes) == 1
+    alone = num_calls(norm) == 1 and len(readers(origin(norm.input)[0])) == 1
     if not alone or norm.axis not in (-1, 3):
         return None
     scale = 1 / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)

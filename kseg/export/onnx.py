@@ -1,17 +1,14 @@
 """Export to ONNX."""
 
-import hashlib
 import logging
 import warnings
+from functools import partial
 
 import keras
 
-from kseg.checks import check_class_names, check_tensorflow
 from kseg.export.pictures import collect
-from kseg.export.serving import in_float32, static_size
-from kseg.export.verification import verify
-from kseg.export.writing import check_target, put_in_place_with_report, temporary_folder
-from kseg.training import output_activation
+from kseg.export.serving import static_size
+from kseg.export.writing import begin, write_verified
 
 
 def export_onnx(
@@ -44,20 +41,17 @@ def export_onnx(
         RuntimeError: if the file cannot be converted or disagrees with the model; nothing is then written.
         ValueError: for an argument out of range, or data that are empty or not finite.
     """
-    check_tensorflow("kseg.export_onnx")
     _check_installed()
-    path = check_target(path, overwrite, suffix=".onnx")
-    size = model.input_shape[1:3] if input_size is None else static_size(model, input_size)
-    check_class_names(class_names, max(model.output_shape[-1], 2))
-    data = collect(validation_data)
-    with temporary_folder(path) as folder:
-        made = folder / "model.onnx"
-        _write(model, made, size, class_names, path)
-        report = verify(model, made, title="ONNX", shown_path=path, data=data, ignore_class=ignore_class)
-        content = made.read_bytes()
-        report.size_bytes, report.sha256 = len(content), hashlib.sha256(content).hexdigest()
-        put_in_place_with_report(made, report, path)
-    return report
+    facts, path = begin("kseg.export_onnx", model, path, ".onnx", overwrite, class_names)
+    size = facts.input_size if input_size is None else static_size(facts, input_size)
+    return write_verified(
+        facts,
+        path,
+        partial(_write, facts, size, class_names, path),
+        title="ONNX",
+        data=collect(validation_data),
+        ignore_class=ignore_class,
+    )
 
 
 def _check_installed():
@@ -69,14 +63,13 @@ def _check_installed():
         raise ImportError(f"{error.name} is missing: pip install 'kseg[onnx]'") from None
 
 
-def _write(model, made, size, class_names, shown_path):
+def _write(facts, size, class_names, shown_path, folder):
     import onnx
 
-    output_kind = "logits" if output_activation(model) is None else "probabilities"
-    model = in_float32(model)
-    image = keras.Input(model.input_shape[1:], name="image")
-    named = keras.Model(image, {output_kind: model(image)})
-    signature = keras.InputSpec(shape=(None, *size, model.input_shape[-1]), dtype="float32", name="image")
+    made = folder / "model.onnx"
+    image = keras.Input((*facts.input_size, facts.channels), name="image")
+    named = keras.Model(image, {facts.output_kind: facts.float32(image)})
+    signature = keras.InputSpec(shape=(None, *size, facts.channels), dtype="float32", name="image")
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # it tells of every pass over the graph
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # Keras asks NumPy for what it had before 2.0
@@ -94,3 +87,4 @@ def _write(model, made, size, class_names, shown_path):
         file = onnx.load(made)
         onnx.helper.set_model_props(file, {"labels": "\n".join(class_names)})
         onnx.save(file, made)
+    return made

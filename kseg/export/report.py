@@ -48,7 +48,12 @@ class ExportReport:
     worst_layers: dict = field(default_factory=dict)
     float_layers: list = field(default_factory=list)
 
-    def as_json(self):
+    @property
+    def gives(self) -> str:
+        """The older name of `output_kind`."""
+        return self.output_kind
+
+    def as_json(self) -> str:
         """Return the report as JSON text."""
         return json.dumps(asdict(self), indent=1) + "\n"
 

@@ -6,11 +6,9 @@ import numpy as np
 import tensorflow as tf
 
 from kseg import sandbox
-from kseg.checks import check_class_names, check_tensorflow
 from kseg.export.pictures import collect, generated_pictures
-from kseg.export.serving import in_float32, serving_module
-from kseg.export.verification import verify
-from kseg.export.writing import check_target, put_in_place, size_of, temporary_folder
+from kseg.export.serving import serving_module
+from kseg.export.writing import begin, write_verified
 from kseg.inference import collapse
 from kseg.runtime import run_encoded
 
@@ -53,60 +51,51 @@ def export_saved_model(
         >>> report.same_class
         1.0
     """
-    check_tensorflow("kseg.export_saved_model")
-    path = check_target(path, overwrite)
-    check_class_names(class_names, max(model.output_shape[-1], 2))
-    data = collect(validation_data)
-    with temporary_folder(path) as folder:
-        made = folder / "model"
-        _write(model, made, class_names)
-        report = verify(
-            model,
-            made,
-            title="SavedModel",
-            shown_path=path,
-            data=data,
-            ignore_class=ignore_class,
-            extra_check=partial(_check_encoded, made, path) if _takes_files(model) else None,
-        )
-        report.size_bytes = size_of(made)
-        put_in_place(made, path)
-    return report
+    facts, path = begin("kseg.export_saved_model", model, path, None, overwrite, class_names)
+    return write_verified(
+        facts,
+        path,
+        partial(_write, facts, class_names),
+        title="SavedModel",
+        data=collect(validation_data),
+        ignore_class=ignore_class,
+        extra_check=partial(_check_encoded, path) if _takes_files(facts) else None,
+    )
 
 
-def _write(model, made, class_names):
-    model = in_float32(model)
-    module = serving_module(model, (None, *model.input_shape[1:3]))
+def _write(facts, class_names, folder):
+    made = folder / "model"
+    module = serving_module(facts.float32, facts, (None, *facts.input_size))
     signatures = {"serving_default": module.serve.get_concrete_function()}
-    if _takes_files(model):
+    if _takes_files(facts):
         bytes_of_file = tf.TensorSpec((), tf.string, name="encoded")
-        module.serve_encoded = tf.function(_encoded(module.serve, model), input_signature=[bytes_of_file])
+        module.serve_encoded = tf.function(_encoded(module.serve, facts), input_signature=[bytes_of_file])
         signatures["encoded"] = module.serve_encoded.get_concrete_function()
     if class_names is not None:
         labels = made.with_name("labels.txt")
         labels.write_text("\n".join(class_names) + "\n", encoding="utf-8")
         module.labels = tf.saved_model.Asset(str(labels))
     tf.saved_model.save(module, str(made), signatures=signatures)
+    return made
 
 
-def _takes_files(model):
+def _takes_files(facts):
     """Tell whether a model scores the whole of pictures as JPEG and PNG hold them."""
-    scores_middle = any(getattr(layer, "centered", False) for layer in model.layers)
-    return model.input_shape[-1] in (1, 3) and not scores_middle
+    return facts.channels in (1, 3) and not facts.scores_only_centre
 
 
-def _encoded(serve, model):
-    fixed, channels = model.input_shape[1:3], model.input_shape[-1]
+def _encoded(serve, facts):
+    fixed, channels = facts.fixed_size, facts.channels
 
     def function(encoded):
         # reads PNG too; the accurate transform is what Pillow and other readers of the file see
         picture = tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
         size = tf.shape(picture)[:2]
         images = tf.cast(picture, tf.float32)[None]
-        if None not in fixed:
+        if fixed is not None:
             images = tf.image.resize(images, fixed, antialias=True)
         ((name, scores),) = serve(images).items()
-        scores = tf.image.resize(scores, size)[0] if None not in fixed else scores[0]
+        scores = scores[0] if fixed is None else tf.image.resize(scores, size)[0]
         if scores.shape[-1] == 1:
             ids = tf.cast(scores[..., 0] > (0.0 if name == "logits" else 0.5), tf.int32)
         else:
@@ -116,7 +105,7 @@ def _encoded(serve, model):
     return function
 
 
-def _check_encoded(made, path, written):
+def _check_encoded(path, made, written):
     """Compare the signatures on one picture, once as numbers and once as a file.
 
     Raises:

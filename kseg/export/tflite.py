@@ -1,21 +1,27 @@
 """Export to LiteRT (`.tflite`): static, builtin operators only."""
 
-import hashlib
+from __future__ import annotations
+
 import importlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from kseg import sandbox
-from kseg.checks import check_choice, check_class_names, check_tensorflow, unknown_name
+from kseg.checks import check_choice, unknown_name
 from kseg.export.convolve_before_resize import names_in_split, split_convolutions
 from kseg.export.pictures import MAX_PICTURES, collect, fit
-from kseg.export.serving import OUTPUTS, in_float32, layer_names, static_size, write_archive
-from kseg.export.verification import reraise_as, verify
-from kseg.export.writing import check_target, put_in_place_with_report, temporary_folder
+from kseg.export.serving import OUTPUT_KINDS, static_size, write_archive
+from kseg.export.verification import reraise_as
+from kseg.export.writing import begin, write_verified
+from kseg.graphs import ModelFacts, layer_names
 from kseg.litert.conversion import convert
 from kseg.litert.description import describe
 from kseg.litert.metadata import Metadata, with_metadata
-from kseg.training import output_activation
 
 _QUANTIZATIONS = (None, "float16", "dynamic", "int8", "int16x8")
 _CALIBRATED = ("int8", "int16x8")
@@ -32,12 +38,13 @@ def export_tflite(
     quantize=None,
     representative_data=None,
     float_layers=(),
-    output=None,
+    output_kind=None,
     class_names=None,
     mediapipe=False,
     validation_data=None,
     ignore_class=255,
     overwrite=False,
+    output=None,
 ):
     """Write a `.tflite` file for phones and prove that it agrees with the model.
 
@@ -61,7 +68,7 @@ def export_tflite(
             where that errs less.
         float_layers: for int8: names of layers to leave in float, or how many of those that lose most; the
             report's `worst_layers` names them. One that went into a convolution means that convolution.
-        output: `None` (what the model gives), `"logits"`, `"probabilities"`, `"classes"` (int32 ids
+        output_kind: `None` (what the model gives), `"logits"`, `"probabilities"`, `"classes"` (int32 ids
             `(1, H, W)`), or `"fast_classes"`: ids taken before the last resize, which is faster and makes
             borders coarse; the report tells the share of pixels that stay the same.
         class_names: `None` or one name per class; they go into the file's metadata, which always tells
@@ -72,6 +79,7 @@ def export_tflite(
             data, else generated pictures. With masks the report has the mean IoU of both.
         ignore_class: int or several, void in those masks.
         overwrite: bool, replace what is at `path`.
+        output: the older name of `output_kind`.
 
     Returns:
         `ExportReport`.
@@ -91,76 +99,108 @@ def export_tflite(
         >>> report.format
         'LiteRT float32'
     """
-    check_tensorflow("kseg.export_tflite")
-    path = check_target(path, overwrite, suffix=".tflite")
+    output_kind = _renamed(output, output_kind)
+    facts, path = begin("kseg.export_tflite", model, path, ".tflite", overwrite, class_names)
     check_choice("quantize", quantize, _QUANTIZATIONS)
-    check_choice("output", output, (None, *OUTPUTS))
-    size = static_size(model, input_size)
-    check_class_names(class_names, max(model.output_shape[-1], 2))
+    check_choice("output_kind", output_kind, (None, *OUTPUT_KINDS))
+    size = static_size(facts, input_size)
     if mediapipe:
-        _check_mediapipe(model, output)
+        _check_mediapipe(facts, output_kind)
     known_layers = layer_names(model)
     _check_float_layers(float_layers, quantize, known_layers)
     calibration = _calibration(representative_data, quantize)
-    data = collect(validation_data) or calibration[:MAX_PICTURES]
-    with temporary_folder(path) as folder:
+    job = _Conversion(facts, path, size, quantize, output_kind, float_layers, known_layers, class_names)
+    return write_verified(
+        facts,
+        path,
+        partial(job.write, calibration),
+        complete=job.complete,
+        title=f"LiteRT {quantize or 'float32'}",
+        data=collect(validation_data) or calibration[:MAX_PICTURES],
+        output_kind=output_kind,
+        quantize=quantize,
+        ignore_class=ignore_class,
+    )
+
+
+def _renamed(output, output_kind):
+    """Return `output_kind`, or what was given by its name of version 0.1."""
+    if output is None:
+        return output_kind
+    warnings.warn("output= of export_tflite is now output_kind=", DeprecationWarning, stacklevel=3)
+    if output_kind not in (None, output):
+        raise ValueError(f"output={output!r} and output_kind={output_kind!r} differ; give output_kind alone")
+    return output
+
+
+@dataclass
+class _Conversion:
+    """The conversion of a model, and what becomes known by it; attributes as the arguments above."""
+
+    facts: ModelFacts
+    path: Path
+    size: tuple
+    quantize: str | None
+    output_kind: str | None
+    float_layers: Sequence[str] | int
+    known_layers: list[str]
+    class_names: Sequence[str] | None
+
+    def write(self, calibration, folder):
+        """Write the file into a folder and return its path."""
         sandbox.begin(importlib.import_module, "tensorflow.lite.python.lite")  # it loads while this writes
-        split = split_convolutions(in_float32(model), size)
-        write_archive(split, folder / "archive", (1, *size), output)
+        split = split_convolutions(self.facts.float32, self.size)
+        write_archive(split, self.facts, folder / "archive", (1, *self.size), self.output_kind)
         made, pictures = folder / "model.tflite", None
         if calibration:
             pictures = str(folder / "pictures.npy")
-            np.save(pictures, np.stack([fit(picture, None, size)[0] for picture, _ in calibration]))
-        if not isinstance(float_layers, int):
-            names = names_in_split(model, split)
-            float_layers = list(dict.fromkeys(names.get(name, name) for name in float_layers))
-        with reraise_as(path, "LiteRT cannot convert this model"):
-            errors, kept = sandbox.call(
-                convert, str(folder / "archive"), str(made), quantize, pictures, float_layers, known_layers
+            np.save(pictures, np.stack([fit(picture, None, self.size)[0] for picture, _ in calibration]))
+        if not isinstance(self.float_layers, int):
+            names = names_in_split(self.facts.model, split)
+            self.float_layers = list(dict.fromkeys(names.get(name, name) for name in self.float_layers))
+        with reraise_as(self.path, "LiteRT cannot convert this model"):
+            self.errors, self.kept = sandbox.call(
+                convert,
+                str(folder / "archive"),
+                str(made),
+                self.quantize,
+                pictures,
+                self.float_layers,
+                self.known_layers,
             )
-        facts_of_model = _metadata(model, output, class_names)
-        made.write_bytes(with_metadata(made.read_bytes(), facts_of_model, size, model.input_shape[-1] == 1))
-        with reraise_as(path, "the file that was converted does not run"):
-            facts = sandbox.call(describe, str(made))
-        _check_facts(facts, quantize, kept, path)
-        report = verify(
-            model,
-            made,
-            title=f"LiteRT {quantize or 'float32'}",
-            shown_path=path,
-            data=data,
-            output=output,
-            quantize=quantize,
-            ignore_class=ignore_class,
-        )
-        content = made.read_bytes()
-        report.size_bytes, report.sha256 = len(content), hashlib.sha256(content).hexdigest()
+        metadata = _metadata(self.facts, self.output_kind, self.class_names)
+        grey = self.facts.channels == 1
+        made.write_bytes(with_metadata(made.read_bytes(), metadata, self.size, grey))
+        with reraise_as(self.path, "the file that was converted does not run"):
+            self.description = sandbox.call(describe, str(made))
+        _check_description(self.description, self.quantize, self.kept, self.path)
+        return made
+
+    def complete(self, report):
+        """Add to the report what the conversion tells."""
         for name in ("operators", "not_on_xnnpack", "not_on_gpu", "arena_bytes"):
-            setattr(report, name, facts[name])
-        report.worst_layers, report.float_layers = dict(list(errors.items())[:5]), kept
-        put_in_place_with_report(made, report, path)
-    return report
+            setattr(report, name, self.description[name])
+        report.worst_layers, report.float_layers = dict(list(self.errors.items())[:5]), self.kept
 
 
-def _metadata(model, output, class_names):
+def _metadata(facts, output_kind, class_names):
     """Return what the file tells of itself; MediaPipe turns logits into probabilities by it."""
     activation = None
-    if output not in ("classes", "fast_classes"):
-        logits = output == "logits" or (output is None and output_activation(model) is None)
-        activation = ("sigmoid" if model.output_shape[-1] == 1 else "softmax") if logits else "none"
-    description = f"Semantic segmentation, {max(model.output_shape[-1], 2)} classes"
-    return Metadata(model.name, description, 0.0, 1.0, activation, list(class_names or []))
+    if output_kind not in ("classes", "fast_classes"):
+        logits = (output_kind or facts.output_kind) == "logits"
+        activation = ("sigmoid" if facts.num_scores == 1 else "softmax") if logits else "none"
+    description = f"Semantic segmentation, {facts.num_classes} classes"
+    return Metadata(facts.model.name, description, 0.0, 1.0, activation, list(class_names or []))
 
 
-def _check_mediapipe(model, output):
+def _check_mediapipe(facts, output_kind):
     """Raise for what MediaPipe refuses, or takes for something else without a word."""
-    channels, classes = model.input_shape[-1], model.output_shape[-1]
     mend = None
-    if output in ("classes", "fast_classes"):
-        mend = f"it takes the arg-max itself, and output={output!r} for scores; use output='logits'"
-    elif channels not in (3, 4):
-        mend = f"it takes pictures of 3 or 4 channels, the model takes {channels}"
-    elif classes == 1:
+    if output_kind in ("classes", "fast_classes"):
+        mend = f"it takes the arg-max itself, and {output_kind=} for scores; use output_kind='logits'"
+    elif facts.channels not in (3, 4):
+        mend = f"it takes pictures of 3 or 4 channels, the model takes {facts.channels}"
+    elif facts.num_scores == 1:
         mend = "of one channel it gives 0 for the foreground and 255 for the rest; build with num_classes=2"
     if mend:
         raise ValueError(f"mediapipe=True: {mend}")
@@ -204,16 +244,16 @@ def _calibration(representative_data, quantize):
     return pairs
 
 
-def _check_facts(facts, quantize, kept, path):
+def _check_description(description, quantize, kept, path):
     """Refuse what no phone should get.
 
     Raises:
         RuntimeError: for operators that are not builtin, dynamic sizes, or an int8 file that is not int8.
     """
-    bad = [name for name in facts["operators"] if name.startswith("Flex") or name in _FORBIDDEN]
+    bad = [name for name in description["operators"] if name.startswith("Flex") or name in _FORBIDDEN]
     if bad:
         raise RuntimeError(f"{path}: the file would hold operators phones cannot run: {', '.join(bad)}")
-    (input_type, shape, quantization), (output_type, scores, _) = facts["input"], facts["output"]
+    (input_type, shape, quantization), (output_type, scores, _) = description["input"], description["output"]
     if -1 in shape or -1 in scores:
         raise RuntimeError(f"{path}: the file would have tensors of dynamic size")
     if quantize != "int8":
@@ -221,10 +261,10 @@ def _check_facts(facts, quantize, kept, path):
     if (
         input_type != "uint8"
         or output_type not in ("uint8", "int32")
-        or ("float32" in facts["types"] and not kept)
+        or ("float32" in description["types"] and not kept)
     ):
         raise RuntimeError(
-            f"{path}: int8 conversion gave {input_type} in, {output_type} out, tensors {facts['types']}"
+            f"{path}: int8 conversion gave {input_type} in, {output_type} out, tensors {description['types']}"
         )
     if quantization != (1.0, 0):
         raise RuntimeError(

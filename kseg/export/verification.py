@@ -1,4 +1,4 @@
-"""The check of a written file: run in the child on real inputs, compared with the Keras model, or refused."""
+"""The check of a written file: a second process runs it on real inputs, and it is compared with the model."""
 
 import contextlib
 import statistics
@@ -11,9 +11,8 @@ import tensorflow as tf
 from kseg import sandbox
 from kseg.export.pictures import fit, generated_pictures
 from kseg.export.report import ExportReport
-from kseg.export.serving import in_float32, output_function
+from kseg.export.serving import output_function
 from kseg.inference import Runner, collapse, open_model
-from kseg.layers import MaxPoolWithIndices
 from kseg.metrics import Confusion, iou_of
 from kseg.runtime import close_file, open_file, run_file
 
@@ -46,20 +45,29 @@ WITH_INDICES = {None: Tolerance(None, 2e-3, 0.99), "float16": Tolerance(None, 3e
 
 
 def verify(
-    model, path, *, title, shown_path, data, output=None, quantize=None, ignore_class=255, extra_check=None
+    facts,
+    path,
+    *,
+    title,
+    shown_path,
+    data,
+    output_kind=None,
+    quantize=None,
+    ignore_class=255,
+    extra_check=None,
 ):
-    """Run the file at `path`, in the child, and the Keras model, in float32, on the same pictures.
+    """Run the file at `path`, in the second process, and the Keras model, in float32, on the same pictures.
 
     Args:
-        model: `keras.Model`.
+        facts: of the user's model.
         path: what was written, still under its temporary name.
         title: the report's `format`.
         shown_path: the final path, for the report and the error.
         data: list of `(picture (H, W, C), mask (H, W) or None)`; empty: generated pictures.
-        output: as for `kseg.export_tflite`.
+        output_kind: as for `kseg.export_tflite`.
         quantize: key of `TOLERANCES`.
         ignore_class: int or several, void.
-        extra_check: `None` or a function of the file's `Runner`, a further check.
+        extra_check: `None` or a function of `path` and the file's `Runner`, a further check.
 
     Returns:
         `ExportReport`; the caller adds what it knows of the file.
@@ -67,15 +75,16 @@ def verify(
     Raises:
         RuntimeError: if the two disagree by more than the tolerance, or the file crashes.
     """
-    model = in_float32(model)
-    reference = open_model(model)
+    reference = open_model(facts.float32)
     tolerance = TOLERANCES[quantize]
-    if any(isinstance(layer, MaxPoolWithIndices) for layer in model._flatten_layers()):
+    if facts.rounds_indices:
         tolerance = WITH_INDICES.get(quantize, tolerance)
-    fast = tf.function(output_function(model, output)) if output == "fast_classes" else None
+    fast = None
+    if output_kind == "fast_classes":
+        fast = tf.function(output_function(facts.float32, facts, output_kind))
     times = []
-    with opened_in_child(path, shown_path, times) as written:
-        if not data and reference.scores_only_centre and written.input_size is None:
+    with opened_in_sandbox(path, shown_path, times) as written:
+        if not data and facts.scores_only_centre and written.input_size is None:
             raise ValueError(
                 f"{shown_path}: validation_data is missing: a model with padding='valid' takes certain sizes "
                 "only"
@@ -89,7 +98,7 @@ def verify(
             actual = written.ids(image) if written.output_kind == "classes" else written.scores(image)
             comparison.add(expected, actual, mask, ignore_class, expected_ids)
         if extra_check is not None:
-            extra_check(written)
+            extra_check(path, written)
     comparison.refuse_disagreement(shown_path, title)
     keras_miou, file_miou = comparison.mean_ious()
     return ExportReport(
@@ -109,8 +118,8 @@ def verify(
 
 
 @contextlib.contextmanager
-def opened_in_child(path, shown_path, times):
-    """Yield the `Runner` of a file that runs in the child; each run adds its seconds to `times`."""
+def opened_in_sandbox(path, shown_path, times):
+    """Yield the `Runner` of a file that runs in the second process; each run adds its seconds to `times`."""
 
     def run(images):
         values, seconds = sandbox.call(run_file, str(path), images)
@@ -124,7 +133,7 @@ def opened_in_child(path, shown_path, times):
 
 @contextlib.contextmanager
 def reraise_as(path, what):
-    """Raise errors of a job in the child as ones that name the file."""
+    """Raise errors of a job in the second process as ones that name the file."""
     try:
         yield
     except sandbox.ChildDied as error:

@@ -1,23 +1,74 @@
-"""Writing whole or not at all: lock, temporary folder, rename."""
+"""The way of every export: check the path, write beside it, verify, put in place with its report."""
 
-import contextlib
-import errno
-import fcntl
 import fnmatch
-import os
-import shutil
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import tensorflow as tf
-
-from kseg import sandbox
+from kseg.checks import check_class_names, check_tensorflow
+from kseg.disk import put_in_place, size_of, temporary_folder
+from kseg.export.report import ExportReport
+from kseg.export.verification import verify
+from kseg.graphs import ModelFacts
 from kseg.inference import report_path
-from kseg.sandbox.main import guard, release
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def check_target(path, overwrite, suffix=None):
+def begin(
+    name: str, model: Any, path: Any, suffix: str | None, overwrite: bool, class_names: Any
+) -> tuple[ModelFacts, Path]:
+    """Return the facts of the model and the path, once both are known to be fit for an export.
+
+    Args:
+        name: of the exporting function, for the error.
+        model: `keras.Model`.
+        path: as for the function; `suffix` is its end, `None` a folder.
+        overwrite, class_names: as for the function.
+    """
+    check_tensorflow(name)
+    path = check_target(path, overwrite, suffix)
+    facts = ModelFacts(model)
+    facts.check_one_picture()
+    check_class_names(class_names, facts.num_classes)
+    return facts, path
+
+
+def write_verified(
+    facts: ModelFacts,
+    path: Path,
+    write: Callable[[Path], Path],
+    *,
+    complete: Callable[[ExportReport], None] = lambda report: None,
+    **verification: Any,
+) -> ExportReport:
+    """Write a file or folder, verify it, and put it at `path`, whole and with its report, or not at all.
+
+    Args:
+        facts: of the user's model.
+        path: where it shall stand.
+        write: function of a temporary folder that writes there and returns the path of what it wrote.
+        complete: function of the report that adds what the exporter knows.
+        **verification: for `verify`.
+
+    Raises:
+        OSError: if another process exports to `path`, or the disk is full.
+        RuntimeError: if what was written crashes or disagrees with the model.
+    """
+    with temporary_folder(path) as folder:
+        made = write(folder)
+        report = verify(facts, made, shown_path=path, **verification)
+        report.size_bytes = size_of(made)
+        if made.is_dir():
+            complete(report)
+            put_in_place(made, path)
+            return report
+        report.sha256 = hashlib.sha256(made.read_bytes()).hexdigest()
+        complete(report)
+        put_in_place_with_report(made, report, path)
+    return report
+
+
+def check_target(path: Any, overwrite: bool, suffix: str | None = None) -> Path:
     """Return `path` as `Path` if something may be written there; a folder only where it is a SavedModel.
 
     Raises:
@@ -42,100 +93,10 @@ def check_target(path, overwrite, suffix=None):
     return path
 
 
-@contextlib.contextmanager
-def temporary_folder(path):
-    """Yield an empty temporary folder beside `path`, locked; it is removed whatever happens.
-
-    If this process is killed, the child removes it; what remains if that is killed too, the next export to
-    `path` clears away.
-
-    Raises:
-        OSError: if another process exports to `path`, or the disk is full.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = path.with_name(f".{path.name}.part").absolute()
-    sandbox.begin(guard, str(folder))  # before it is made: no moment is left in which nobody would remove it
-    try:
-        with _locked(folder, path):
-            try:
-                yield folder
-            except (OSError, tf.errors.OpError, sandbox.JobFailed) as error:
-                raise full_disk_explained(error, path) from error
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        sandbox.begin(release, str(folder))
-
-
-@contextlib.contextmanager
-def _locked(folder, path):
-    """Make `folder`, empty, and hold its lock, which the system frees however this process ends."""
-    while True:
-        folder.mkdir(exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            raise BlockingIOError(
-                f"{path}: another process is exporting to this path; wait for it or choose another path"
-            ) from None
-        if folder.exists() and os.path.samestat(os.fstat(handle), folder.stat()):
-            break
-        os.close(handle)  # its owner removed it between the two calls
-    try:
-        for remains in folder.iterdir():
-            shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
-        yield
-    finally:
-        os.close(handle)
-
-
-def full_disk_explained(error, path):
-    """Return an error of the disk with what the user needs; others as they are."""
-    full = getattr(error, "errno", None) in _FULL or isinstance(error, tf.errors.ResourceExhaustedError)
-    if not full and not any(text in str(error) for text in ("No space left", "File too large")):
-        return error
-    free = shutil.disk_usage(path.parent).free / 1e6
-    return OSError(
-        errno.ENOSPC, f"{path}: the disk is full ({free:.1f} MB free), nothing was written; make room"
-    )
-
-
-def put_in_place(made, path):
-    """Rename what was made and verified to its path; an older folder goes last, and back if that fails."""
-    sync(made)
-    if not path.is_dir():
-        made.replace(path)
-        return
-    old = made.with_name("old")
-    path.rename(old)
-    try:
-        made.rename(path)
-    except OSError:
-        old.rename(path)
-        raise
-
-
-def put_in_place_with_report(made, report, path):
+def put_in_place_with_report(made: Path, report: ExportReport, path: Path) -> None:
     """Rename a file and its report; that goes last, and an older one first: none describes another file."""
     written = made.with_suffix(".json")
     written.write_text(report.as_json(), encoding="utf-8")
     report_path(path).unlink(missing_ok=True)
     put_in_place(made, path)
     put_in_place(written, report_path(path))
-
-
-def sync(path):
-    """Bring a file, or all files of a folder, to the disk: a rename must not get there first."""
-    for file in [path] if path.is_file() else path.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as opened:
-                os.fsync(opened.fileno())
-
-
-def size_of(path):
-    """Return the bytes of a file or of all files in a folder."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -22,6 +22,9 @@ class AuxiliaryOutputs(keras.layers.Layer):
         `(B, H, W, C)`; in training `(B, H, W, C, 1 + heads)`.
     """
 
+    keeps_scores = True  # what `kseg.graphs` asks of a layer
+    auxiliary_heads = True
+
     def call(self, main, *auxiliary, training=False):
         return ops.stack([main, *auxiliary], axis=-1) if training else main
 

@@ -36,6 +36,7 @@ class MaxPoolWithIndices(keras.layers.Layer):
     """
 
     pool_size = 2
+    rounds_indices = True  # what `kseg.graphs` asks of a layer
 
     def call(self, inputs):
         x = _repeat_last_if_odd(_repeat_last_if_odd(inputs, 1), 2)

@@ -34,6 +34,9 @@ class Upsample(keras.layers.Layer):
         `(B, factor * H, factor * W, C)` in the dtype of `inputs`.
     """
 
+    keeps_scores = True  # what `kseg.graphs` asks of a layer
+    enlarges_scores = True
+
     def __init__(self, factor=2, interpolation="bilinear", **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.factor = factor
@@ -142,9 +145,16 @@ class CropLike(keras.layers.Layer):
         ValueError: where `centered` and a known difference is odd.
     """
 
+    keeps_scores = True  # what `kseg.graphs` asks of a layer
+
     def __init__(self, centered=False, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.centered = centered
+
+    @property
+    def scores_only_centre(self):
+        """Whether what passes is the middle of the picture."""
+        return self.centered
 
     def call(self, inputs, reference):
         size, given = known_size(reference), known_size(inputs)

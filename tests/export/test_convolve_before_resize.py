@@ -155,13 +155,13 @@ def test_state_that_is_no_weight_keeps_the_model_whole():
     assert split_convolutions(model, SIZE) is model
 
 
-@pytest.mark.parametrize("output", ["classes", "probabilities", "fast_classes"])
-def test_what_the_file_gives_is_as_before(output, tmp_path):
+@pytest.mark.parametrize("output_kind", ["classes", "probabilities", "fast_classes"])
+def test_what_the_file_gives_is_as_before(output_kind, tmp_path):
     keras.utils.set_random_seed(0)
     model = kseg.build_pspnet(4, filters=4)
-    given = {"input_size": (64, 96), "output": output}
+    given = {"input_size": (64, 96), "output_kind": output_kind}
     report = kseg.export_tflite(model, tmp_path / "m.tflite", **given)
-    assert report.same_class > (0.3 if output == "fast_classes" else 0.999)
+    assert report.same_class > (0.3 if output_kind == "fast_classes" else 0.999)
     assert "TRANSPOSE" in report.operators  # of what was split
 
 

@@ -14,8 +14,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 import kseg
 from kseg import sandbox
+from kseg.disk import temporary_folder
 from kseg.export import tflite as module
-from kseg.export.writing import temporary_folder
 from kseg.inference import open_model
 
 SIZE = (32, 48)
@@ -118,8 +118,11 @@ def test_export_leaves_the_model_as_it_was(model, tmp_path):
         ({**INT8, "representative_data": PICTURES[:3]}, "holds 3 pictures, at least 4"),
         ({**INT8, "representative_data": PICTURES, "float_layers": ["logit"]}, "did you mean 'logits'"),
         ({"input_size": SIZE, "float_layers": 2}, "float_layers is for quantize='int8'"),
-        ({"input_size": SIZE, "output": "ids"}, "unknown output 'ids'"),
-        ({"input_size": SIZE, "output": "fast_classes"}, "does not end in one; use output='classes'"),
+        ({"input_size": SIZE, "output_kind": "ids"}, "unknown output_kind 'ids'"),
+        (
+            {"input_size": SIZE, "output_kind": "fast_classes"},
+            "does not end in one; use output_kind='classes'",
+        ),
     ],
 )
 def test_wrong_arguments_are_named_and_nothing_is_written(model, tmp_path, arguments, message):
@@ -212,7 +215,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (100_000, limits[1]))
         try:
             with pytest.raises(
-                OSError, match=r"m\.tflite: the disk is full .*, nothing was written"
+                OSError, match=r"m\.tflite: the file was not written \(.*\): .* MB are free; make room"
             ) as caught:
                 kseg.export_tflite(model, tmp_path / "m.tflite")
         finally:
@@ -237,13 +240,13 @@ def test_a_file_may_give_probabilities_or_ids(tmp_path, classes):
     logits = np.asarray(model(image[None].astype("float32"), training=False))
     ids = logits[0].argmax(-1) if classes > 1 else (logits[0, ..., 0] > 0).astype(int)
     path = tmp_path / "probabilities.tflite"
-    kseg.export_tflite(model, path, output="probabilities")
+    kseg.export_tflite(model, path, output_kind="probabilities")
     exponential = np.exp(logits)
     expected = exponential / (exponential.sum(-1, keepdims=True) if classes > 1 else 1 + exponential)
     runner = open_model(path)
     np.testing.assert_allclose(runner.scores(image[None]), expected, atol=1e-4)
     path = tmp_path / "classes.tflite"
-    assert kseg.export_tflite(model, path, output="classes").output_kind == "classes"
+    assert kseg.export_tflite(model, path, output_kind="classes").output_kind == "classes"
     detail = Interpreter(str(path)).get_output_details()[0]
     assert detail["dtype"] == np.int32 and detail["shape"].tolist() == [1, 16, 24]
     np.testing.assert_array_equal(kseg.predict(path, image), ids)
@@ -255,9 +258,17 @@ def test_a_file_may_give_probabilities_or_ids(tmp_path, classes):
         kseg.evaluate(path, [(image[None], np.zeros((1, 16, 24), "int32"))])
 
 
+def test_the_older_name_of_output_kind_still_works(tmp_path):
+    with pytest.warns(DeprecationWarning, match="output= of export_tflite is now output_kind="):
+        report = kseg.export_tflite(small_model(), tmp_path / "m.tflite", output="classes")
+    assert report.output_kind == "classes"
+    with pytest.warns(DeprecationWarning), pytest.raises(ValueError, match="give output_kind alone"):
+        kseg.export_tflite(small_model(), tmp_path / "n.tflite", output="classes", output_kind="logits")
+
+
 def test_logits_cannot_be_had_from_a_model_that_ends_in_softmax(tmp_path):
     with pytest.raises(ValueError, match="build it with activation=None"):
-        kseg.export_tflite(small_model(activation="softmax"), tmp_path / "m.tflite", output="logits")
+        kseg.export_tflite(small_model(activation="softmax"), tmp_path / "m.tflite", output_kind="logits")
 
 
 def test_fast_classes_come_from_before_the_last_resize(tmp_path):
@@ -269,7 +280,11 @@ def test_fast_classes_come_from_before_the_last_resize(tmp_path):
     model.get_layer("logits").bias.assign(-np.median(logits, axis=(0, 1)))  # so that no class wins everywhere
     ids = np.asarray(head(image[None], training=False))[0].argmax(-1).repeat(8, 0).repeat(8, 1)[:35, :51]
     report = kseg.export_tflite(
-        model, tmp_path / "m.tflite", output="fast_classes", validation_data=image[None], quantize="float16"
+        model,
+        tmp_path / "m.tflite",
+        output_kind="fast_classes",
+        validation_data=image[None],
+        quantize="float16",
     )
     assert report.largest_difference is None
     assert (kseg.predict(tmp_path / "m.tflite", image) == ids).mean() > 0.99

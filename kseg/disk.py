@@ -1,0 +1,192 @@
+"""Files that are whole or not there at all: written beside their path, brought to the disk, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from kseg import sandbox
+from kseg.sandbox.main import guard, release
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_IN_WORDS = ("No space left", "File too large")  # of TensorFlow, and of the second process
+_PARTIAL = re.compile(r"\..*\.part-\d+(\..*)?")
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, what: str = "the file", *, needed: int | None = None) -> Iterator[Path]:
+    """Yield where to write what shall stand at `path`; it is renamed to that when the block has ended.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        what: what the error calls it.
+        needed: bytes that it takes, as far as they are known.
+
+    Raises:
+        OSError: if it cannot be written, with what it needs and what is free; an older file at `path` is then
+            as it was.
+    """
+    partial = path.with_name(f".{path.stem}.part-{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        put_in_place(partial, path)
+    except OSError as error:
+        raise not_written(error, path, what, needed, "an older file is as it was") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes, what: str = "the file") -> None:
+    """Write a file whole, or leave the older one; as `whole_file`."""
+    with whole_file(path, what, needed=len(content)) as partial:
+        partial.write_bytes(content)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what killed processes left half-written; for who holds the lock of the folder."""
+    for path in folder.iterdir():
+        if _PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `path`, locked; it is removed whatever happens.
+
+    If this process is killed, the second process removes it; what remains if that is killed too, the next
+    one for `path` clears away.
+
+    Raises:
+        OSError: if another process holds it, or the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.with_name(f".{path.name}.part").absolute()
+    sandbox.begin(guard, str(folder))  # before it is made: no moment is left in which nobody would remove it
+    held = f"{path}: another process is exporting to this path; wait for it or choose another path"
+    try:
+        with locked(folder, lambda _: BlockingIOError(held), make=lambda: folder.mkdir(exist_ok=True)):
+            for remains in folder.iterdir():
+                shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
+            try:
+                yield folder
+            except Exception as error:
+                if not _is_full(error):
+                    raise
+                raise not_written(error, path, "the file", None, "make room") from error
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        sandbox.begin(release, str(folder))
+
+
+@contextlib.contextmanager
+def locked(
+    path: Path, refusal: Callable[[int], Exception], make: Callable[[], None] = lambda: None
+) -> Iterator[int]:
+    """Hold the lock of a file or folder, which the system frees however this process ends.
+
+    Args:
+        path: the file, made where it is missing, or the folder.
+        refusal: function of a handle of the file, gives the error to raise if another process holds it.
+        make: function that makes a missing folder.
+
+    Yields:
+        A handle of it, for `os.read` and `os.write` if it is a file.
+    """
+    while True:
+        make()
+        try:
+            handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT)
+        except (FileNotFoundError, IsADirectoryError):
+            continue  # its owner removed it between the two calls
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            error = refusal(handle)
+            os.close(handle)
+            raise error from None
+        if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+            break
+        os.close(handle)  # its owner removed it, and perhaps somebody made another
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def put_in_place(made: Path, path: Path) -> None:
+    """Rename what was made to its path; an older folder goes last, and comes back if that fails."""
+    sync(made)
+    if path.is_dir():
+        old = made.with_name("old")
+        path.rename(old)
+        try:
+            made.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+    else:
+        made.replace(path)
+    sync_names(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or all of a folder, to the disk: a rename must not get there first."""
+    for each in [*path.rglob("*"), path] if path.is_dir() else [path]:
+        if each.is_dir():
+            sync_names(each)
+        else:
+            with each.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def sync_names(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file or of all files in a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def not_written(error: Exception, path: Path, what: str, needed: int | None, then: str) -> OSError:
+    """Return the `OSError` for something that could not be written, with what it needs and what is free.
+
+    Args:
+        error: what was raised.
+        path: what should have been written.
+        what: what the message calls it.
+        needed: bytes that it takes, `None` if that is not known.
+        then: the end of the message.
+    """
+    number = errno.ENOSPC if _is_full(error) else getattr(error, "errno", None)
+    reason = getattr(error, "strerror", None) or (os.strerror(number) if number else _first_line(error))
+    existing = next(folder for folder in path.absolute().parents if folder.is_dir())
+    free = f"{shutil.disk_usage(existing).free / 1e6:.1f} MB are free"
+    needs = "" if needed is None else f"it needs {needed / 1e6:.1f} MB, "
+    message = f"{path}: {what} was not written ({reason}): {needs}{free}; {then}"
+    return OSError(message) if number is None else OSError(number, message)
+
+
+def _is_full(error):
+    """Tell whether an error, of whatever library, is that of a full disk."""
+    full = getattr(error, "errno", None) in _FULL or type(error).__name__ == "ResourceExhaustedError"
+    return full or any(words in str(error) for words in _FULL_IN_WORDS)
+
+
+def _first_line(error):
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
