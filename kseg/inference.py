@@ -1,13 +1,17 @@
 """One way to run a model, whatever it is: a Keras model, `.keras`, SavedModel, `.tflite` or `.onnx`."""
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import inspect
 import json
 import os
 import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -34,19 +38,19 @@ class Runner:
         scores_only_centre: whether the scores are those of the middle of the picture.
     """
 
-    run: object
-    input_size: tuple | None
+    run: Callable[[np.ndarray], np.ndarray]
+    input_size: tuple[int, int] | None
     channels: int
     output_kind: str
     num_classes: int | None
     scores_only_centre: bool = False
 
     @property
-    def from_logits(self):
+    def from_logits(self) -> bool:
         """Whether `run` gives logits."""
         return self.output_kind == "logits"
 
-    def scores(self, images):
+    def scores(self, images: np.ndarray) -> np.ndarray:
         """Run pictures `(B, H, W, C)`; scores come back at their size, `(B, H, W, classes)`."""
         if self.output_kind == "classes":
             raise ValueError(
@@ -55,7 +59,7 @@ class Runner:
         scores, size = self._run_at_own_size(images), images.shape[1:3]
         return scores if scores.shape[1:3] == size else tf.image.resize(scores, size).numpy()
 
-    def ids(self, images):
+    def ids(self, images: np.ndarray) -> np.ndarray:
         """Run pictures `(B, H, W, C)`; return class ids `(B, H, W)` at their size."""
         if self.output_kind != "classes":
             return collapse(self.scores(images), self.from_logits)
@@ -68,7 +72,7 @@ class Runner:
             images = tf.image.resize(images, self.input_size, antialias=True).numpy()
         return self.run(images)
 
-    def masks(self, images, crf=False):
+    def masks(self, images: np.ndarray, crf: bool | Mapping[str, float] = False) -> np.ndarray:
         """Return uint8 class ids `(B, H, W)`; `crf` is as for `predict`."""
         if self.scores_only_centre:
             raise ValueError(
@@ -84,14 +88,14 @@ class Runner:
         return np.stack([dense_crf(p, i, **arguments).argmax(-1) for p, i in pairs]).astype("uint8")
 
 
-def collapse(scores, from_logits):
+def collapse(scores: np.ndarray, from_logits: bool) -> np.ndarray:
     """Return the class ids of NumPy scores; one channel is class 1 above its threshold."""
     if scores.shape[-1] == 1:
         return (scores[..., 0] > (0 if from_logits else 0.5)).astype("int64")
     return scores.argmax(-1)
 
 
-def as_probabilities(scores, from_logits):
+def as_probabilities(scores: np.ndarray, from_logits: bool) -> np.ndarray:
     """Return float32 probabilities of NumPy scores, which sum to 1; one channel becomes two classes."""
     if scores.shape[-1] == 1:
         one = tf.sigmoid(scores).numpy() if from_logits else np.clip(scores, 0, 1)
@@ -102,7 +106,7 @@ def as_probabilities(scores, from_logits):
     return scores / scores.sum(-1, keepdims=True)
 
 
-def crf_arguments(crf):
+def crf_arguments(crf: bool | Mapping[str, float] | None) -> Mapping[str, float] | None:
     """Return the arguments of `dense_crf` for a `crf` as given to `predict`, or `None` for none.
 
     Raises:
@@ -123,7 +127,7 @@ def crf_arguments(crf):
     return crf
 
 
-def open_model(model_or_path):
+def open_model(model_or_path: keras.Model | str | os.PathLike) -> Runner:
     """Return the `Runner` of a Keras model or of a file.
 
     Raises:
@@ -158,7 +162,7 @@ def _open_file(path, _changed):
     return _keras_runner(load(path))
 
 
-def load(path):
+def load(path: str | os.PathLike) -> keras.Model:
     """Load a `.keras` file that `model.save` or `kseg train` wrote.
 
     Layers with Python code of their own (`Lambda`) are refused, as Keras does in safe mode.
@@ -206,7 +210,7 @@ def _file_runner(file):
     return Runner(file.run, file.input_size, file.channels, file.output_kind, file.num_classes)
 
 
-def check_file(path):
+def check_file(path: Path) -> None:
     """Make sure that a `.tflite` or `.onnx` file can be run without a crash of this process.
 
     It is the file that its report beside it, `NAME.json`, describes, or it runs in a child.
@@ -233,7 +237,7 @@ def check_file(path):
         raise ValueError(str(error)) from None
 
 
-def report_path(path):
+def report_path(path: Path) -> Path:
     """Return where the report of a `.tflite` or `.onnx` file stands: beside it."""
     return path.with_name(f"{path.name}.json")
 
@@ -246,7 +250,12 @@ def _digest_in(report):
         return None
 
 
-def predict(model_or_path, image, *, crf=False):
+def predict(
+    model_or_path: keras.Model | str | os.PathLike,
+    image: str | os.PathLike | Image.Image | np.ndarray,
+    *,
+    crf: bool | Mapping[str, float] = False,
+) -> np.ndarray:
     """Segment one picture.
 
     A model of fixed size gets the picture resized, and its scores are brought back to the picture's size.
@@ -276,7 +285,7 @@ def predict(model_or_path, image, *, crf=False):
     return runner.masks(as_picture(image, runner.channels)[None], crf)[0]
 
 
-def as_picture(image, channels):
+def as_picture(image: Any, channels: int) -> np.ndarray:
     """Return `(H, W, channels)` of a path, a Pillow image or an array."""
     if isinstance(image, str | os.PathLike):
         return read_image(image, channels)

@@ -1,8 +1,12 @@
 """Optimiser, schedule, loss and metrics that fit a model; the user then calls `model.fit`."""
 
+from __future__ import annotations
+
 import inspect
 import math
+from collections.abc import Sequence
 from numbers import Real
+from typing import Any, Literal
 
 import keras
 
@@ -19,23 +23,23 @@ _OF_ONE_CLASS = (CrossEntropy, OhemCrossEntropy, Focal)  # they look at the pixe
 
 
 def compile(
-    model,
-    steps=None,
+    model: keras.Model,
+    steps: int | None = None,
     *,
-    learning_rate=None,
-    weight_decay=None,
-    optimizer="adamw",
-    schedule=None,
-    encoder_learning_rate=None,
-    global_clipnorm=None,
-    gradient_accumulation_steps=None,
-    ema_momentum=None,
-    loss=None,
-    ignore_class=255,
-    class_weights=None,
-    class_names=None,
-    **kwargs,
-):
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    optimizer: str | keras.optimizers.Optimizer = "adamw",
+    schedule: Literal["poly", "cosine"] | None = None,
+    encoder_learning_rate: float | None = None,
+    global_clipnorm: float | None = None,
+    gradient_accumulation_steps: int | None = None,
+    ema_momentum: float | None = None,
+    loss: Any = None,
+    ignore_class: int | Sequence[int] | None = 255,
+    class_weights: Sequence[float] | None = None,
+    class_names: Sequence[str] | None = None,
+    **kwargs: Any,
+) -> keras.Model:
     """Compile a segmentation model: AdamW, warm-up and poly schedule, cross-entropy, mean IoU.
 
     It only calls `model.compile`; whatever you give takes the place of what stands here. The loss of a model
@@ -87,21 +91,9 @@ def compile(
             f"model {model.name!r} has {len(model.outputs)} outputs; kseg trains models with one"
         )
     facts = ModelFacts(model)
-    num_classes, activation = facts.num_classes, facts.activation
-    from_logits = activation is None
-    if loss is None:
-        if class_weights is not None and len(class_weights) != num_classes:
-            raise ValueError(f"class_weights has {len(class_weights)} weights for {num_classes} classes")
-        loss = CrossEntropy(ignore_class, class_weights, from_logits=from_logits)
-    elif class_weights is not None:
+    if loss is not None and class_weights is not None:
         raise ValueError("class_weights is for the default loss; give them to your own loss instead")
-    _check_activation(loss, activation, facts.num_scores)
-    if num_replicas() > 1:
-        patch_trainer()
-    if facts.auxiliary_heads:
-        loss = _with_heads(loss)
-    elif num_replicas() > 1:
-        loss = for_replicas(loss)
+    loss = _loss(facts, loss, ignore_class, class_weights)
     options = {
         "schedule": schedule,
         "learning_rate": learning_rate,
@@ -111,24 +103,30 @@ def compile(
         "gradient_accumulation_steps": gradient_accumulation_steps,
         "ema_momentum": ema_momentum,
     }
-    if optimizer is None or isinstance(optimizer, str):
-        optimizer = _optimizer(model, optimizer or "adamw", steps, **options)
-    else:
-        given = [name for name, value in {"steps": steps, **options}.items() if value is not None]
-        if given:
-            raise ValueError(
-                f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} for the optimizers of "
-                "kseg.compile; give them to your own optimizer instead (steps to its schedule)"
-            )
-    optimizer = keras.optimizers.get(optimizer)
-    if computes_in_float16(model) and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = LossScaleOptimizer(optimizer)
+    optimizer = _optimizer(model, optimizer or "adamw", steps, options)
     if "metrics" not in kwargs:
-        kwargs["metrics"] = [MeanIoU(num_classes, ignore_class, class_names, from_logits)]
+        from_logits = facts.activation is None
+        kwargs["metrics"] = [MeanIoU(facts.num_classes, ignore_class, class_names, from_logits)]
     elif class_names is not None:
         raise ValueError("class_names is for the default metric; give them to your own metrics instead")
     model.compile(optimizer=optimizer, loss=loss, **kwargs)
     return model
+
+
+def _loss(facts, loss, ignore_class, class_weights):
+    """Return the loss that fits the scores of the model and the devices; `None` is the cross-entropy."""
+    if loss is None:
+        if class_weights is not None and len(class_weights) != facts.num_classes:
+            raise ValueError(
+                f"class_weights has {len(class_weights)} weights for {facts.num_classes} classes"
+            )
+        loss = CrossEntropy(ignore_class, class_weights, from_logits=facts.activation is None)
+    _check_activation(loss, facts.activation, facts.num_scores)
+    if num_replicas() > 1:
+        patch_trainer()
+    if facts.auxiliary_heads:
+        return _with_heads(loss)
+    return for_replicas(loss) if num_replicas() > 1 else loss
 
 
 def _with_heads(loss):
@@ -141,7 +139,24 @@ def _with_heads(loss):
     return Auxiliary(loss)
 
 
-def _optimizer(model, name, steps, *, schedule, learning_rate, encoder_learning_rate, **options):
+def _optimizer(model, optimizer, steps, options):
+    """Return the optimizer, by name with `options` or the user's own; of a model in float16 it scales."""
+    if isinstance(optimizer, str):
+        optimizer = _named_optimizer(model, optimizer, steps, **options)
+    else:
+        own = [name for name, value in {"steps": steps, **options}.items() if value is not None]
+        if own:
+            raise ValueError(
+                f"{' and '.join(own)} {'is' if len(own) == 1 else 'are'} for the optimizers of "
+                "kseg.compile; give them to your own optimizer instead (steps to its schedule)"
+            )
+    optimizer = keras.optimizers.get(optimizer)
+    if computes_in_float16(model) and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def _named_optimizer(model, name, steps, *, schedule, learning_rate, encoder_learning_rate, **options):
     """Return kseg's AdamW or SGD. Arguments are those of `compile`."""
     check_optimizer(name, schedule, steps, learning_rate, encoder_learning_rate, **options)
     kind, rate, decay = (AdamW, 1e-3, 0.05) if name == "adamw" else (SGD, 1e-2, 1e-3)

@@ -1,19 +1,32 @@
 """Export to ONNX."""
 
+from __future__ import annotations
+
 import logging
+import os
 import warnings
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import keras
 
 from kseg.export.pictures import collect
+from kseg.export.report import ExportReport
 from kseg.export.serving import static_size
 from kseg.export.writing import begin, write_verified
 
 
 def export_onnx(
-    model, path, *, input_size=None, class_names=None, validation_data=None, ignore_class=255, overwrite=False
-):
+    model: keras.Model,
+    path: str | os.PathLike,
+    *,
+    input_size: tuple[int, int] | None = None,
+    class_names: Sequence[str] | None = None,
+    validation_data: Any = None,
+    ignore_class: int | Sequence[int] | None = 255,
+    overwrite: bool = False,
+) -> ExportReport:
     """Write an `.onnx` file for ONNX Runtime and whatever else reads the format.
 
     Needs the extra `onnx` (`pip install 'kseg[onnx]'`): Keras writes the file by tf2onnx, and before it

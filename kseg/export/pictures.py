@@ -1,5 +1,9 @@
 """The pictures that a file is calibrated and verified with."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -8,7 +12,7 @@ from kseg.data.directory import resize_pair
 MAX_PICTURES = 32
 
 
-def collect(data, limit=MAX_PICTURES):
+def collect(data: Any, limit: int = MAX_PICTURES) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """Return up to `limit` `(picture, mask or None)`.
 
     `data` is a dataset or another iterable of batches, an array `(B, H, W, C)`, or Keras' pair of arrays

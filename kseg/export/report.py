@@ -41,12 +41,12 @@ class ExportReport:
     keras_miou: float | None = None
     file_miou: float | None = None
     sha256: str | None = None
-    operators: dict = field(default_factory=dict)
-    not_on_xnnpack: dict = field(default_factory=dict)
-    not_on_gpu: list = field(default_factory=list)
+    operators: dict[str, int] = field(default_factory=dict)
+    not_on_xnnpack: dict[str, int] = field(default_factory=dict)
+    not_on_gpu: list[str] = field(default_factory=list)
     arena_bytes: int | None = None
-    worst_layers: dict = field(default_factory=dict)
-    float_layers: list = field(default_factory=list)
+    worst_layers: dict[str, float] = field(default_factory=dict)
+    float_layers: list[str] = field(default_factory=list)
 
     @property
     def gives(self) -> str:
@@ -57,7 +57,7 @@ class ExportReport:
         """Return the report as JSON text."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
-    def __str__(self):
+    def __str__(self) -> str:
         what = "generated pictures" if self.generated else "pictures"
         differs = ""
         if self.largest_difference is not None:

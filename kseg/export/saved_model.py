@@ -1,12 +1,19 @@
 """Export to SavedModel."""
 
-from functools import partial
+from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import keras
 import numpy as np
 import tensorflow as tf
 
 from kseg import sandbox
 from kseg.export.pictures import collect, generated_pictures
+from kseg.export.report import ExportReport
 from kseg.export.serving import serving_module
 from kseg.export.writing import begin, write_verified
 from kseg.inference import collapse
@@ -14,8 +21,14 @@ from kseg.runtime import run_encoded
 
 
 def export_saved_model(
-    model, path, *, class_names=None, validation_data=None, ignore_class=255, overwrite=False
-):
+    model: keras.Model,
+    path: str | os.PathLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    validation_data: Any = None,
+    ignore_class: int | Sequence[int] | None = 255,
+    overwrite: bool = False,
+) -> ExportReport:
     """Write a SavedModel for TensorFlow Serving and any program with TensorFlow; it needs no kseg.
 
     Its signature `serving_default` takes `image`, `(B, H, W, C)` float32 with values 0–255, of any size the

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
+import keras
 import numpy as np
 
 from kseg import sandbox
 from kseg.checks import check_choice, unknown_name
 from kseg.export.convolve_before_resize import names_in_split, split_convolutions
 from kseg.export.pictures import MAX_PICTURES, collect, fit
+from kseg.export.report import ExportReport
 from kseg.export.serving import OUTPUT_KINDS, static_size, write_archive
 from kseg.export.verification import reraise_as
 from kseg.export.writing import begin, write_verified
@@ -31,21 +35,21 @@ _FORBIDDEN = ("ASSIGN_VARIABLE", "VAR_HANDLE", "READ_VARIABLE", "SPACE_TO_BATCH_
 
 
 def export_tflite(
-    model,
-    path,
+    model: keras.Model,
+    path: str | os.PathLike,
     *,
-    input_size=None,
-    quantize=None,
-    representative_data=None,
-    float_layers=(),
-    output_kind=None,
-    class_names=None,
-    mediapipe=False,
-    validation_data=None,
-    ignore_class=255,
-    overwrite=False,
-    output=None,
-):
+    input_size: tuple[int, int] | None = None,
+    quantize: Literal["float16", "dynamic", "int8", "int16x8"] | None = None,
+    representative_data: Any = None,
+    float_layers: Sequence[str] | int = (),
+    output_kind: Literal["logits", "probabilities", "classes", "fast_classes"] | None = None,
+    class_names: Sequence[str] | None = None,
+    mediapipe: bool = False,
+    validation_data: Any = None,
+    ignore_class: int | Sequence[int] | None = 255,
+    overwrite: bool = False,
+    output: str | None = None,
+) -> ExportReport:
     """Write a `.tflite` file for phones and prove that it agrees with the model.
 
     The file takes `image`, `(1, H, W, C)` with values 0–255 (normalisation is inside), and gives scores

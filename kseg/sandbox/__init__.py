@@ -12,7 +12,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 class ChildDied(RuntimeError):  # noqa: N818 - what happened says more
@@ -22,7 +24,7 @@ class ChildDied(RuntimeError):  # noqa: N818 - what happened says more
         reason: str, for instance `"signal 11, SIGSEGV"`.
     """
 
-    def __init__(self, reason):
+    def __init__(self, reason: str):
         super().__init__(f"the child process died ({reason})")
         self.reason = reason
 
@@ -31,7 +33,7 @@ class JobFailed(RuntimeError):  # noqa: N818
     """A job raised; the message is the first line of its error."""
 
 
-def call(function, *arguments):
+def call(function: Callable[..., Any], *arguments: Any) -> Any:
     """Run `function(*arguments)` in the child and return what it returns.
 
     Args:
@@ -69,7 +71,7 @@ def call(function, *arguments):
     return value
 
 
-def begin(function, *arguments):
+def begin(function: Callable[..., Any], *arguments: Any) -> None:
     """Start a job whose result nobody waits for; the child does it before the next one."""
     with _lock, contextlib.suppress(ConnectionError):
         _running_child().connection.send((False, function, arguments))
