@@ -1,8 +1,8 @@
 """Files that the version before wrote still load, predict, resume and are checked; they lie beside this file.
 
 `model.keras` is a trained SegNet-Basic with `CrossEntropy() + 0.5 * Dice()`, `model.tflite` its export with a
-report, `run/states` a training that stopped after two of three epochs, `resumed.npz` the weights that all three
-gave. Written at commit 48ae1ee, the last one of before the rooms were named anew.
+report, `run/states` a training that stopped after two of three epochs, `resumed.npz` the weights that all
+three gave. Written at commit 48ae1ee, the last one of before the rooms were named anew.
 """
 
 import shutil

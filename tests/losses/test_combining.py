@@ -104,3 +104,20 @@ def test_the_weight_of_auxiliary_heads_holds_in_a_sum():
     one = float(kseg.compile(model, loss=Auxiliary(CrossEntropy(), weight=1.0)).loss(mask, scores))
     for loss in (1.0 * Auxiliary(CrossEntropy(), weight=1.0), Auxiliary(CrossEntropy(), 1.0) + 0.0 * Dice()):
         assert float(kseg.compile(model, loss=loss).loss(mask, scores)) == pytest.approx(one)
+
+
+@pytest.mark.parametrize("given", ["mean_squared_error", keras.losses.BinaryFocalCrossentropy(gamma=3.0)])
+def test_a_loss_of_others_is_itself_on_one_device_and_comes_back_from_its_config(given):
+    rng = np.random.default_rng(0)
+    true, scores = rng.random((2, 4, 5, 3)), rng.random((2, 4, 5, 3))
+    loss = kseg.losses.PerReplica(given)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    expected = keras.losses.get(given)
+    expected = (
+        expected
+        if isinstance(expected, keras.losses.Loss)
+        else lambda *pair: np.mean(np.square(true - scores))
+    )
+    for each in (loss, again):
+        np.testing.assert_allclose(each(true, scores), expected(true, scores), rtol=1e-5)
+    assert type(again) is kseg.losses.PerReplica and again.name == loss.name
