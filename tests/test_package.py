@@ -24,6 +24,7 @@ ROWS = [
         "litert",
         "sandbox",
         "runtime",
+        "types",
     ],
     ["masks", "layers"],
     ["losses", "metrics", "blocks"],

@@ -81,7 +81,7 @@ def written(fixed, opened, folder):
 
 def interleaved(paths):
     """Return the milliseconds of each file, which run in turn."""
-    times = [[] for _ in paths]
+    times: list[list[float]] = [[] for _ in paths]
     for _ in range(OPENINGS):
         files = [opened(path) for path in paths]
         start, order = time.monotonic(), list(range(len(files)))

@@ -4,6 +4,7 @@ import math
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from kseg.callbacks.stopping import not_finite
 from kseg.distribution import is_chief
 from kseg.optimizers import averaged
 from kseg.states import not_written
+from kseg.types import PathLike
 
 
 class SaveBest(keras.callbacks.Callback):
@@ -26,21 +28,21 @@ class SaveBest(keras.callbacks.Callback):
 
     Args:
         path: `.keras` file.
-        monitor: str, a key of the logs.
+        monitor: a key of the logs.
 
     Raises:
         ValueError: if `path` does not end in `.keras`; at the end of a validated epoch whose logs lack
             `monitor`, with the keys there are.
     """
 
-    def __init__(self, path, monitor="val_mean_iou"):
+    def __init__(self, path: PathLike, monitor: str = "val_mean_iou") -> None:
         super().__init__()
         self.path = _keras_path(path)
         self.monitor = monitor
         self.best = -math.inf
         self.warned = False
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs or {}
         if self.monitor.startswith("val_") and not any(key.startswith("val_") for key in logs):
             if not self.warned:
@@ -65,7 +67,7 @@ class SaveBest(keras.callbacks.Callback):
         self.best = value
 
 
-def save_model(model, path):
+def save_model(model: keras.Model, path: PathLike) -> None:
     """Save `model` as a `.keras` file, whole or not at all.
 
     Raises:
@@ -73,16 +75,16 @@ def save_model(model, path):
         OSError: if it cannot be written, with what it needs and what is free; an older file at `path` is then
             as it was.
     """
-    path = _keras_path(path)
-    partial = path.with_name(f".{path.stem}-{os.getpid()}.keras")
+    target = _keras_path(path)
+    partial = target.with_name(f".{target.stem}-{os.getpid()}.keras")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         model.save(partial)
-        partial.replace(path)
+        partial.replace(target)
     except OSError as error:
         variables = [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])]
         needed = 4 * sum(int(np.prod(variable.shape)) for variable in variables)
-        raise not_written(error, path, "the model", needed, "an older file is as it was") from error
+        raise not_written(error, target, "the model", needed, "an older file is as it was") from error
     finally:
         partial.unlink(missing_ok=True)
 

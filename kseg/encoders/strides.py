@@ -1,11 +1,15 @@
 """Strides, measured: what a level is called says nothing, libraries number levels differently."""
 
+from typing import Any
+
 import keras
+
+from kseg.types import Features
 
 _PROBE = 256  # pixels, where a model takes any size
 
 
-def relative_strides(model):
+def relative_strides(model: keras.Model) -> dict[int, int]:
     """Return `{id(tensor): stride}` of the maps of a functional model that divide its input exactly."""
     nodes = (node for nodes in model._nodes_by_depth.values() for node in nodes if not node.is_input)
     maps = [tensor for node in nodes for tensor in node.outputs if len(tensor.shape) == 4]
@@ -22,7 +26,7 @@ def relative_strides(model):
     return strides
 
 
-def levels(model):
+def levels(model: keras.Model) -> Features:
     """Return `{stride: symbolic tensor}`: at each stride the last tensor before the next halving.
 
     Raises:
@@ -31,7 +35,7 @@ def levels(model):
     if len(model.inputs) != 1:
         raise ValueError(f"backbone {model.name!r} has {len(model.inputs)} inputs; it must take one picture")
     strides = relative_strides(model)
-    nodes_of = [getattr(layer, "_inbound_nodes", ()) for layer in model.layers]
+    nodes_of: list[Any] = [getattr(layer, "_inbound_nodes", ()) for layer in model.layers]
     tensors = [nodes[0].outputs[0] for nodes in nodes_of if len(nodes) == 1]
     # keras-hub declares {"P3": tensor}, keras-cv {"P3": layer name}; what is declared comes last and wins
     declared = getattr(model, "pyramid_outputs", None) or getattr(model, "pyramid_level_inputs", None) or {}

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kseg.layers.common import register
+from kseg.types import Tensor
 
 
 @register
@@ -22,8 +23,10 @@ class AuxiliaryOutputs(keras.layers.Layer):
         `(B, H, W, C)`; in training `(B, H, W, C, 1 + heads)`.
     """
 
-    def call(self, main, *auxiliary, training=False):
+    def call(self, main: Tensor, *auxiliary: Tensor, training: bool = False) -> Tensor:
         return ops.stack([main, *auxiliary], axis=-1) if training else main
 
-    def compute_output_spec(self, main, *auxiliary, training=False):
+    def compute_output_spec(
+        self, main: Tensor, *auxiliary: Tensor, training: bool = False
+    ) -> keras.KerasTensor:
         return keras.KerasTensor(main.shape, main.dtype)
