@@ -41,7 +41,7 @@ def evaluate(model, pictures):
         [kseg.metrics.MeanIoU(count), kseg.metrics.BoundaryF1(count, by_class=False)] for _ in range(2)
     ]
     for images, masks in pictures:
-        for each, argument in zip(metrics, (False, CRF), strict=True):
+        for each, argument in zip(metrics, (None, CRF), strict=True):
             predicted = kseg.predict(model, images[0].numpy(), crf=argument)[None].astype("int32")
             for metric in each:
                 metric.update_state(masks, predicted)

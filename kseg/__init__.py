@@ -17,6 +17,7 @@ features
 """
 
 import contextlib as _contextlib
+from typing import TYPE_CHECKING
 
 from kseg.quiet import in_shell as _in_shell
 from kseg.quiet import quiet_libraries as _quiet_libraries
@@ -45,23 +46,16 @@ with _quiet_libraries() if _in_shell() else _contextlib.nullcontext():  # Tensor
     )
     from kseg.training import compile
 
-# What needs tf.data, LiteRT or Pillow loads when first used: the builders run on any Keras backend.
-_LAZY_MODULES = ("callbacks", "data", "evaluation", "export", "inference", "optimizers", "visualization")
-_LAZY_NAMES = {
-    "copy_weights": "transfer",
-    "dense_crf": "crf",
-    "evaluate": "evaluation",
-    "export_onnx": "export",
-    "export_saved_model": "export",
-    "export_tflite": "export",
-    "load": "inference",
-    "predict": "inference",
-    "tune_crf": "crf_tuning",
-}
+if TYPE_CHECKING:  # what loads when first used, for editors and type checkers
+    from kseg import callbacks, costs, data, evaluation, export, inference, optimizers, visualization
+    from kseg.crf import dense_crf
+    from kseg.crf_tuning import tune_crf
+    from kseg.evaluation import evaluate
+    from kseg.export import export_onnx, export_saved_model, export_tflite
+    from kseg.inference import load, predict
+    from kseg.transfer import copy_weights
 
 __all__ = [
-    *_LAZY_MODULES,
-    *_LAZY_NAMES,
     "__version__",
     "build",
     "build_conv_stack",
@@ -76,25 +70,66 @@ __all__ = [
     "build_pspnet",
     "build_segnet",
     "build_unet",
+    "callbacks",
     "compile",
+    "copy_weights",
+    "costs",
+    "data",
+    "dense_crf",
+    "evaluate",
+    "evaluation",
+    "export",
+    "export_onnx",
+    "export_saved_model",
+    "export_tflite",
+    "inference",
     "list_backbones",
     "list_models",
+    "load",
     "losses",
     "metrics",
     "one_hot",
+    "optimizers",
+    "predict",
     "strategy",
     "to_mask",
+    "tune_crf",
+    "visualization",
 ]
 
+# What needs tf.data, LiteRT or Pillow loads when first used: the builders run on any Keras backend.
+_LAZY_MODULES = (
+    "callbacks",
+    "costs",
+    "data",
+    "evaluation",
+    "export",
+    "inference",
+    "optimizers",
+    "visualization",
+)
+_LAZY_NAMES = {
+    "copy_weights": "transfer",
+    "dense_crf": "crf",
+    "evaluate": "evaluation",
+    "export_onnx": "export",
+    "export_saved_model": "export",
+    "export_tflite": "export",
+    "load": "inference",
+    "predict": "inference",
+    "tune_crf": "crf_tuning",
+}
 
-def __getattr__(name):
-    import importlib
+if not TYPE_CHECKING:  # or a checker would take every name for one of these
 
-    if name in _LAZY_MODULES:
-        return importlib.import_module(f"kseg.{name}")
-    if name in _LAZY_NAMES:
-        return getattr(importlib.import_module(f"kseg.{_LAZY_NAMES[name]}"), name)
-    raise AttributeError(f"module 'kseg' has no attribute {name!r}")
+    def __getattr__(name):
+        import importlib
+
+        if name in _LAZY_MODULES:
+            return importlib.import_module(f"kseg.{name}")
+        if name in _LAZY_NAMES:
+            return getattr(importlib.import_module(f"kseg.{_LAZY_NAMES[name]}"), name)
+        raise AttributeError(f"module 'kseg' has no attribute {name!r}")
 
 
 def __dir__():

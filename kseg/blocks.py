@@ -3,13 +3,16 @@
 Every function takes a `name` and gives its layers path-like names, `decoder_level3_conv1`: Keras forbids `/`.
 """
 
+from collections.abc import Sequence
 from numbers import Real
+from typing import Any, Literal
 
 import keras
 from keras import layers
 
 from kseg.checks import check_choice, check_dilation_rates, is_count
 from kseg.layers import AuxiliaryOutputs, BatchNormalization, CropLike, ResizeLike, Upsample
+from kseg.types import Activation, Features, Normalization
 
 NORMALIZATIONS = ("batch", "group", None)
 ACTIVATIONS = (None, "softmax", "sigmoid")
@@ -18,7 +21,7 @@ UPSAMPLINGS = ("transpose", "bilinear", "nearest")
 _ASPP_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}  # the same span in pixels of the picture
 
 
-def level_widths(filters, levels=5):
+def level_widths(filters: int | Sequence[int], levels: int = 5) -> tuple[int, ...]:
     """Return one width per level: `filters` doubled at each, or `filters` itself where it is a sequence."""
     if is_count(filters):
         filters = tuple(filters * 2**level for level in range(levels))
@@ -28,13 +31,15 @@ def level_widths(filters, levels=5):
     return widths
 
 
-def check_filters(filters):
+def check_filters(filters: object) -> None:
     """Raise unless `filters` is one positive int, where all widths follow from the first."""
     if not is_count(filters):
         raise ValueError(f"filters must be a positive int, the first width, got {filters!r}")
 
 
-def normalize(x, normalization, name, epsilon=1e-5):
+def normalize(
+    x: keras.KerasTensor, normalization: Normalization, name: str, epsilon: float = 1e-5
+) -> keras.KerasTensor:
     """Apply `"batch"` (momentum 0.9: short runs settle) or `"group"` (groups of 16 or fewer) or nothing."""
     check_choice("normalization", normalization, NORMALIZATIONS)
     if normalization == "batch":
@@ -46,7 +51,7 @@ def normalize(x, normalization, name, epsilon=1e-5):
     return x
 
 
-def drop(x, dropout, name):
+def drop(x: keras.KerasTensor, dropout: float, name: str) -> keras.KerasTensor:
     """Apply dropout, where it is not 0."""
     if isinstance(dropout, bool) or not isinstance(dropout, Real) or not 0 <= dropout < 1:
         raise ValueError(f"dropout must be a number in [0, 1), got {dropout!r}")
@@ -54,8 +59,16 @@ def drop(x, dropout, name):
 
 
 def conv_norm_relu(
-    x, filters, *, kernel_size=3, strides=1, dilation_rate=1, normalization="batch", padding="same", name
-):
+    x: keras.KerasTensor,
+    filters: int,
+    *,
+    kernel_size: int = 3,
+    strides: int = 1,
+    dilation_rate: int = 1,
+    normalization: Normalization = "batch",
+    padding: Literal["same", "valid"] = "same",
+    name: str,
+) -> keras.KerasTensor:
     """`(B, H, W, c)` → `(B, H, W, filters)`: convolution, normalisation, ReLU.
 
     The convolution has a bias only where no normalisation follows, which would cancel it.
@@ -74,12 +87,21 @@ def conv_norm_relu(
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
-def depthwise_initializer():
+def depthwise_initializer() -> keras.Initializer:
     """Return that of the references: Keras takes all channels for the fan of a depthwise kernel."""
     return keras.initializers.TruncatedNormal(stddev=0.33)
 
 
-def separable_conv(x, filters, *, strides=1, dilation_rate=1, relu=True, epsilon=1e-5, name):
+def separable_conv(
+    x: keras.KerasTensor,
+    filters: int,
+    *,
+    strides: int = 1,
+    dilation_rate: int = 1,
+    relu: bool = True,
+    epsilon: float = 1e-5,
+    name: str,
+) -> keras.KerasTensor:
     """3×3 convolution per channel, then 1×1 to `filters` channels, each with its own batch normalisation.
 
     Both bias-free; a ReLU follows each where `relu`. Where it strides, padding is symmetric, unlike SAME.
@@ -103,14 +125,31 @@ def separable_conv(x, filters, *, strides=1, dilation_rate=1, relu=True, epsilon
     return layers.Activation("relu", name=f"{name}_pointwise_relu")(x) if relu else x
 
 
-def double_conv(x, filters, *, middle=None, strides=1, normalization="batch", padding="same", name):
+def double_conv(
+    x: keras.KerasTensor,
+    filters: int,
+    *,
+    middle: int | None = None,
+    strides: int = 1,
+    normalization: Normalization = "batch",
+    padding: Literal["same", "valid"] = "same",
+    name: str,
+) -> keras.KerasTensor:
     """Two 3×3 convolutions, `middle` (default `filters`) then `filters` wide; the first takes the strides."""
-    common = {"normalization": normalization, "padding": padding}
+    common: dict[str, Any] = {"normalization": normalization, "padding": padding}
     x = conv_norm_relu(x, middle or filters, strides=strides, **common, name=f"{name}_conv1")
     return conv_norm_relu(x, filters, **common, name=f"{name}_conv2")
 
 
-def contracting_path(x, filters, *, downsampling="pool", normalization="batch", padding="same", dropout=0.0):
+def contracting_path(
+    x: keras.KerasTensor,
+    filters: Sequence[int],
+    *,
+    downsampling: Literal["pool", "stride"] = "pool",
+    normalization: Normalization = "batch",
+    padding: Literal["same", "valid"] = "same",
+    dropout: float = 0.0,
+) -> list[keras.KerasTensor]:
     """Return one tensor per entry of `filters`, each at half the size of the one before.
 
     `(B, H, W, c)` → `[(B, H, W, f0), (B, H/2, W/2, f1), ...]`: a double convolution per level. Between them
@@ -118,7 +157,8 @@ def contracting_path(x, filters, *, downsampling="pool", normalization="batch", 
     acts on the last two levels, where U-Net has it.
     """
     check_choice("downsampling", downsampling, DOWNSAMPLINGS)
-    levels, common = [], {"normalization": normalization, "padding": padding}
+    levels: list[keras.KerasTensor] = []
+    common: dict[str, Any] = {"normalization": normalization, "padding": padding}
     for level, width in enumerate(filters, start=1):
         strides = 2 if levels and downsampling == "stride" else 1
         if levels and downsampling == "pool":
@@ -130,7 +170,13 @@ def contracting_path(x, filters, *, downsampling="pool", normalization="batch", 
     return levels
 
 
-def upsample(x, upsampling, *, filters=None, name):
+def upsample(
+    x: keras.KerasTensor,
+    upsampling: Literal["transpose", "bilinear", "nearest"],
+    *,
+    filters: int | None = None,
+    name: str,
+) -> keras.KerasTensor:
     """Double the size of `x`.
 
     `"transpose"` is the 2×2 up-convolution to `filters` channels; `"bilinear"` and `"nearest"` keep the
@@ -144,13 +190,15 @@ def upsample(x, upsampling, *, filters=None, name):
     return Upsample(2, upsampling, name=f"{name}_resize")(x)
 
 
-def conv_dropout(x, filters, *, name):
+def conv_dropout(x: keras.KerasTensor, filters: int, *, name: str) -> keras.KerasTensor:
     """3×3 convolution to `filters` channels, normalisation, ReLU, dropout 0.1: the usual end of a head."""
     x = conv_norm_relu(x, filters, name=name)
     return drop(x, 0.1, name=f"{name}_dropout")
 
 
-def auxiliary_head(stages, filters, num_classes, output_stride, **ending):
+def auxiliary_head(
+    stages: Features, filters: int, num_classes: int, output_stride: int, **ending: Any
+) -> keras.KerasTensor:
     """Return scores of stage 4, at stride 16 unless dilated, for the loss alone; `ending` is `finish`'s."""
     if 16 not in stages:
         raise ValueError(f"aux_heads needs features at stride 16, the backbone has strides {sorted(stages)}")
@@ -158,7 +206,16 @@ def auxiliary_head(stages, filters, num_classes, output_stride, **ending):
     return finish(x, num_classes, stride=min(output_stride, 16), name="auxiliary_logits", **ending)
 
 
-def finish(x, num_classes, *, stride=1, kernel_size=1, activation=None, crop_to=None, name="logits"):
+def finish(
+    x: keras.KerasTensor,
+    num_classes: int,
+    *,
+    stride: int = 1,
+    kernel_size: int = 1,
+    activation: Activation = None,
+    crop_to: keras.KerasTensor | None = None,
+    name: str = "logits",
+) -> keras.KerasTensor:
     """Turn decoder features into the model's output, float32 scores also under mixed precision.
 
     `stride`, `activation` and `crop_to` are those of `full_size`.
@@ -168,7 +225,14 @@ def finish(x, num_classes, *, stride=1, kernel_size=1, activation=None, crop_to=
     return full_size(x, stride=stride, activation=activation, crop_to=crop_to, name=name)
 
 
-def full_size(x, *, stride=1, activation=None, crop_to=None, name="logits"):
+def full_size(
+    x: keras.KerasTensor,
+    *,
+    stride: int = 1,
+    activation: Activation = None,
+    crop_to: keras.KerasTensor | None = None,
+    name: str = "logits",
+) -> keras.KerasTensor:
     """Bring scores at a stride to the size of the picture, float32.
 
     `stride` is that of `x`: the scores are resized by it, bilinear. `crop_to` is the unpadded tensor whose
@@ -186,24 +250,31 @@ def full_size(x, *, stride=1, activation=None, crop_to=None, name="logits"):
     return x  # (B, H, W, num_classes)
 
 
-def with_auxiliary(main, auxiliary):
+def with_auxiliary(main: keras.KerasTensor, auxiliary: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
     """Join the model's output with those of its auxiliary heads, which only a training step then sees."""
     if not auxiliary:
         return main
     return AuxiliaryOutputs(dtype="float32", name="auxiliary_outputs")(main, *auxiliary)
 
 
-def rescale(image, name="normalization"):
+def rescale(image: keras.KerasTensor, name: str = "normalization") -> keras.KerasTensor:
     """Map pixel values 0–255 to −1…1, inside the graph."""
     return keras.layers.Rescaling(1 / 127.5, offset=-1.0, name=name)(image)
 
 
-def aspp_rates(output_stride, dilation_rates=None):
+def aspp_rates(output_stride: int, dilation_rates: Sequence[int] | None = None) -> tuple[int, ...]:
     """Return `dilation_rates` as a tuple, or the paper's for this output stride where they are `None`."""
     return _ASPP_RATES[output_stride] if dilation_rates is None else check_dilation_rates(dilation_rates)
 
 
-def aspp(x, dilation_rates, *, filters=256, separable=False, name="aspp"):
+def aspp(
+    x: keras.KerasTensor,
+    dilation_rates: Sequence[int],
+    *,
+    filters: int = 256,
+    separable: bool = False,
+    name: str = "aspp",
+) -> keras.KerasTensor:
     """See the map at several scales at once: `(B, h, w, c)` → `(B, h, w, filters)`.
 
     A 1×1 convolution, one 3×3 per dilation rate, and the mean of the whole map spread back over it, side by

@@ -1,12 +1,16 @@
 """Checks of arguments that several modules share; each error names the argument and the mend."""
 
 import difflib
+from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral
+from typing import Any, TypeGuard
 
 import keras
 
+from kseg.types import InputShape
 
-def unknown_name(kind, name, known):
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
     """Return the `ValueError` for `name`, with the nearest of the `known` names."""
     known = sorted(known)
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
@@ -14,12 +18,12 @@ def unknown_name(kind, name, known):
     return ValueError(f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}")
 
 
-def is_count(value):
+def is_count(value: object) -> TypeGuard[int]:
     """Tell whether `value` is a positive int; `True` is none."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
 
 
-def check_choice(argument, value, known):
+def check_choice(argument: str, value: object, known: Collection[Any]) -> None:
     """Raise unless `value` is one of the `known` values (strings or `None`)."""
     if value not in known:
         if isinstance(value, str):
@@ -27,7 +31,7 @@ def check_choice(argument, value, known):
         raise ValueError(f"{argument} must be one of {known}, got {value!r}")
 
 
-def check_num_classes(num_classes):
+def check_num_classes(num_classes: object) -> None:
     """Raise unless `num_classes` is an int in 1..255: ids are `uint8` in predicted masks, 255 is void."""
     if not is_count(num_classes) or num_classes > 255:
         raise ValueError(
@@ -36,7 +40,7 @@ def check_num_classes(num_classes):
         )
 
 
-def check_input_shape(input_shape):
+def check_input_shape(input_shape: Iterable[Any]) -> InputShape:
     """Return `input_shape` as the tuple `(H, W, C)`; H and W may be `None`.
 
     Raises:
@@ -60,10 +64,11 @@ def check_input_shape(input_shape):
         raise ValueError(
             f"input_shape needs its number of channels, got {shape}; use (None, None, 3) for RGB"
         )
-    return tuple(None if size is None else int(size) for size in shape)
+    height, width = (None if size is None else int(size) for size in shape[:2])
+    return height, width, int(shape[2])
 
 
-def check_tensorflow(what):
+def check_tensorflow(what: str) -> None:
     """Raise on another backend: graphs build and run on any of them, what is around them on TensorFlow."""
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
@@ -72,13 +77,13 @@ def check_tensorflow(what):
         )
 
 
-def check_weights_have_backbone(backbone, backbone_weights):
+def check_weights_have_backbone(backbone: object, backbone_weights: object) -> None:
     """Raise where weights are asked for without a backbone that has them."""
     if backbone is None and backbone_weights is not None:
         raise ValueError("backbone_weights needs a named backbone; the paper's own encoder has none")
 
 
-def check_dilation_rates(dilation_rates):
+def check_dilation_rates(dilation_rates: object) -> tuple[int, ...]:
     """Return the rates of parallel branches as a tuple; raise unless they are different positive ints."""
     rates = tuple(dilation_rates) if isinstance(dilation_rates, (tuple, list)) else (0,)
     if not all(map(is_count, rates)) or len(set(rates)) < len(rates):
@@ -86,7 +91,7 @@ def check_dilation_rates(dilation_rates):
     return tuple(int(rate) for rate in rates)
 
 
-def check_class_names(class_names, num_classes):
+def check_class_names(class_names: Sequence[str] | None, num_classes: int) -> None:
     """Raise unless there is one name per class."""
     if class_names is None:
         return

@@ -1,17 +1,19 @@
 """What a model costs and sees, read from its graph: multiply-adds and receptive field."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
 from kseg.graphs import functional, run_through
+from kseg.types import Size
 
 _WITH_KERNELS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
 
 
-def multiply_adds(model, size):
+def multiply_adds(model: keras.Model, size: Size) -> int:
     """Return the multiply-adds of all convolutions and dense layers for one picture.
 
     Papers print these as "FLOPs" of DeepLab or DDRNet; a multiplication and its addition count once.
@@ -41,7 +43,7 @@ def multiply_adds(model, size):
     return total
 
 
-def receptive_field(model, size=(512, 512)):
+def receptive_field(model: keras.Model, size: Size = (512, 512)) -> float:
     """Return the side, in pixels, of the square that one pixel of the output can see; the theoretical one.
 
     Args:
@@ -60,7 +62,7 @@ def receptive_field(model, size=(512, 512)):
         >>> receptive_field(kseg.build_conv_stack(2, depth=4, dilation_rates=(1, 2, 4, 8), filters=2))
         31.0
     """
-    fields = {}
+    fields: dict[int, float] = {}
     for layer, inputs, output in static_calls(model, size):
         seen = max((fields.get(id(tensor), 1.0) for tensor in inputs), default=1.0)
         fields[id(output)] = seen + _reach(layer, inputs, output, size)
@@ -87,7 +89,9 @@ def _first(value):
     return value[0] if isinstance(value, tuple | list) else value
 
 
-def static_calls(model, size):
+def static_calls(
+    model: keras.Model, size: Size
+) -> list[tuple[Any, list[keras.KerasTensor], keras.KerasTensor]]:
     """Rebuild a model for one picture of `size`; return `(layer, inputs, output)` of each call, in order.
 
     Models inside the model are taken apart, so every layer is seen.
@@ -118,9 +122,10 @@ def _copy(operation):
     return type(operation).from_config(operation.get_config())
 
 
-def parameters(model):
+def parameters(model: keras.Model) -> tuple[int, int]:
     """Return the numbers of parameters that train and of all, batch statistics included."""
-    return tuple(
+    trainable, every = (
         sum(int(np.prod(weight.shape)) for weight in weights)
         for weights in (model.trainable_weights, model.weights)
     )
+    return trainable, every

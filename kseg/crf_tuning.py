@@ -1,13 +1,17 @@
 """Search for the parameters of the dense CRF on a validation set, as the DeepLab authors did."""
 
 import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import keras
 import numpy as np
 
 from kseg.crf.mean_field import Smoothness, appearance, check_pair, check_parameters, log_of, mean_field
 from kseg.inference import as_probabilities, collapse, open_model
 from kseg.metrics import Confusion, iou_of
+from kseg.types import Dataset, IgnoreClass, PathLike
 
 _SMOOTHNESS = {"smoothness_weight": 3.0, "smoothness_xy": 3.0}  # the authors fixed them
 _SEARCHED = ("appearance_weight", "appearance_xy", "appearance_rgb")
@@ -25,17 +29,17 @@ class CrfSearch:
     """
 
     mean_iou_without: float
-    tried: list
+    tried: list[tuple[float, dict[str, Any]]]
 
     @property
-    def mean_iou(self):
+    def mean_iou(self) -> float:
         return self.tried[0][0]
 
     @property
-    def parameters(self):
+    def parameters(self) -> dict[str, Any]:
         return dict(self.tried[0][1])
 
-    def __str__(self):
+    def __str__(self) -> str:
         rows = [f"{'mean IoU':>8}  " + "  ".join(_SEARCHED), f"{self.mean_iou_without:8.4f}  without the CRF"]
         for mean_iou, arguments in self.tried:
             rows.append(
@@ -45,17 +49,17 @@ class CrfSearch:
 
 
 def tune_crf(
-    model_or_path,
-    dataset,
+    model_or_path: keras.Model | PathLike,
+    dataset: Dataset,
     *,
-    pictures=20,
-    iterations=10,
-    appearance_weight=(3, 6, 10),
-    appearance_xy=(40, 70, 100),
-    appearance_rgb=(3, 6, 12),
-    ignore_class=255,
-    progress=None,
-):
+    pictures: int = 20,
+    iterations: int = 10,
+    appearance_weight: Sequence[float] = (3, 6, 10),
+    appearance_xy: Sequence[float] = (40, 70, 100),
+    appearance_rgb: Sequence[float] = (3, 6, 12),
+    ignore_class: IgnoreClass = 255,
+    progress: Callable[[int, int], object] | None = None,
+) -> CrfSearch:
     """Search for the parameters of `dense_crf` with the best mean IoU for a model.
 
     On pictures that the model was not trained on, and not on those that it is reported on. Every combination
@@ -70,8 +74,8 @@ def tune_crf(
     Args:
         model_or_path: as for `kseg.predict`.
         dataset: batches `(image (B, H, W, C), mask (B, H, W))`; shuffle those of a video.
-        pictures: int, how many of its first pictures are used; at least 1.
-        iterations: int, of the mean field.
+        pictures: how many of its first pictures are used; at least 1.
+        iterations: of the mean field.
         appearance_weight, appearance_xy, appearance_rgb: values to try, ascending; one value stays fixed.
         ignore_class: int or several, void.
         progress: `None` or a function `(done, total)`, called after each combination on each picture.
@@ -109,7 +113,7 @@ def tune_crf(
 
     without, found = measure(list(itertools.product(*grid.values())))
     tried.update(found)
-    best = max(tried, key=tried.get)
+    best = max(tried, key=lambda combination: tried[combination])
     around = itertools.product(
         *(_around(value, values) for value, values in zip(best, grid.values(), strict=True))
     )
@@ -140,10 +144,10 @@ def _first(dataset, pictures):
     """Return the first pictures and masks of a dataset."""
     if isinstance(pictures, bool) or not isinstance(pictures, int) or pictures < 1:
         raise ValueError(f"pictures must be an int of 1 or more, got {pictures!r}")
-    pairs = (
+    every = (
         pair for batch in dataset for pair in zip(np.asarray(batch[0]), np.asarray(batch[1]), strict=True)
     )
-    pairs = list(itertools.islice(pairs, pictures))
+    pairs = list(itertools.islice(every, pictures))
     if not pairs:
         raise ValueError("the dataset is empty: there is nothing to tune on")
     return pairs
@@ -161,7 +165,7 @@ def _around(value, values):
 
 def _mean_ious(runner, pairs, combinations, iterations, ignore_class, step):
     """Return the mean IoU without the CRF and a dict, combination → mean IoU."""
-    counters = {}
+    counters: dict[Any, Confusion] = {}
     for image, mask in pairs:
         scores = runner.scores(image[None])
         probabilities = as_probabilities(scores, runner.from_logits)[0]
@@ -188,7 +192,7 @@ def _refined(probabilities, image, combinations, iterations):
     for width in widths:
         kernel = appearance(image, *width)
         for combination in (each for each in combinations if each[1:] == width):
-            kernels = [smoothness, (combination[0], kernel)]
+            kernels: list[tuple[float, Any]] = [smoothness, (combination[0], kernel)]
             yield combination, mean_field(logs, kernels, iterations, probabilities.shape)
 
 

@@ -1,12 +1,15 @@
 """A model on a whole data set: per-class IoU, side by side with others."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 
 from kseg.checks import check_class_names
 from kseg.inference import open_model
 from kseg.metrics import Confusion, iou_of
+from kseg.types import Dataset, IgnoreClass, PathLike
 
 
 @dataclass(frozen=True)
@@ -20,26 +23,26 @@ class Evaluation:
     """
 
     matrix: np.ndarray
-    class_names: list
+    class_names: list[str]
     pixels_outside: int = 0
 
     @property
-    def class_iou(self):
+    def class_iou(self) -> np.ndarray:
         """float64 `(num_classes,)`, NaN for a class that appears in neither masks nor predictions."""
         return iou_of(self.matrix)
 
     @property
-    def mean_iou(self):
+    def mean_iou(self) -> float:
         """float, the mean over the classes that appear; NaN when none does."""
         iou = self.class_iou
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
 
     @property
-    def pixel_accuracy(self):
+    def pixel_accuracy(self) -> float:
         """float, the share of pixels that are right, void left out."""
         return float(np.trace(self.matrix) / max(self.matrix.sum(), 1))
 
-    def __str__(self):
+    def __str__(self) -> str:
         return table({"IoU": self}) + (
             f"\n{self.pixels_outside} pixels outside the classes are not counted"
             if self.pixels_outside
@@ -47,7 +50,7 @@ class Evaluation:
         )
 
 
-def table(evaluations):
+def table(evaluations: Mapping[str, Evaluation]) -> str:
     """Return per-class IoU of several evaluations side by side.
 
     Args:
@@ -81,13 +84,21 @@ def _classes_of(runner, class_names, dataset):
     return len(names)
 
 
-def evaluate(model_or_path, dataset, *, num_classes=None, class_names=None, ignore_class=255, progress=None):
+def evaluate(
+    model_or_path: keras.Model | PathLike,
+    dataset: Dataset,
+    *,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    ignore_class: IgnoreClass = 255,
+    progress: Callable[[int, int | None], object] | None = None,
+) -> Evaluation:
     """Evaluate a model or an exported file over a whole data set, at the size of its masks.
 
     Args:
         model_or_path: as for `predict`.
         dataset: batches `(image (B, H, W, C), mask (B, H, W))`.
-        num_classes: int; `None` takes the number of the model's channels (2 for one channel).
+        num_classes: `None` takes the number of the model's channels (2 for one channel).
         class_names: `None` or one name per class; else the dataset's attribute, else "class 0", ...
         ignore_class: int or several, void.
         progress: `None` or a function called with `(batches done, all batches or None)`.

@@ -72,7 +72,7 @@ class Runner:
             images = tf.image.resize(images, self.input_size, antialias=True).numpy()
         return self.run(images)
 
-    def masks(self, images: np.ndarray, crf: bool | Mapping[str, float] = False) -> np.ndarray:
+    def masks(self, images: np.ndarray, crf: bool | Mapping[str, Any] | None = False) -> np.ndarray:
         """Return uint8 class ids `(B, H, W)`; `crf` is as for `predict`."""
         if self.scores_only_centre:
             raise ValueError(
@@ -106,7 +106,7 @@ def as_probabilities(scores: np.ndarray, from_logits: bool) -> np.ndarray:
     return scores / scores.sum(-1, keepdims=True)
 
 
-def crf_arguments(crf: bool | Mapping[str, float] | None) -> Mapping[str, float] | None:
+def crf_arguments(crf: bool | Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Return the arguments of `dense_crf` for a `crf` as given to `predict`, or `None` for none.
 
     Raises:
@@ -119,8 +119,8 @@ def crf_arguments(crf: bool | Mapping[str, float] | None) -> Mapping[str, float]
         raise TypeError(f"crf must be True, False or a dict of dense_crf's arguments, got {crf!r}")
     from kseg.crf import dense_crf
 
-    known = inspect.signature(dense_crf).parameters.values()
-    known = [parameter.name for parameter in known if parameter.kind is parameter.KEYWORD_ONLY]
+    parameters = inspect.signature(dense_crf).parameters.values()
+    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
     for name in crf:
         if name not in known:
             raise unknown_name("argument in crf", name, known)
@@ -254,7 +254,7 @@ def predict(
     model_or_path: keras.Model | str | os.PathLike,
     image: str | os.PathLike | Image.Image | np.ndarray,
     *,
-    crf: bool | Mapping[str, float] = False,
+    crf: bool | Mapping[str, Any] | None = False,
 ) -> np.ndarray:
     """Segment one picture.
 

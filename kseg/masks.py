@@ -10,15 +10,16 @@ import numpy as np
 from keras import ops
 
 from kseg.replicas import builds_for_replicas
+from kseg.types import IgnoreClass, Tensor
 
 
-def one_hot(mask, num_classes, ignore_class=255):
+def one_hot(mask: Tensor, num_classes: int, ignore_class: IgnoreClass = 255) -> Tensor:
     """Turn class ids into one-hot targets; void pixels become all zeros.
 
     Args:
         mask: `(B, H, W)` or `(H, W)` integer ids, or the same with a last axis of 1.
-        num_classes: int.
-        ignore_class: int, several ints, or `None`.
+        num_classes: how many classes there are.
+        ignore_class: one id, several, or `None`.
 
     Returns:
         float32 tensor `(..., H, W, num_classes)`.
@@ -50,7 +51,7 @@ def one_hot(mask, num_classes, ignore_class=255):
     return ops.one_hot(ops.where(void, -1, ids), num_classes, dtype="float32")
 
 
-def to_mask(scores, from_logits=True):
+def to_mask(scores: Tensor, from_logits: bool = True) -> Tensor:
     """Collapse scores to class ids: the arg-max over the last axis, the lowest id on a tie.
 
     Args:
@@ -72,7 +73,7 @@ def to_mask(scores, from_logits=True):
     return ops.cast(ops.top_k(scores, 1)[1][..., 0], "int32")
 
 
-def count_ids(ids, size):
+def count_ids(ids: Tensor, size: int) -> Tensor:
     """Return how often each of `0..size-1` occurs in the int32 tensor `ids`, int64 `(size,)`."""
     ids = ops.reshape(ids, [-1])
     if keras.backend.backend() != "tensorflow":
@@ -83,7 +84,7 @@ def count_ids(ids, size):
     return tf.cast(counts, tf.int64)
 
 
-def checked_void(ignore_class):
+def checked_void(ignore_class: IgnoreClass) -> int | tuple[int, ...] | None:
     """Return `ignore_class` as `None`, an int or a tuple of ints, which a saved file keeps.
 
     Raises:
@@ -97,20 +98,20 @@ def checked_void(ignore_class):
     return int(ids) if ids.ndim == 0 else tuple(int(i) for i in ids)
 
 
-def void_ids(ignore_class):
+def void_ids(ignore_class: IgnoreClass) -> tuple[int, ...]:
     """Return `ignore_class` (`None`, an int or several) as a tuple of ints."""
     if ignore_class is None:
         return ()
-    return (int(ignore_class),) if np.ndim(ignore_class) == 0 else tuple(int(i) for i in ignore_class)
+    return tuple(int(i) for i in np.atleast_1d(ignore_class))
 
 
-def is_void(ids, ignore_class):
+def is_void(ids: Tensor, ignore_class: IgnoreClass) -> Tensor:
     """Return the bool tensor that is true at void pixels, in the shape of `ids`."""
     void = [ids == void_id for void_id in void_ids(ignore_class)]
     return functools.reduce(ops.logical_or, void) if void else ops.zeros_like(ids, dtype="bool")
 
 
-def class_ids(mask, last_axis_is_one):
+def class_ids(mask: Tensor, last_axis_is_one: bool) -> Tensor:
     """Return int32 ids `(..., H, W)` of an integer mask.
 
     Raises:
@@ -127,13 +128,13 @@ def class_ids(mask, last_axis_is_one):
     return ops.cast(mask, "int32")
 
 
-def sizes_agree(tensor, other, axes=3):
+def sizes_agree(tensor: Tensor, other: Tensor, axes: int = 3) -> bool:
     """Tell whether the first `axes` axes agree as far as they are known while the graph is built."""
     pairs = zip(tensor.shape[:axes], other.shape[:axes], strict=True)
     return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
-def size_checked(tensor, other, axes=3):
+def size_checked(tensor: Tensor, other: Tensor, axes: int = 3) -> Tensor:
     """Return `tensor`; where sizes are known at run time only, its use waits for their check."""
     open_sizes = None in (*tensor.shape[:axes], *other.shape[:axes])
     if not open_sizes or keras.backend.backend() != "tensorflow":
@@ -147,7 +148,7 @@ def size_checked(tensor, other, axes=3):
         return tf.identity(tensor)
 
 
-def ids_checked(target, num_classes):
+def ids_checked(target: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
     """Return `target` and whether it holds ids that are no class.
 
     TensorFlow then stops with an error before `target` is used; XLA and other backends leave it to callers.
@@ -164,7 +165,7 @@ def ids_checked(target, num_classes):
         return tf.identity(target), outside
 
 
-def holds_ids(y_true, y_pred):
+def holds_ids(y_true: Tensor, y_pred: Tensor) -> bool:
     """Tell ids `(B, H, W)` or `(B, H, W, 1)` (true) from one-hot or soft targets `(B, H, W, C)` (false).
 
     Raises:

@@ -5,6 +5,8 @@ decays biases again once a model was loaded, and has one rate for all weights.
 """
 
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +15,9 @@ from keras import ops
 
 from kseg.graphs import moving_averages
 from kseg.replicas import replica_context
+from kseg.types import Tensor
+
+__all__ = ["SGD", "AdamW", "LossScaleOptimizer", "WarmupPoly"]
 
 
 @keras.saving.register_keras_serializable(package="kseg")
@@ -22,11 +27,11 @@ class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
     Reference: Chen et al. 2018 (DeepLab v2), section 4.1 ("poly"), with power 0.9.
 
     Args:
-        learning_rate: float; the decay goes on during the warm-up, so it is not quite reached.
-        steps: int, all steps of the training; 0 keeps the rate after the warm-up.
-        warmup_steps: int, steps of the warm-up.
-        power: float.
-        name: str.
+        learning_rate: the decay goes on during the warm-up, so it is not quite reached.
+        steps: all steps of the training; 0 keeps the rate after the warm-up.
+        warmup_steps: steps of the warm-up.
+        power: exponent of the decay.
+        name: of the schedule.
 
     Example:
         >>> schedule = WarmupPoly(0.1, steps=100, warmup_steps=10)
@@ -34,7 +39,14 @@ class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
         [0.01, 0.057, 0.091, 0.0]
     """
 
-    def __init__(self, learning_rate, steps=0, warmup_steps=0, power=0.9, name="warmup_poly"):
+    def __init__(
+        self,
+        learning_rate: float,
+        steps: int = 0,
+        warmup_steps: int = 0,
+        power: float = 0.9,
+        name: str = "warmup_poly",
+    ) -> None:
         super().__init__()
         if steps and warmup_steps >= steps:
             raise ValueError(f"warmup_steps={warmup_steps} must be smaller than steps={steps}")
@@ -44,7 +56,7 @@ class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
         self.power = power
         self.name = name
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         step = ops.cast(step, "float32")
         rate = self.learning_rate
         if self.warmup_steps:
@@ -53,7 +65,7 @@ class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
             rate = rate * ops.power(ops.maximum(0.0, 1 - step / self.steps), self.power)
         return ops.cast(rate, "float32")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "learning_rate": self.learning_rate,
             "steps": self.steps,
@@ -63,20 +75,23 @@ class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-class _OneStep:
+_Optimizer: Any = object  # for type checkers: Keras' optimizer stands behind `_OneStep` in both classes
+
+
+class _OneStep(_Optimizer):
     """What `AdamW` and `SGD` share: gradients are added up over the replicas before anything else.
 
     Then they are accumulated, clipped and applied, each variable at its own rate, and averages follow.
     """
 
-    def __init__(self, *args, rate_factors=None, **kwargs):
+    def __init__(self, *args: Any, rate_factors: Sequence[float] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.use_ema and self.ema_overwrite_frequency:
             raise ValueError("ema_overwrite_frequency: kseg's optimizers keep averages beside the weights")
         self.rate_factors = None if rate_factors is None else [float(factor) for factor in rate_factors]
         self.exclude_from_weight_decay(var_names=[r"(^|/)(bias|gamma|beta)(:\d+)?$"])
 
-    def build(self, variables):
+    def build(self, variables: Sequence[Any]) -> None:
         factors = self.rate_factors or [1.0] * len(variables)
         if len(factors) != len(variables):
             raise ValueError(
@@ -86,7 +101,7 @@ class _OneStep:
         super().build(variables)
         self._factors = {self._var_key(variable): f for variable, f in zip(variables, factors, strict=True)}
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
         rate = learning_rate * self._factors[self._var_key(variable)]
         if self.weight_decay and self._use_weight_decay(variable):
             variable.assign_sub(variable * ops.cast(self.weight_decay * rate, variable.dtype))
@@ -142,11 +157,11 @@ class _OneStep:
         momentum = ops.where(done > 0, ops.minimum(self.ema_momentum, (1 + done) / (10 + done)), 0.0)
         average.assign(average * momentum + variable * (1 - momentum))
 
-    def finalize_variable_values(self, var_list):
+    def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         if int(ops.convert_to_numpy(self.iterations)):  # before the first update the averages are zeros
             super().finalize_variable_values(var_list)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate_factors": self.rate_factors}
 
 
@@ -175,7 +190,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
     Keras asks the first replica alone, and the others' infinities end in the weights.
     """
 
-    def check_finite(self, grads):
+    def check_finite(self, grads: Sequence[Any]) -> Tensor:
         finite, context = super().check_finite(grads), replica_context()
         if context is None:
             return finite
@@ -187,7 +202,7 @@ def _plain(variable):
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
-def averages(model):
+def averages(model: keras.Model) -> list[tuple[Any, Any]]:
     """Return `[(variable, average)]` where the optimizer of a model has moving averages by now, else `[]`."""
     optimizer = averaging_optimizer(model)
     if optimizer is None or not optimizer.built or not int(ops.convert_to_numpy(optimizer.iterations)):
@@ -195,14 +210,14 @@ def averages(model):
     return moving_averages(optimizer)
 
 
-def averaging_optimizer(model):
+def averaging_optimizer(model: keras.Model) -> Any:
     """Return the optimizer of a model if it keeps moving averages, else `None`."""
     optimizer = getattr(model, "optimizer", None)
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     return optimizer if getattr(optimizer, "use_ema", False) else None
 
 
-def put_averages(model):
+def put_averages(model: keras.Model) -> Callable[[], None]:
     """Give a model the averages of its weights; return a function that gives it back the weights."""
     pairs = averages(model)
     weights = [np.array(ops.convert_to_numpy(variable)) for variable, _ in pairs]
@@ -217,7 +232,7 @@ def put_averages(model):
 
 
 @contextlib.contextmanager
-def averaged(model):
+def averaged(model: keras.Model) -> Iterator[keras.Model]:
     """Within this context the model has the averages of its weights, where its optimizer keeps any."""
     restore = put_averages(model)
     try:

@@ -4,16 +4,17 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def in_shell():
+def in_shell() -> bool:
     """Tell whether this process is the installed `kseg` command."""
     return Path(sys.argv[0]).stem == "kseg"
 
 
 @contextlib.contextmanager
-def quiet_libraries():
+def quiet_libraries() -> Iterator[None]:
     """Keep away what native libraries print while they load and convert; show it if the program breaks."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()

@@ -2,22 +2,26 @@
 
 import contextlib
 import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 from keras import ops
+
+from kseg.types import Tensor
 
 # Each replica is traced in a thread of its own. `counts`: 1, or 0 where the batch only stands in for none.
 _step = threading.local()
 
 
-def num_replicas():
+def num_replicas() -> int:
     """Return how many replicas train in step in the scope that is open."""
     import tensorflow as tf
 
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def replica_context():
+def replica_context() -> Any:
     """Return TensorFlow's replica context when several replicas run in step, else `None`."""
     if keras.backend.backend() != "tensorflow":
         return None
@@ -27,7 +31,7 @@ def replica_context():
     return context if context is not None and context.num_replicas_in_sync > 1 else None
 
 
-def builds_for_replicas():
+def builds_for_replicas() -> bool:
     """Tell whether Keras traces the model only to build it, under a strategy and before the first step.
 
     Under a strategy that is not of `kseg.strategy` it takes the mean of the replicas' batches for that, so
@@ -45,7 +49,7 @@ def builds_for_replicas():
 
 
 @contextlib.contextmanager
-def counting(counts):
+def counting(counts: Tensor) -> Iterator[None]:
     """Within this context the pictures of this replica count `counts` times: a scalar tensor, 0 or 1."""
     _step.counts = counts
     try:
@@ -54,19 +58,19 @@ def counting(counts):
         _step.counts = None
 
 
-def mask_placeholder(tensor):
+def mask_placeholder(tensor: Tensor) -> Tensor:
     """Return `tensor`, times 0 in a replica whose picture only stands in for an empty batch."""
     counts = getattr(_step, "counts", None)
     return tensor if counts is None else tensor * ops.cast(counts, tensor.dtype)
 
 
-def sum_over_replicas(tensor):
+def sum_over_replicas(tensor: Tensor) -> Tensor:
     """Return the sum of `tensor` over all replicas; the gradient flows back through the sum."""
     context = replica_context()
     return tensor if context is None else context.all_reduce("SUM", tensor)
 
 
-def mean_over_replicas(tensor, count):
+def mean_over_replicas(tensor: Tensor, count: Tensor) -> Tensor:
     """Return the mean of `tensor` over all replicas, each weighted by its own `count`."""
     if replica_context() is None:
         return tensor
@@ -75,7 +79,7 @@ def mean_over_replicas(tensor, count):
     return ops.divide_no_nan(total, count)
 
 
-def moments_over_replicas(x, axes):
+def moments_over_replicas(x: Tensor, axes: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return the mean and the variance of `x` over `axes` and all replicas, each pixel counting alike."""
     sums = mask_placeholder(ops.sum(x, axes))  # (C,)
     count = mask_placeholder(ops.cast(ops.size(x) // sums.shape[0], x.dtype))
@@ -87,13 +91,13 @@ def moments_over_replicas(x, axes):
     return mean, sum_over_replicas(squares) / count
 
 
-def gather_from_replicas(tensor):
+def gather_from_replicas(tensor: Tensor) -> Tensor:
     """Return the tensors of all replicas one after the other, along the first axis; no gradient flows."""
     context = replica_context()
     return tensor if context is None else context.all_gather(tensor, axis=0)
 
 
-def local_slice(tensor, size):
+def local_slice(tensor: Tensor, size: Tensor) -> Tensor:
     """Return the part of this replica, `size` long, of a tensor in the order of `gather_from_replicas`."""
     context = replica_context()
     if context is None:
@@ -104,7 +108,7 @@ def local_slice(tensor, size):
     return tensor[start : start + size]
 
 
-def replica_share(value):
+def replica_share(value: Tensor) -> Tensor:
     """Return what one replica must hand to Keras' trainer so that the replicas add up to `value`."""
     context = replica_context()
     return value if context is None else value / context.num_replicas_in_sync

@@ -3,11 +3,12 @@
 import os
 import threading
 import time
+from typing import Any
 
 import numpy as np
 
 _OUTPUTS = ("logits", "probabilities", "classes")
-_opened = {}
+_opened: dict[str, Any] = {}
 
 
 class LiteRTFile:

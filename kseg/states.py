@@ -7,13 +7,16 @@ import json
 import os
 import shutil
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kseg import disk
+from kseg.types import PathLike
 
 _VERSION = 1
 _ARRAYS, _FACTS = "arrays.npz", "state.json"
@@ -32,11 +35,13 @@ class State:
 
     path: Path
     epoch: int
-    arrays: dict
-    facts: dict
+    arrays: dict[str, list[np.ndarray]]
+    facts: dict[str, Any]
 
 
-def write(folder, epoch, arrays, facts, keep=2):
+def write(
+    folder: Path, epoch: int, arrays: dict[str, list[np.ndarray]], facts: dict[str, Any], keep: int = 2
+) -> None:
     """Write the state after `epoch` epochs as `folder/epoch-000012` and delete all but the newest `keep`.
 
     The files are written beside it, brought to the disk and then renamed: whenever the process ends, the
@@ -44,10 +49,10 @@ def write(folder, epoch, arrays, facts, keep=2):
 
     Args:
         folder: `Path`, made where it is missing.
-        epoch: int.
+        epoch: how many are finished.
         arrays: dict of lists of NumPy arrays.
         facts: dict of what JSON can hold; NaN and infinity may be in it.
-        keep: int, 1 or more.
+        keep: 1 or more.
 
     Raises:
         OSError: if it cannot be written, with what it needs and what is free; older states are as they were.
@@ -81,7 +86,7 @@ def write(folder, epoch, arrays, facts, keep=2):
         shutil.rmtree(old, ignore_errors=True)
 
 
-def newest(folder):
+def newest(folder: PathLike) -> tuple[State | None, list[str]]:
     """Return the newest whole state and a list of what is wrong with those after it.
 
     Returns:
@@ -90,7 +95,7 @@ def newest(folder):
     Raises:
         ValueError: if there are states and none is whole.
     """
-    problems = []
+    problems: list[str] = []
     for path in _folders(Path(folder)):
         try:
             return _read(path), problems
@@ -101,21 +106,21 @@ def newest(folder):
     return None, []
 
 
-def to_bytes(state):
+def to_bytes(state: State | None) -> bytes:
     """Return a `State`, or `None`, as bytes; `from_bytes` reads them on another machine."""
     if state is None:
         return b""
-    head = {
+    facts = {
         "path": str(state.path),
         "epoch": state.epoch,
         "facts": state.facts,
         "arrays": _counts(state.arrays),
     }
-    head = json.dumps(head).encode()
+    head = json.dumps(facts).encode()
     return struct.pack("<Q", len(head)) + head + _packed(state.arrays)
 
 
-def from_bytes(content):
+def from_bytes(content: bytes) -> State | None:
     """Return the `State`, or `None`, of `to_bytes`."""
     if not content:
         return None
@@ -126,7 +131,7 @@ def from_bytes(content):
 
 
 @contextlib.contextmanager
-def locked(folder):
+def locked(folder: Path) -> Iterator[None]:
     """Hold the folder of a run for this process; what killed ones left half-written in it goes.
 
     Raises:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import keras
 
 from kseg.inference import load
+from kseg.types import PathLike
 
 
 @dataclass
@@ -16,16 +17,16 @@ class Transfer:
         skipped: dict of the layers that kept their own weights, `{name: reason}`.
     """
 
-    copied: list = field(default_factory=list)
-    skipped: dict = field(default_factory=dict)
+    copied: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"weights copied into {len(self.copied)} of {len(self.copied) + len(self.skipped)} layers"]
         lines += [f"  {name} starts anew: {reason}" for name, reason in self.skipped.items()]
         return "\n".join(lines)
 
 
-def copy_weights(model, source):
+def copy_weights(model: keras.Model, source: keras.Model | PathLike) -> Transfer:
     """Copy the weights of another model wherever layer names and shapes agree, and tell where they do not.
 
     For a training that starts from an earlier one with other classes, another head or auxiliary heads: all
@@ -69,7 +70,7 @@ def copy_weights(model, source):
 
 def _layers(model, prefix=""):
     """Return the layers that have weights of their own by name, with that of the model they are in."""
-    found = {}
+    found: dict[str, keras.Layer] = {}
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             found |= _layers(layer, f"{prefix}{layer.name}/")

@@ -1,13 +1,15 @@
 """Sums over pixels in one pass over memory, by XLA, where TensorFlow's own CPU kernels take several."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
 _LEAST_PIXELS = 2**14  # of a picture; below, XLA would compile for longer than it saves
 
 
-def fused(function, otherwise=None):
+def fused(function: Callable[..., Any], otherwise: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """Return `function`, of tensors `(B, H, W, ...)`, compiled by XLA where that pays.
 
     XLA compiles anew for each size of a batch, in a tenth of a second or two. So it does only inside of a

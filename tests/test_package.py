@@ -2,8 +2,10 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import kseg
 ROOT = Path(__file__).parents[1]
 # A module may import those that stand before it, and modules of its own row.
 ROWS = [
-    ["version", "quiet", "checks", "replicas", "xla", "sandbox", "litert", "runtime"],
+    ["version", "quiet", "checks", "replicas", "xla", "sandbox", "litert", "runtime", "types"],
     ["disk", "graphs"],
     ["states", "costs", "crf", "visualization"],
     ["distribution"],
@@ -90,12 +92,43 @@ def test_import_prints_nothing_and_loads_no_edges():
     assert not edges & set(line.split())
 
 
+def test_the_wheel_tells_that_it_has_hints(tmp_path):
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "kseg", tmp_path / "kseg", ignore=shutil.ignore_patterns("__pycache__"))
+    script = "from setuptools import build_meta; print(build_meta.build_wheel('.'))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (wheel,) = tmp_path.glob("*.whl")
+    assert "kseg/py.typed" in zipfile.ZipFile(wheel).namelist()
+
+
 def test_every_public_name_is_there():
     for name in kseg.__all__:
         assert getattr(kseg, name) is not None
     assert set(dir(kseg)) == set(kseg.__all__)
     with pytest.raises(AttributeError, match="no attribute 'build_unett'"):
         kseg.build_unett  # noqa: B018 - the lookup is what is tested
+
+
+def names_imported(nodes):
+    """Return `{name: module}` of the imports at the top of a module that come from kseg."""
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {alias.name: node.module for node in imports for alias in node.names if alias.asname is None}
+
+
+def test_tools_see_the_names_that_load_when_first_used():
+    body = ast.parse((ROOT / "kseg" / "__init__.py").read_text(encoding="utf-8")).body
+    (seen,) = [
+        node for node in body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    (loaded,) = [node for node in body if isinstance(node, ast.With)]
+    (listed,) = [node for node in body if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"]
+    assert ast.literal_eval(listed.value) == sorted(kseg.__all__)  # a list of strings, as pyright needs it
+    lazy, eager = names_imported(seen.body), names_imported(loaded.body)
+    assert {*lazy, *eager, "__version__"} == set(kseg.__all__) and not set(lazy) & set(eager)
+    modules = dict.fromkeys(kseg._LAZY_MODULES, "kseg")
+    assert lazy == modules | {name: f"kseg.{module}" for name, module in kseg._LAZY_NAMES.items()}
 
 
 def readme():

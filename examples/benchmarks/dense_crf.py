@@ -10,6 +10,7 @@ narrow one of DeepLab (67, 3). Half a minute. Expected on two cores: TIMES.
 import statistics
 import sys
 import time
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -48,8 +49,8 @@ def main():
     print(f"{'':44}{'median ms':>10}{'least ms':>10}")
     for xy, rgb in ((80, 13), (67, 3)):
         logs, lattice = log_of(probabilities), appearance(image, xy, rgb)
-        kernels = [(3, Smoothness(image.shape[:2], 3)), (10, lattice)]
-        arguments = {"iterations": ITERATIONS, "appearance_xy": xy, "appearance_rgb": rgb}
+        kernels: list[tuple[float, Any]] = [(3, Smoothness(image.shape[:2], 3)), (10, lattice)]
+        arguments: dict[str, Any] = {"iterations": ITERATIONS, "appearance_xy": xy, "appearance_rgb": rgb}
         rows = {
             f"build the lattice ({lattice.vertices} corners)": lambda: appearance(image, xy, rgb),  # noqa: B023
             "mean field": lambda: mean_field(logs, kernels, ITERATIONS, probabilities.shape),  # noqa: B023

@@ -53,7 +53,8 @@ def finished(process):
 
 
 def epochs_of(output):
-    return len(list((output / "states").glob("epoch-*"))) and states.newest(output / "states")[0].epoch
+    state, _ = states.newest(output / "states")
+    return 0 if state is None else state.epoch
 
 
 def main():
@@ -84,6 +85,8 @@ def main():
                 raise RuntimeError("a state was lost")
         finished(start(root, killed))
         one, other = (states.newest(path / "states")[0] for path in (whole, killed))
+        if one is None or other is None:
+            raise RuntimeError("a training left no state")
         pairs = [
             (a, b)
             for group in one.arrays

@@ -69,19 +69,23 @@ def written(fixed, opened, folder):
     """Write the four files."""
     for name, model in (("opened", opened), ("fixed", fixed)):
         model.export(str(folder / f"{name}.tflite"), format="litert", verbose=False)
-    given = {"validation_data": [pictures(1)]}
-    kseg.export_tflite(fixed, folder / "float32.tflite", **given)
+    picture = [pictures(1)]
+    kseg.export_tflite(fixed, folder / "float32.tflite", validation_data=picture)
     # Random weights decide next to nothing: whether int8 agrees is the tests' affair, here it is timed.
     verification.TOLERANCES["int8"] = verification.Tolerance(None, 1.0, 0.0)
     kseg.export_tflite(
-        fixed, folder / "int8.tflite", quantize="int8", representative_data=pictures(4), **given
+        fixed,
+        folder / "int8.tflite",
+        quantize="int8",
+        representative_data=pictures(4),
+        validation_data=picture,
     )
     return [folder / f"{name}.tflite" for name in ("opened", "fixed", "float32", "int8")]
 
 
 def interleaved(paths):
     """Return the milliseconds of each file, which run in turn."""
-    times = [[] for _ in paths]
+    times: list[list[float]] = [[] for _ in paths]
     for _ in range(OPENINGS):
         files = [opened(path) for path in paths]
         start, order = time.monotonic(), list(range(len(files)))

@@ -21,7 +21,7 @@ BATCH, HEIGHT, WIDTH = 4, 360, 480
 
 def paired(ours, theirs):
     """Return the median seconds of two functions that run in turn."""
-    times = ([], [])
+    times: tuple[list[float], list[float]] = ([], [])
     for _ in range(ROUNDS + 2):
         for function, record in zip((ours, theirs), times, strict=True):
             start = time.perf_counter()

@@ -121,7 +121,7 @@ def prepared(name):
 
 def in_turn(functions):
     """Return the median seconds of each function; they run in turn, so all meet the same machine."""
-    times = {package: [] for package in functions}
+    times: dict[str, list[float]] = {package: [] for package in functions}
     for _ in range(ROUNDS + 1):
         for package, function in functions.items():
             start = time.perf_counter()

@@ -44,7 +44,7 @@ def measure(name, arguments, rounds):
     bare.compile(kseg.optimizers.AdamW(1e-3), bare_loss)
     full = kseg.compile(kseg.build(name, CLASSES, (*SIZE, 3), **arguments), steps=100)
     steps = {"bare": step_of(bare, images, masks), "recipe": step_of(full, images, masks)}
-    times = {key: [] for key in steps}
+    times: dict[str, list[float]] = {key: [] for key in steps}
     for _ in range(rounds + 2):
         for key, step in random.sample(list(steps.items()), len(steps)):
             start = time.perf_counter()

@@ -1,5 +1,8 @@
 """Moving averages of the weights, where they are evaluated."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 
 from kseg.optimizers import averaging_optimizer, put_averages
@@ -24,14 +27,14 @@ class EvaluateEMA(keras.callbacks.Callback):
         ...                     callbacks=[EvaluateEMA()])
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.restore = None
+        self.restore: Callable[[], None] | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._restore()  # an evaluation was interrupted
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         if averaging_optimizer(self.model) is None:
             raise ValueError(
                 "the optimizer keeps no averages to evaluate: compile with ema_momentum=0.999, or leave "
@@ -40,7 +43,7 @@ class EvaluateEMA(keras.callbacks.Callback):
         self._restore()
         self.restore = put_averages(self.model)
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         self._restore()
 
     def _restore(self):

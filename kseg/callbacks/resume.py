@@ -1,7 +1,9 @@
 """A training that goes on where it was interrupted, as if it had not been."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -12,6 +14,10 @@ from kseg.callbacks.progress import history_with
 from kseg.callbacks.stopping import check_finite
 from kseg.distribution import from_chief, is_chief
 from kseg.graphs import start_at_epoch
+from kseg.types import PathLike
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class ExactResume(keras.callbacks.Callback):
@@ -32,7 +38,7 @@ class ExactResume(keras.callbacks.Callback):
         callbacks: those whose numbers are kept: give all others of `fit`.
         config: `None` or a dict of what JSON can hold, what the training was asked for: a state of another
             config is refused. `epochs` should be in it only if it must not change.
-        keep: int, states to keep, 1 or more.
+        keep: states to keep, 1 or more.
         report: function of a str, told where the training starts from; `print` by default.
 
     Raises:
@@ -51,7 +57,15 @@ class ExactResume(keras.callbacks.Callback):
         resuming after epoch 1
     """
 
-    def __init__(self, folder, dataset=None, callbacks=(), config=None, keep=2, report=print):
+    def __init__(
+        self,
+        folder: PathLike,
+        dataset: "tf.data.Dataset | None" = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        config: dict[str, Any] | None = None,
+        keep: int = 2,
+        report: Callable[[str], object] = print,
+    ) -> None:
         super().__init__()
         self.folder = Path(folder)
         self.dataset = dataset
@@ -62,7 +76,7 @@ class ExactResume(keras.callbacks.Callback):
         self.keep = keep
         self.report = report
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.restored = None
         self.first_numbers = [_numbers(callback) for callback in self.callbacks]
         report = self.report if is_chief() else lambda text: None
@@ -86,17 +100,17 @@ class ExactResume(keras.callbacks.Callback):
             _check_config(state, self.config)
         return states.to_bytes(state)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self.dataset is not None:
             self.dataset.epochs.next = epoch
         if self.restored is not None:  # now, for the others reset themselves when the training begins
             self.model.history.epoch = list(range(self.restored.epoch))
             self.model.history.history = self.restored.facts["history"]
-            self._restore_callbacks(self.restored.facts["callbacks"])
+            self._restore_callbacks(self.restored)
             self.restored = None
         start_at_epoch(self.model, None)  # Keras has read it
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         check_finite(self.model, epoch)
         facts = {
             "config": self.config,
@@ -114,10 +128,11 @@ class ExactResume(keras.callbacks.Callback):
         if is_chief():
             states.write(self.folder, epoch + 1, arrays, facts, self.keep)
 
-    def _restore_callbacks(self, kept):
+    def _restore_callbacks(self, state):
+        kept = state.facts["callbacks"]
         if len(kept) != len(self.callbacks):
             raise ValueError(
-                f"{self.restored.path} has the numbers of {len(kept)} callbacks, and callbacks= has "
+                f"{state.path} has the numbers of {len(kept)} callbacks, and callbacks= has "
                 f"{len(self.callbacks)}: give those of the training before"
             )
         for callback, numbers, first in zip(self.callbacks, kept, self.first_numbers, strict=True):

@@ -3,6 +3,7 @@
 import math
 import warnings
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from kseg.callbacks.stopping import not_finite
 from kseg.disk import whole_file
 from kseg.distribution import is_chief
 from kseg.optimizers import averaged
+from kseg.types import PathLike
 
 
 class SaveBest(keras.callbacks.Callback):
@@ -25,21 +27,21 @@ class SaveBest(keras.callbacks.Callback):
 
     Args:
         path: `.keras` file.
-        monitor: str, a key of the logs.
+        monitor: a key of the logs.
 
     Raises:
         ValueError: if `path` does not end in `.keras`; at the end of a validated epoch whose logs lack
             `monitor`, with the keys there are.
     """
 
-    def __init__(self, path, monitor="val_mean_iou"):
+    def __init__(self, path: PathLike, monitor: str = "val_mean_iou") -> None:
         super().__init__()
         self.path = _keras_path(path)
         self.monitor = monitor
         self.best = -math.inf
         self.warned = False
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs or {}
         if self.monitor.startswith("val_") and not any(key.startswith("val_") for key in logs):
             if not self.warned:
@@ -64,7 +66,7 @@ class SaveBest(keras.callbacks.Callback):
         self.best = value
 
 
-def save_model(model, path):
+def save_model(model: keras.Model, path: PathLike) -> None:
     """Save `model` as a `.keras` file, whole or not at all.
 
     Raises:
@@ -72,10 +74,10 @@ def save_model(model, path):
         OSError: if it cannot be written, with what it needs and what is free; an older file at `path` is then
             as it was.
     """
-    path = _keras_path(path)
+    target = _keras_path(path)
     variables = [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])]
     needed = 4 * sum(int(np.prod(variable.shape)) for variable in variables)
-    with whole_file(path, "the model", needed=needed) as partial:
+    with whole_file(target, "the model", needed=needed) as partial:
         model.save(partial)
 
 

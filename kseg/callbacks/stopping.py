@@ -3,9 +3,13 @@
 import math
 import signal
 import threading
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class TrainingDiverged(RuntimeError):  # noqa: N818
@@ -22,7 +26,7 @@ class TrainingInterrupted(RuntimeError):  # noqa: N818
         exit_code: int, `128 + signal`, of a program that it ends.
     """
 
-    def __init__(self, message, number):
+    def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
         self.signal = number
         self.exit_code = 128 + number
@@ -40,14 +44,14 @@ class StopOnDivergence(keras.callbacks.Callback):
         TrainingDiverged: out of `fit`, with epoch, step and, of a dataset of files, their names.
     """
 
-    def __init__(self, dataset=None):
+    def __init__(self, dataset: "tf.data.Dataset | None" = None) -> None:
         super().__init__()
         self.dataset = dataset
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         loss = float((logs or {}).get("loss", 0.0))
         if math.isfinite(loss):
             return
@@ -59,7 +63,7 @@ class StopOnDivergence(keras.callbacks.Callback):
             + "; try a smaller learning rate, and look at these pictures and their masks"
         )
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         check_finite(self.model, epoch)
 
 
@@ -72,11 +76,12 @@ class StopOnSignal(keras.callbacks.Callback):
 
     _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.received, self.before = None, {}
+        self.received: int | None = None
+        self.before: dict[int, Any] = {}
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.received, self.before = None, {}
         if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no handlers
             self.before = {number: signal.signal(number, self._receive) for number in self._NUMBERS}
@@ -85,19 +90,19 @@ class StopOnSignal(keras.callbacks.Callback):
         self.received = number
         self.restore()
 
-    def restore(self):
+    def restore(self) -> None:
         """Give the signals back to whoever handled them before."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
         self.before = {}
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._stop(f"in epoch {self.epoch + 1}, after step {batch + 1}")
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._stop(f"in the validation of epoch {self.epoch + 1}")
 
     def _stop(self, where):
@@ -105,17 +110,17 @@ class StopOnSignal(keras.callbacks.Callback):
             name = signal.Signals(self.received).name
             raise TrainingInterrupted(f"stopped by {name} {where}", self.received)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         self.restore()
 
 
-def files_of(dataset, epoch, batch):
+def files_of(dataset: Any, epoch: int, batch: int) -> list[str]:
     """Return the paths of the pictures of a batch of a dataset of `kseg.data`; none where it has no files.
 
     Args:
         dataset: as made by `kseg.data`, batched.
-        epoch: int, the number of the iteration over it.
-        batch: int, from 0.
+        epoch: the number of the iteration over it.
+        batch: from 0.
     """
     paths = getattr(dataset, "image_paths", None)
     size = getattr(dataset, "batch_size", None)
@@ -124,7 +129,7 @@ def files_of(dataset, epoch, batch):
     return [paths[index] for index in dataset.epochs.order(epoch)[batch * size : (batch + 1) * size]]
 
 
-def check_finite(model, epoch):
+def check_finite(model: keras.Model, epoch: int) -> None:
     """Raise `TrainingDiverged` if a weight is NaN or infinite."""
     path = not_finite(model)
     if path is not None:
@@ -133,7 +138,7 @@ def check_finite(model, epoch):
         )
 
 
-def not_finite(model):
+def not_finite(model: keras.Model) -> str | None:
     """Return the path of a weight that is NaN or infinite, or `None`."""
     for variable in model.weights:
         if not np.all(np.isfinite(np.asarray(keras.ops.convert_to_numpy(variable), "float64"))):

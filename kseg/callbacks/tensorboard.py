@@ -1,6 +1,8 @@
 """What TensorBoard shows: curves, and what the model predicts after each epoch."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 from keras import ops
@@ -10,6 +12,7 @@ from kseg.distribution import is_chief
 from kseg.graphs import output_activation
 from kseg.masks import to_mask
 from kseg.optimizers import averaged
+from kseg.types import Dataset, PathLike
 from kseg.visualization import comparison
 
 
@@ -22,8 +25,8 @@ class PredictionPictures(keras.callbacks.Callback):
         folder: str or `Path`, the `log_dir` of TensorBoard.
         dataset: batches `(images, masks)`; `count` pictures spread over it are shown, all at one size.
         class_names: one name per class.
-        count: int, rows.
-        every: int, epochs from one picture to the next.
+        count: rows.
+        every: epochs from one picture to the next.
 
     Raises:
         ImportError: if TensorBoard is missing.
@@ -37,16 +40,18 @@ class PredictionPictures(keras.callbacks.Callback):
         >>> history = model.fit(scenes, shuffle=False, verbose=0, callbacks=[pictures])
     """
 
-    def __init__(self, folder, dataset, class_names, count=4, every=1):
+    def __init__(
+        self, folder: PathLike, dataset: Dataset, class_names: Sequence[str], count: int = 4, every: int = 1
+    ) -> None:
         super().__init__()
         check_tensorboard()
         self.folder = Path(folder)
         self.class_names = list(class_names)
         self.every = every
         self.pairs = sample_evenly(dataset, count)
-        self.writer = None
+        self.writer: Any = None
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if epoch % self.every:
             return
         import tensorflow as tf
@@ -63,13 +68,13 @@ class PredictionPictures(keras.callbacks.Callback):
             tf.summary.image("predictions", picture[None], step=epoch)
         self.writer.flush()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self.writer is not None:
             self.writer.close()
         self.writer = None
 
 
-def check_tensorboard():
+def check_tensorboard() -> None:
     """Raise `ImportError` with the mend if TensorBoard is missing."""
     try:
         import tensorboard  # noqa: F401

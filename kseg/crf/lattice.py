@@ -5,7 +5,9 @@ Reference: Adams, Baek & Davis 2010, "Fast High-Dimensional Filtering Using the 
 
 import itertools
 import os
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -14,14 +16,14 @@ THREADS = ThreadPoolExecutor(os.cpu_count(), "kseg-crf")  # NumPy and SciPy let 
 _BAND = 2**16  # pixels, at most, that one thread works on at a time
 
 
-def bands(height, width):
+def bands(height: int, width: int) -> list[slice]:
     """Return slices of whole rows that cover the pixels, an even number of like pieces of work."""
     pieces = min(height, 2 * -(-height * width // (2 * _BAND)))
     edges = [height * piece // pieces * width for piece in range(pieces + 1)]
     return [slice(start, end) for start, end in itertools.pairwise(edges)]
 
 
-def in_threads(function, *items):
+def in_threads(function: Callable[..., Any], *items: Iterable[Any]) -> list[Any]:
     """Return the results of a function over items, as a list."""
     return list(THREADS.map(function, *items))
 
@@ -40,7 +42,7 @@ class Lattice:
         vertices: int, corners in use.
     """
 
-    def __init__(self, features, parts):
+    def __init__(self, features: np.ndarray, parts: Sequence[slice]) -> None:
         form = np.append(np.random.default_rng(0).integers(-(2**62), 2**62, len(features)), 0)
 
         def locate(part):
@@ -52,8 +54,8 @@ class Lattice:
         order = np.argsort(keys)
         keys, self.vertices = keys[order], len(keys)
         numbers = np.argsort(order).astype("int32")[numbers]
-        numbers = np.split(numbers, np.cumsum([len(keys) for keys, _, _ in found[:-1]]))
-        matrices = in_threads(lambda one, own: _rows(one[own[1]], own[2], self.vertices), numbers, found)
+        by_part = np.split(numbers, np.cumsum([len(keys) for keys, _, _ in found[:-1]]))
+        matrices = in_threads(lambda one, own: _rows(one[own[1]], own[2], self.vertices), by_part, found)
         self._slices = list(zip(parts, matrices, strict=True))
         self._blurs = blur_matrices(keys, _steps(form))
         self._normalize(np.ones((features.shape[1], 1), "float32"))
@@ -63,12 +65,12 @@ class Lattice:
         for part, matrix in self._slices:
             matrix.data.reshape(len(ones[part]), -1)[:] /= np.sqrt(message(part))
 
-    def __call__(self, values, weight=1):
+    def __call__(self, values: np.ndarray, weight: float = 1) -> Callable[[slice], np.ndarray]:
         """Return a function, part → `weight` times the filtered values `(n, C)`.
 
         Args:
             values: float32 `(N, C)`; a C that is a multiple of 4 is fastest.
-            weight: float.
+            weight: factor of the result.
         """
         corners = sum(in_threads(lambda one: one[1].T @ values[one[0]], self._slices))
         for blur in self._blurs:
@@ -85,7 +87,7 @@ def _rows(corners, weights, vertices):
     return sparse.csr_array((weights.reshape(-1), corners, ends), shape=(len(weights), vertices))
 
 
-def enclosing_simplices(features, form):
+def enclosing_simplices(features: np.ndarray, form: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the keys int64 `(d + 1, n)` and weights float32 `(n, d + 1)` of each pixel's corners.
 
     A corner's key is a random linear form of its coordinates modulo 2⁶⁴: equal corners have equal keys, the
@@ -162,7 +164,7 @@ def _weights(offsets, one, bits):
     return weights
 
 
-def number_distinct(keys):
+def number_distinct(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct int64 `keys`, and the place of each key among them, int32 in the shape of `keys`.
 
     A hash table with open addressing, all keys at once: of those that want a slot the last one gets it, and
@@ -187,7 +189,7 @@ def number_distinct(keys):
     return table[used], numbers[slots].reshape(keys.shape)
 
 
-def blur_matrices(keys, steps):
+def blur_matrices(keys: np.ndarray, steps: np.ndarray) -> list[sparse.csr_array]:
     """Return, for each axis, the CSR matrix of the kernel (1/2, 1, 1/2) over sorted `keys`; absent is 0."""
     count = len(keys)
     ends = np.arange(0, 3 * count + 1, 3, dtype="int32")

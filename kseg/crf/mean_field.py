@@ -1,11 +1,14 @@
 """Mean field in the fully connected CRF of Krähenbühl & Koltun, and its kernels."""
 
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kseg.crf.lattice import Lattice, bands, in_threads
+from kseg.types import Size
 
 _FLOOR = 1e-5  # the least probability: a class is never ruled out
 _TOLERANCE = 1e-2  # of sums, for float16 scores
@@ -14,17 +17,17 @@ _LARGEST_EXACT = 64 * 96  # pixels; the kernel holds their square
 
 
 def dense_crf(
-    probabilities,
-    image,
+    probabilities: np.ndarray,
+    image: np.ndarray,
     *,
-    iterations=5,
-    smoothness_weight=3.0,
-    smoothness_xy=3.0,
-    appearance_weight=10.0,
-    appearance_xy=80.0,
-    appearance_rgb=13.0,
-    exact=False,
-):
+    iterations: int = 5,
+    smoothness_weight: float = 3.0,
+    smoothness_xy: float = 3.0,
+    appearance_weight: float = 10.0,
+    appearance_xy: float = 80.0,
+    appearance_rgb: float = 13.0,
+    exact: bool = False,
+) -> np.ndarray:
     """Refine class probabilities along the edges of the picture they were predicted from.
 
     For models whose scores are coarser than the picture, as DeepLab v1 and v2 with their output stride of 8:
@@ -49,13 +52,13 @@ def dense_crf(
     Args:
         probabilities: float `(H, W, C)`, 2 classes or more, that sum to 1 at each pixel: a softmax.
         image: `(H, W, channels)`, values 0–255, the picture at the same size; 3 channels are usual.
-        iterations: int, 1 or more; the DeepLab authors took 10.
-        smoothness_weight: float, 0 or more.
-        smoothness_xy: float, standard deviation in pixels.
-        appearance_weight: float, 0 or more.
-        appearance_xy: float, standard deviation in pixels; 80 is for pictures about 500 pixels wide.
-        appearance_rgb: float, standard deviation in values of a channel; 3 to 13 are usual.
-        exact: bool, sum over all pairs of pixels, in float64: pictures up to 6144 pixels, for tests.
+        iterations: 1 or more; the DeepLab authors took 10.
+        smoothness_weight: 0 or more.
+        smoothness_xy: standard deviation in pixels.
+        appearance_weight: 0 or more.
+        appearance_xy: standard deviation in pixels; 80 is for pictures about 500 pixels wide.
+        appearance_rgb: standard deviation in values of a channel; 3 to 13 are usual.
+        exact: sums over all pairs of pixels, in float64: pictures up to 6144 pixels, for tests.
 
     Returns:
         float32 `(H, W, C)`, the refined probabilities, which sum to 1 at each pixel.
@@ -100,19 +103,19 @@ def dense_crf(
     return mean_field(logs, kernels, iterations, probabilities.shape)
 
 
-def check_parameters(*, iterations, **numbers):
+def check_parameters(*, iterations: object, **numbers: Any) -> None:
     """Raise unless there is an iteration, weights are 0 or more and deviations above 0."""
     if isinstance(iterations, bool) or not isinstance(iterations, Integral) or iterations < 1:
         raise ValueError(f"iterations must be an int of 1 or more, got {iterations!r}")
     for name, value in numbers.items():
-        is_number = isinstance(value, Real) and not isinstance(value, bool) and np.isfinite(value)
+        is_number = isinstance(value, Real) and not isinstance(value, bool) and np.isfinite(float(value))
         if name.endswith("_weight") and not (is_number and value >= 0):
             raise ValueError(f"{name} must be a finite number of 0 or more, got {value!r}; 0 turns it off")
         if not name.endswith("_weight") and not (is_number and value > 0):
             raise ValueError(f"{name} is a standard deviation: a finite number above 0, got {value!r}")
 
 
-def check_pair(probabilities, image):
+def check_pair(probabilities: np.ndarray, image: np.ndarray) -> None:
     """Raise unless the probabilities `(H, W, C)` are some, and the picture has their size."""
     if probabilities.ndim != 3 or probabilities.shape[-1] < 2 or 0 in probabilities.shape:
         raise ValueError(
@@ -130,7 +133,7 @@ def check_pair(probabilities, image):
         raise ValueError(f"image must hold finite numbers 0–255, got {image.min()} to {image.max()}")
 
 
-def log_of(probabilities, exact=False):
+def log_of(probabilities: np.ndarray, exact: bool = False) -> np.ndarray:
     """Return `log p` as `(N, C)`, padded by impossible classes to a multiple of 4: the fast way to filter.
 
     Raises:
@@ -155,19 +158,24 @@ def log_of(probabilities, exact=False):
     return logs
 
 
-def mean_field(logs, kernels, iterations, shape):
+def mean_field(
+    logs: np.ndarray,
+    kernels: Sequence[tuple[float, Callable[..., Any]]],
+    iterations: int,
+    shape: tuple[int, ...],
+) -> np.ndarray:
     """Return the probabilities after some iterations, float32 in the given `(H, W, C)`.
 
     Args:
         logs: `(N, P)` of `log_of`.
         kernels: list of `(weight, kernel)`; a kernel takes `(N, P)` and the weight, and returns a
             function, part → filtered.
-        iterations: int.
+        iterations: how many there are.
         shape: `(H, W, C)`.
     """
     parts = bands(*shape[:2])
     new, old = np.empty_like(logs), np.empty_like(logs)
-    messages = []
+    messages: list[Any] = []
 
     def update(part):
         scores = logs[part].copy()
@@ -191,17 +199,17 @@ class Smoothness:
 
     Args:
         size: `(H, W)`.
-        deviation: float, pixels.
+        deviation: pixels.
     """
 
-    def __init__(self, size, deviation):
+    def __init__(self, size: Size, deviation: float) -> None:
         radius = min(int(np.ceil(4 * deviation)), max(size) - 1)
         taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / deviation) ** 2)
         sums = [np.convolve(np.ones(side), taps)[radius:][:side] for side in size]  # less at borders
         self._scale = (1 / np.sqrt(np.outer(*sums)))[..., None].astype("float32")  # (H, W, 1)
         self._taps = taps.astype("float32")
 
-    def __call__(self, values, weight=1):
+    def __call__(self, values: np.ndarray, weight: float = 1) -> Callable[[slice], np.ndarray]:
         """Return a function, part → `weight` times the filtered values `(n, C)`, of float32 `(N, C)`."""
         (height, width), classes = self._scale.shape[:2], values.shape[-1]
         result = tf.constant(values.reshape(height, width, classes)) * self._scale
@@ -220,7 +228,7 @@ def _convolve(values, taps):
     return tf.nn.depthwise_conv2d(values, taps, (1, 1, 1, 1), "SAME")
 
 
-def appearance(image, deviation_xy, deviation_rgb):
+def appearance(image: np.ndarray, deviation_xy: float, deviation_rgb: float) -> Lattice:
     """Return the lattice of a Gaussian of distance (pixels) and difference in colour."""
     features = _features(image, deviation_xy, deviation_rgb, "float32")
     if features.max() > _FINEST:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+from collections.abc import Iterator
 
 _EXAMPLE = (
     '{"cluster": {"worker": ["10.0.0.1:12345", "10.0.0.2:12345"]}, "task": {"type": "worker", "index": 0}}'
@@ -16,14 +17,14 @@ _EXAMPLE = (
 class Cluster:
     """The workers, the chief first, as `{(type, index): address}`, and which of them this process is."""
 
-    addresses: dict
-    own: tuple
+    addresses: dict[tuple[str, int], str]
+    own: tuple[str, int]
 
-    def name(self, task):
+    def name(self, task: tuple[str, int]) -> str:
         return task[0] if task[0] == "chief" else f"worker {task[1]}"
 
 
-def read_cluster():
+def read_cluster() -> Cluster | None:
     """Return the `Cluster` that the environment variable `TF_CONFIG` names, `None` for a single worker.
 
     Raises:
@@ -48,14 +49,14 @@ def read_cluster():
     return Cluster(addresses, _own_task(config.get("task"), addresses))
 
 
-def is_chief():
+def is_chief() -> bool:
     """Tell whether this process writes the files: it is alone, the chief, or worker 0 where there is none."""
     cluster = read_cluster()
     return cluster is None or cluster.own == next(iter(cluster.addresses))
 
 
 @contextlib.contextmanager
-def lost_workers():
+def lost_workers() -> Iterator[None]:
     """Turn TensorFlow's error about a worker that is gone into one line that names it.
 
     Raises:
@@ -79,7 +80,9 @@ def lost_workers():
         yield
     except of_connections as error:
         cluster = read_cluster()
-        lost = [] if cluster is None else _lost(cluster, str(error))
+        if cluster is None:
+            raise
+        lost = _lost(cluster, str(error))
         if not lost:
             raise
         names = " and ".join(f"{cluster.name(task)} ({cluster.addresses[task]})" for task in lost)

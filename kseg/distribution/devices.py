@@ -1,11 +1,16 @@
 """The strategy for what there is: one device, several, or the workers of `TF_CONFIG`."""
 
 import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from kseg.distribution.cluster import read_cluster
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def strategy(devices=None):
+
+def strategy(devices: Sequence[str] | None = None) -> "tf.distribute.Strategy":
     """Return the `tf.distribute` strategy for this machine; build and compile the model in its scope.
 
     Under it `fit`, `evaluate` and `predict` mean the same as on one device: the batch is that of all devices
@@ -62,7 +67,7 @@ def strategy(devices=None):
     return _mirrored(tuple(sorted(chosen)))
 
 
-def patch_trainer():
+def patch_trainer() -> None:
     """Close the gaps of Keras' trainer under several replicas; see `kseg.distribution.keras_trainer`.
 
     Raises:
@@ -86,7 +91,7 @@ def _mirrored(devices):
     return tf.distribute.MirroredStrategy(devices)
 
 
-_of_workers = []  # the strategy, once made: a process has one
+_of_workers: list[Any] = []  # the strategy, once made: a process has one
 
 
 def _multi_worker(cluster):

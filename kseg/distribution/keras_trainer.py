@@ -37,7 +37,7 @@ class Part(typing.NamedTuple):
     counts: typing.Any
 
 
-def patch():
+def patch() -> None:
     """Replace the private names of Keras' trainer, once.
 
     Raises:
@@ -68,7 +68,7 @@ def _arguments(name):
     return None if found is None else tuple(inspect.signature(found).parameters)
 
 
-_KerasBatches = keras_trainer.TFEpochIterator
+_KerasBatches: typing.Any = keras_trainer.TFEpochIterator
 _keras_make_function = keras_trainer.TensorFlowTrainer._make_function
 _keras_maybe_symbolic_build = keras_trainer.TensorFlowTrainer._maybe_symbolic_build
 _keras_make_predict_function = keras_trainer.TensorFlowTrainer.make_predict_function

@@ -1,11 +1,17 @@
 """What the chief has read from its disk, on every worker."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from kseg.distribution.cluster import is_chief, read_cluster
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def from_chief(make, strategy):
+
+def from_chief(make: Callable[[], bytes], strategy: "tf.distribute.Strategy") -> bytes:
     """Return on every worker what `make` returns on the chief; on the others it is not called.
 
     Args:
@@ -53,6 +59,8 @@ def _all_reduced(values, strategy):
         first = context.replica_id_in_sync_group % replicas_here == 0  # the others of this worker add none
         return context.all_reduce("SUM", values * tf.cast(first, values.dtype))
 
-    replicas_here = strategy.num_replicas_in_sync // len(read_cluster().addresses)
+    cluster = read_cluster()
+    workers = 1 if cluster is None else len(cluster.addresses)
+    replicas_here = strategy.num_replicas_in_sync // workers
     result = tf.function(lambda values: strategy.run(add, args=(values,)))(tf.constant(values))
     return strategy.experimental_local_results(result)[0].numpy()

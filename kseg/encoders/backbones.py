@@ -11,6 +11,7 @@ from kseg.encoders.named import build_named, list_backbones
 from kseg.encoders.strides import levels
 from kseg.graphs import layers_inside
 from kseg.layers import PadToMultiple
+from kseg.types import Features, PathLike
 
 __all__ = ["list_backbones", "pyramid", "stages"]
 
@@ -20,7 +21,12 @@ _COMPOSITES = {
 }
 
 
-def pyramid(image, backbone, weights=None, output_stride=None):
+def pyramid(
+    image: keras.KerasTensor,
+    backbone: str | keras.Model,
+    weights: PathLike | None = None,
+    output_stride: int | None = None,
+) -> Features:
     """Run `image` through a backbone and return its features by stride.
 
     The picture is normalised as the backbone's pretrained weights expect it and padded to a multiple of the
@@ -28,7 +34,7 @@ def pyramid(image, backbone, weights=None, output_stride=None):
 
     Args:
         image: symbolic `(B, H, W, C)`, values 0–255; H and W may be `None`.
-        backbone: str, one of `list_backbones()`; or a functional `keras.Model` that takes values 0–255,
+        backbone: one of `list_backbones()`; or a functional `keras.Model` that takes values 0–255,
             for instance a keras-cv or keras-hub backbone. One of keras-cv is copied, down to the layers of
             Keras, so that what is saved loads without keras-cv; its MiT is used as it is, at a static
             square size, and does not come back from a saved file (its layers' configs do not rebuild them).
@@ -53,7 +59,12 @@ def pyramid(image, backbone, weights=None, output_stride=None):
     return {min(stride, output_stride or 32): tensor for stride, tensor in found.items()}
 
 
-def stages(image, backbone, weights=None, output_stride=None):
+def stages(
+    image: keras.KerasTensor,
+    backbone: str | keras.Model,
+    weights: PathLike | None = None,
+    output_stride: int | None = None,
+) -> Features:
     """Return the features of a backbone by the stride that each stage has in the untouched network.
 
     As `pyramid`, but at `output_stride=8` the stages 8, 16 and 32 all have 1/8 of the padded size and none

@@ -1,6 +1,8 @@
 """Copies of layers, and what is inside composite ones."""
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import layers
@@ -9,7 +11,7 @@ from kseg.graphs import functional, has_layers_inside, layers_inside, owns_varia
 from kseg.layers import BatchNormalization
 
 
-def copy_layer(layer, name):
+def copy_layer(layer: Any, name: str) -> Any:
     """Copy a layer without its weights, under another name."""
     if isinstance(layer, layers.Lambda):
         return layer  # it has no weights, and Keras builds none from a config
@@ -22,7 +24,7 @@ def copy_layer(layer, name):
         ) from error
 
 
-def fused_norms(momentum):
+def fused_norms(momentum: float) -> Callable[[Any, str], Any]:
     """Return a `copy_layer` whose batch norms train by the fused kernel, with at most this momentum.
 
     MobileNet's 0.999 suits a million ImageNet steps. Untrained weights move so fast that even after 100
@@ -46,7 +48,7 @@ def _config(layer):
     return config
 
 
-def take_weights(copy, layer):
+def take_weights(copy: keras.Layer, layer: keras.Layer) -> None:
     """Give a built copy the weights of a layer."""
     if copy.weights:
         copy.set_weights(layer.get_weights())
@@ -55,7 +57,7 @@ def take_weights(copy, layer):
             inner.finalize_state()  # what it applies is computed from its weights
 
 
-def inside(layer, args, kwargs):
+def inside(layer: Any, args: Any, kwargs: dict[str, Any]) -> keras.Model | None:
     """Return a functional model of what a nested model, a `Lambda` or a composite layer computes.
 
     `None` if it cannot be had: for a plain layer, for one with weights of its own, and for code that does

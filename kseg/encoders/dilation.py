@@ -10,6 +10,8 @@ either grid; their mean now also runs over the new pixels.
 """
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import layers
@@ -20,7 +22,7 @@ from kseg.graphs import calls, pack_outputs
 from kseg.layers import AtrousPooling2D
 
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D)
-_POOLS = {layers.MaxPooling2D: "max", layers.AveragePooling2D: "average"}
+_POOLS: dict[Any, Any] = {layers.MaxPooling2D: "max", layers.AveragePooling2D: "average"}
 _GLOBAL = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)
 # Layers and keras.ops that look at one pixel at a time: any grid will do.
 _POINTWISE = {
@@ -44,9 +46,9 @@ class Rebuild:
 
     Args:
         model: functional `keras.Model` with one picture as input.
-        output_stride: int, the coarsest stride that is left.
+        output_stride: the coarsest stride that is left.
         copy: function of a layer and a name that returns the new layer.
-        flatten: bool.
+        flatten: whether they give way everywhere.
 
     Attributes:
         inputs: the new symbolic picture.
@@ -56,15 +58,23 @@ class Rebuild:
         ValueError: for a layer that cannot be dilated.
     """
 
-    def __init__(self, model, output_stride=2**30, *, copy=copy_layer, flatten=False):
+    def __init__(
+        self,
+        model: keras.Model,
+        output_stride: int = 2**30,
+        *,
+        copy: Callable[[Any, str], Any] = copy_layer,
+        flatten: bool = False,
+    ) -> None:
         self.output_stride = output_stride
         self.backbone = model.name
         self.copy = copy
         self.flatten = flatten
-        self.tensors = {}
-        self._grids = {}  # id of a new tensor: (itself, stride in the untouched network, pixels in excess)
-        self._copies = {}
-        self._names = set()
+        self.tensors: dict[int, keras.KerasTensor] = {}
+        # id of a new tensor: (itself, stride in the untouched network, pixels in excess)
+        self._grids: dict[int, tuple] = {}
+        self._copies: dict[tuple, tuple] = {}
+        self._names: set[str] = set()
         old = model.inputs[0]
         self.inputs = keras.Input(batch_shape=old.shape, dtype=old.dtype, name=old.name)
         self._note(self.inputs, 1)
@@ -141,21 +151,21 @@ class Rebuild:
             return self._note(self._copied(layer, prefix)(x), after, left)
         if layer.strides != (factor, factor) or layer.data_format != "channels_last" or stride != 1:
             raise self._refusal(layer, prefix)
-        begins = [dilation * begin for begin in begins]
+        first = [dilation * begin for begin in begins]
         # pads at the end that give `factor * dilation` times as many pixels as the untouched layer does
         gaps = [dilation * (factor * m - e) for m, e in zip(left, excess, strict=True)]
         if type(layer) in _POOLS:
             name = self._name(layer, prefix)
-            pool = AtrousPooling2D(sizes, dilation, tuple(begins), _POOLS[type(layer)], name=name)
+            pool = AtrousPooling2D(sizes, dilation, tuple(first), _POOLS[type(layer)], name=name)
             return self._note(self._grow(pool(x), [(0, gap) for gap in gaps], prefix, layer), after, left)
-        ends = [gap + dilation * span - begin for gap, span, begin in zip(gaps, spans, begins, strict=True)]
+        ends = [gap + dilation * span - begin for gap, span, begin in zip(gaps, spans, first, strict=True)]
         # 1×1 stays plain: dilated, it would compute the same, slower, and LiteRT cannot fold two on one input
         rates = [dilation * rate if span else 1 for rate, span in zip(rates, spans, strict=True)]
         changes = {"strides": 1, "dilation_rate": rates, "padding": "valid"}
-        if begins == ends and not any(gaps):
+        if first == ends and not any(gaps):
             changes["padding"] = "same"
         else:
-            x = self._grow(x, list(zip(begins, ends, strict=True)), prefix, layer)
+            x = self._grow(x, list(zip(first, ends, strict=True)), prefix, layer)
         return self._note(self._copied(layer, prefix, **changes)(x), after, left)
 
     def _grow(self, x, sides, prefix, layer):

@@ -1,8 +1,10 @@
 """MobileNetV2 as DeepLab uses it: without its last convolution, dilated where the stride goes."""
 
+import keras
 from keras import layers
 
 from kseg import blocks
+from kseg.types import Features
 
 # expansion, width, units, stride of the first unit: table 2 of the paper
 _STAGES = (
@@ -17,7 +19,7 @@ _STAGES = (
 _EPSILON = 1e-3  # of the released weights
 
 
-def mobilenet_v2(image, *, output_stride=16, filters=64):
+def mobilenet_v2(image: keras.KerasTensor, *, output_stride: int = 16, filters: int = 64) -> Features:
     """Run pixel values through MobileNetV2 and return its last features.
 
     Reference: Sandler et al. 2018, table 2 and section 6.3. Beyond `output_stride` a unit trades its stride
@@ -26,7 +28,7 @@ def mobilenet_v2(image, *, output_stride=16, filters=64):
     Args:
         image: symbolic `(B, H, W, C)`, values 0–255.
         output_stride: 8, 16 or 32.
-        filters: int, 64 for the paper's widths; all scale with it.
+        filters: 64 for the paper's widths; all scale with it.
 
     Returns:
         `{output_stride: (B, ceil(H/output_stride), ceil(W/output_stride), 320)}`.

@@ -11,7 +11,7 @@ exact and the pixels near the picture's border differ from Keras' own.
 import fnmatch
 import functools
 import warnings
-from typing import NamedTuple
+from typing import Literal, NamedTuple, overload
 
 import keras
 from keras import layers
@@ -21,6 +21,7 @@ from kseg.encoders.copying import fused_norms
 from kseg.encoders.dilation import Rebuild
 from kseg.encoders.strides import levels
 from kseg.encoders.weights import load_file, load_imagenet, normalization_for, swap_red_and_blue, transfer
+from kseg.types import Features, PathLike
 
 # family: (what its weights expect, {name: function of keras.applications})
 _FAMILIES = {
@@ -64,14 +65,14 @@ class Backbone(NamedTuple):
 
     name: str
     parameters: int
-    channels: dict
+    channels: dict[int, int]
     weights: str | None
 
 
-class Table(list):
+class Table(list[Backbone]):
     """A list whose rows print one a line."""
 
-    def __str__(self):
+    def __str__(self) -> str:
         rows = [(row.name, f"{row.parameters:,}", str(row.channels), row.weights or "-") for row in self]
         rows.insert(0, ("name", "parameters", "{stride: channels}", "weights"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -80,12 +81,20 @@ class Table(list):
         return "\n".join(lines)
 
 
-def list_backbones(pattern="*", details=False):
+@overload
+def list_backbones(pattern: str = "*", details: Literal[False] = False) -> list[str]: ...
+
+
+@overload
+def list_backbones(pattern: str = "*", *, details: Literal[True]) -> Table: ...
+
+
+def list_backbones(pattern: str = "*", details: bool = False) -> list[str] | Table:
     """Return the names that `backbone=` takes, sorted.
 
     Args:
-        pattern: str, names to keep, as in a shell: `"resnet*"`.
-        details: bool; `True` gives a table to print or to read row by row: parameters of the encoder,
+        pattern: names to keep, as in a shell: `"resnet*"`.
+        details: `True` gives a table to print or to read row by row: parameters of the encoder,
             channels of its features by stride, and whether Keras has weights for it. Each backbone is
             built to count, one to ten seconds a name.
 
@@ -120,7 +129,9 @@ def _family(name):
     return next((family for family, (_, names) in _FAMILIES.items() if name in names), None)
 
 
-def build_named(name, channels, weights, output_stride):
+def build_named(
+    name: str, channels: int, weights: PathLike | None, output_stride: int
+) -> tuple[list[keras.KerasTensor], Features, keras.Layer]:
     """Return the input, `{stride: tensor}` of a backbone by name, and its normalisation of values 0–255."""
     family = _family(name)
     if family is None and name not in _CSP_DARKNETS:

@@ -3,17 +3,24 @@
 Keras' own ResNets have biases, the stride at the first 1×1, and no dilation; ported weights do not fit them.
 """
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import keras
 from keras import layers
 
 from kseg import blocks
 from kseg.checks import check_choice, is_count
 from kseg.encoders.weights import normalization_for
+from kseg.types import Features
 
 _UNITS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 _STRIDES = (8, 16, 32)
 
 
-def resnet(image, depth=50, *, output_stride=32, **arguments):
+def resnet(
+    image: keras.KerasTensor, depth: int = 50, *, output_stride: int = 32, **arguments: Any
+) -> Features:
     """Return the features of a ResNet by stride; the arguments are those of `resnet_stages`.
 
     Returns:
@@ -24,7 +31,15 @@ def resnet(image, depth=50, *, output_stride=32, **arguments):
     return {min(stride, output_stride): tensor for stride, tensor in stages.items()}
 
 
-def resnet_stages(image, depth=50, *, output_stride=32, multi_grid=(1, 1, 1), stem="7x7", filters=64):
+def resnet_stages(
+    image: keras.KerasTensor,
+    depth: int = 50,
+    *,
+    output_stride: int = 32,
+    multi_grid: Sequence[int] = (1, 1, 1),
+    stem: Literal["7x7", "deep"] = "7x7",
+    filters: int = 64,
+) -> Features:
     """Run pixel values through a ResNet and return the output of each of its five stages.
 
     Reference: He et al. 2016, table 1, as torchvision builds it: the stride stands at the 3×3, padding is
@@ -39,7 +54,7 @@ def resnet_stages(image, depth=50, *, output_stride=32, multi_grid=(1, 1, 1), st
         output_stride: 8, 16 or 32.
         multi_grid: three ints that multiply the dilation of the units of stage 5.
         stem: `"7x7"`, one convolution; or `"deep"`, PSPNet's three 3×3, twice as wide at the end.
-        filters: int, width of the first stage; all others follow.
+        filters: width of the first stage; all others follow.
 
     Returns:
         dict by the stride that the stage has in the undilated network, as `encoders.stages`: 2 is the stem,
@@ -83,7 +98,16 @@ def _check_multi_grid(multi_grid, output_stride):
         )
 
 
-def conv_norm(x, filters, kernel_size, *, strides=1, dilation_rate=1, relu=True, name):
+def conv_norm(
+    x: keras.KerasTensor,
+    filters: int,
+    kernel_size: int,
+    *,
+    strides: int = 1,
+    dilation_rate: int = 1,
+    relu: bool = True,
+    name: str,
+) -> keras.KerasTensor:
     """Bias-free convolution with symmetric padding, batch normalisation, and a ReLU unless told not to."""
     if strides > 1 and kernel_size > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)

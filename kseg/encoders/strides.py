@@ -3,11 +3,12 @@
 import keras
 
 from kseg.graphs import call_outputs, calls
+from kseg.types import Features
 
 _PROBE = 256  # pixels, where a model takes any size
 
 
-def relative_strides(model):
+def relative_strides(model: keras.Model) -> dict[int, int]:
     """Return `{id(tensor): stride}` of the maps of a functional model that divide its input exactly."""
     maps = [tensor for call in calls(model) for tensor in call.outputs if len(tensor.shape) == 4]
     shape = model.inputs[0].shape
@@ -23,7 +24,7 @@ def relative_strides(model):
     return strides
 
 
-def levels(model):
+def levels(model: keras.Model) -> Features:
     """Return `{stride: symbolic tensor}`: at each stride the last tensor before the next halving.
 
     Raises:

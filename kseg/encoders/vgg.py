@@ -1,6 +1,8 @@
 """VGG16 as the papers of 2014 to 2017 changed it: its encoder, atrous or not, and its fc6 and fc7."""
 
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,6 +11,7 @@ from keras import layers
 from kseg import blocks
 from kseg.checks import is_count
 from kseg.encoders.weights import CAFFE_MEAN, adapt_stem
+from kseg.types import Normalization, PathLike
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # 3×3, in each of the five blocks
 _SCALE = (
@@ -16,7 +19,7 @@ _SCALE = (
 )  # untrained weights learn from inputs near 1; pretrained ones take it into their first layer
 
 
-def vgg_widths(filters, head=64):
+def vgg_widths(filters: int | Sequence[int], head: int = 64) -> tuple[int, ...]:
     """Return the widths of the five blocks and of fc6/fc7, `head` times the first.
 
     `filters` is the first (64 → 128, 256, 512, 512, 4096) or all six.
@@ -31,7 +34,15 @@ def vgg_widths(filters, head=64):
     return widths
 
 
-def vgg16(image, *, filters=64, normalization=None, dilation_rates=(1, 1, 1, 1, 1), use_bias=True, pool=None):
+def vgg16(
+    image: keras.KerasTensor,
+    *,
+    filters: int | Sequence[int] = 64,
+    normalization: Normalization = None,
+    dilation_rates: Sequence[int] = (1, 1, 1, 1, 1),
+    use_bias: bool = True,
+    pool: Callable[[keras.KerasTensor, int], keras.KerasTensor] | None = None,
+) -> list[keras.KerasTensor]:
     """Return what leaves each of VGG16's five blocks, pooled: `(B, H/2, W/2, 64)` to `(B, H/32, W/32, 512)`.
 
     The 13 convolutions are SAME; `encoder_block1_conv1` is the first.
@@ -41,7 +52,7 @@ def vgg16(image, *, filters=64, normalization=None, dilation_rates=(1, 1, 1, 1, 
         filters: int or six, see `vgg_widths`; the sixth is not used here.
         normalization: `"batch"`, `"group"` or `None` (the paper), before each ReLU.
         dilation_rates: one int per block.
-        use_bias: bool, of the convolutions.
+        use_bias: whether the convolutions have one.
         pool: function of a tensor and the block's number, 1 to 5; `None` is 2×2 max pooling, SAME.
 
     Returns:
@@ -52,14 +63,14 @@ def vgg16(image, *, filters=64, normalization=None, dilation_rates=(1, 1, 1, 1, 
         width, rate = vgg_widths(filters)[block - 1], dilation_rates[block - 1]
         for number in range(1, count + 1):
             name = f"encoder_block{block}_conv{number}"
-            common = {"normalization": normalization, "use_bias": use_bias, "name": name}
+            common: dict[str, Any] = {"normalization": normalization, "use_bias": use_bias, "name": name}
             x = conv_relu(x, width, dilation_rate=rate, **common)
         x = (pool or max_pool)(x, block)
         pooled.append(x)
     return pooled
 
 
-def atrous_vgg16(image, *, filters=64):
+def atrous_vgg16(image: keras.KerasTensor, *, filters: int | Sequence[int] = 64) -> keras.KerasTensor:
     """Return VGG16's features after pool5 at stride 8, `(B, H/8, W/8, 512)`, as DeepLab v1 and v2 use them.
 
     All pools are 3×3; the last two keep the size, and block 5 is dilated by 2 in return.
@@ -82,7 +93,15 @@ def atrous_vgg16(image, *, filters=64):
     return vgg16(image, filters=filters, dilation_rates=(1, 1, 1, 1, 2), pool=pool)[-1]
 
 
-def fully_connected(x, filters, *, kernel_size=7, dilation_rate=1, dropout=0.5, name="head"):
+def fully_connected(
+    x: keras.KerasTensor,
+    filters: int,
+    *,
+    kernel_size: int = 7,
+    dilation_rate: int = 1,
+    dropout: float = 0.5,
+    name: str = "head",
+) -> keras.KerasTensor:
     """VGG16's fc6 and fc7 as convolutions: `(B, h, w, 512)` → `(B, h, w, filters)`, dropout after each."""
     for number, size, rate in ((6, kernel_size, dilation_rate), (7, 1, 1)):
         x = conv_relu(x, filters, kernel_size=size, dilation_rate=rate, name=f"{name}_fc{number}")
@@ -91,17 +110,17 @@ def fully_connected(x, filters, *, kernel_size=7, dilation_rate=1, dropout=0.5, 
 
 
 def conv_relu(
-    x,
-    filters,
+    x: keras.KerasTensor,
+    filters: int,
     *,
-    kernel_size=3,
-    strides=1,
-    dilation_rate=1,
-    groups=1,
-    normalization=None,
-    use_bias=True,
-    name,
-):
+    kernel_size: int = 3,
+    strides: int = 1,
+    dilation_rate: int = 1,
+    groups: int = 1,
+    normalization: Normalization = None,
+    use_bias: bool = True,
+    name: str,
+) -> keras.KerasTensor:
     """SAME convolution, normalisation, ReLU; these papers keep the bias under a normalisation."""
     x = layers.Conv2D(
         filters,
@@ -118,12 +137,12 @@ def conv_relu(
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
-def max_pool(x, block):
+def max_pool(x: keras.KerasTensor, block: int) -> keras.KerasTensor:
     """2×2 max pooling; an odd side is rounded up, as Caffe does."""
     return layers.MaxPooling2D(2, padding="same", name=f"encoder_pool{block}")(x)
 
 
-def max_pool_before(x, name):
+def max_pool_before(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """3×3 max pooling of stride 2, padded at the top and the left: `(B, H, W, c)` → `(B, H/2, W/2, c)`.
 
     `x` comes from a ReLU and has even sides: a zero never wins.
@@ -132,14 +151,14 @@ def max_pool_before(x, name):
     return layers.MaxPooling2D(3, 2, name=name)(x)
 
 
-def normalize_image(image):
+def normalize_image(image: keras.KerasTensor) -> keras.KerasTensor:
     """Map 0–255 to about −1…1, 0 at Caffe's ImageNet mean; other than RGB as `kseg.encoders.weights`."""
     channels = image.shape[-1]
     mean = np.resize(CAFFE_MEAN if channels > 2 else np.mean(CAFFE_MEAN), channels)
     return layers.Rescaling(_SCALE, offset=(-mean * _SCALE).tolist(), name="normalization")(image)
 
 
-def load_vgg16(model, weights):
+def load_vgg16(model: keras.Model, weights: PathLike | None) -> None:
     """Copy VGG16's convolutions from keras.applications into the layers of `model` named alike.
 
     Their first kernel expects BGR less Caffe's mean, unscaled: it is reversed and scaled to what

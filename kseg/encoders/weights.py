@@ -10,12 +10,14 @@ with the same values in all channels gives the features it gave as RGB:
 """
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from kseg.checks import unknown_name
+from kseg.types import PathLike
 
 # ImageNet statistics of the RGB channels, 0–255 (torchvision's 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225).
 _MEAN = (123.675, 116.28, 103.53)
@@ -32,7 +34,7 @@ _EXPECTED = {
 }
 
 
-def normalization_for(expects, channels):
+def normalization_for(expects: str, channels: int) -> keras.Layer:
     """Return the layer from values 0–255 to what the weights expect."""
     mean, divisor = (np.asarray(values) for values in _EXPECTED[expects])
     if channels < 3:
@@ -44,7 +46,7 @@ def normalization_for(expects, channels):
     return keras.layers.Rescaling(scale, offset=offset, name="normalization")
 
 
-def adapt_stem(kernel, channels):
+def adapt_stem(kernel: np.ndarray, channels: int) -> np.ndarray:
     """Return a kernel `(h, w, channels, filters)` from one for RGB, by the rule of this module."""
     if channels < 3:
         return np.repeat(kernel.sum(axis=2, keepdims=True) / channels, channels, axis=2)
@@ -52,7 +54,7 @@ def adapt_stem(kernel, channels):
     return kernel[:, :, colour] / np.bincount(colour)[colour][None, None, :, None]
 
 
-def transfer(source, target):
+def transfer(source: keras.Model, target: keras.Model) -> None:
     """Give `target` the weights of `source`, the same network for 3 channels."""
     channels = target.inputs[0].shape[-1]
     for old, new in zip(_weights(source), _weights(target), strict=True):
@@ -70,13 +72,13 @@ def _weights(model):
     ]
 
 
-def swap_red_and_blue(model):
+def swap_red_and_blue(model: keras.Model) -> None:
     """Reverse the input channels of the first convolution: BGR weights then take RGB at no cost."""
     stem = next(layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
     stem.kernel.assign(np.asarray(stem.kernel)[:, :, ::-1, :])
 
 
-def load_imagenet(make, name):
+def load_imagenet(make: Callable[..., keras.Model], name: str) -> keras.Model:
     """Return `make(3, "imagenet")`, downloaded and checked by Keras."""
     try:
         return make(3, "imagenet")
@@ -87,7 +89,7 @@ def load_imagenet(make, name):
         ) from error
 
 
-def load_file(make, channels, path):
+def load_file(make: Callable[..., keras.Model], channels: int, path: PathLike) -> keras.Model:
     """Return `make(channels)` with the weights of a file, which may be for 3 channels."""
     if not Path(path).is_file():
         if Path(path).suffix:

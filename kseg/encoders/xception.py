@@ -1,14 +1,16 @@
 """Xception-65 as DeepLab v3+ modified it: deeper, strided convolutions for pooling, dilated at its end."""
 
+import keras
 from keras import layers
 
 from kseg import blocks
+from kseg.types import Features
 
 _EPSILON = 1e-3  # of the released weights
 _RATES = {8: (2, 2, 4), 16: (1, 1, 2), 32: (1, 1, 1)}  # middle flow, first and second exit block
 
 
-def xception65(image, *, output_stride=16, filters=64):
+def xception65(image: keras.KerasTensor, *, output_stride: int = 16, filters: int = 64) -> Features:
     """Run pixel values through the modified Xception-65 and return its features by stride.
 
     Reference: Chen et al. 2018 (DeepLab v3+), figure 4. Stride 4 is the decoder's tap: the second
@@ -17,7 +19,7 @@ def xception65(image, *, output_stride=16, filters=64):
     Args:
         image: symbolic `(B, H, W, C)`, values 0–255.
         output_stride: 8, 16 or 32.
-        filters: int, 64 in the paper; all widths scale with it.
+        filters: 64 in the paper; all widths scale with it.
 
     Returns:
         dict `{4: (B, ceil(H/4), ceil(W/4), 256), output_stride: (B, ..., 2048)}`.

@@ -77,7 +77,9 @@ class ExportReport:
             lines.append(f"  operators: {_counts(self.operators)}")
             lines.append(f"  outside of XNNPACK: {_counts(self.not_on_xnnpack) or 'none'}")
             lines.append(f"  outside of the GPU delegate: {'; '.join(self.not_on_gpu) or 'none'}")
-            lines.append(f"  activations: {self.arena_bytes / 1e6:.2f} MB at a time; sha256 {self.sha256}")
+            lines.append(
+                f"  activations: {(self.arena_bytes or 0) / 1e6:.2f} MB at a time; sha256 {self.sha256}"
+            )
         if self.worst_layers:
             worst = ", ".join(f"{name} {error:.2f}" for name, error in self.worst_layers.items())
             lines.append(f"  largest errors of int8, in steps of the layer's scale: {worst}")

@@ -101,4 +101,4 @@ def static_size(facts: ModelFacts, input_size: tuple[int, int] | None) -> tuple[
         raise ValueError(f"input_size must be (H, W), positive ints, got {input_size!r}")
     if any(have not in (None, want) for have, want in zip(fixed, input_size, strict=True)):
         raise ValueError(f"input_size={tuple(input_size)} is not the size the model was built for, {fixed}")
-    return tuple(int(side) for side in input_size)
+    return int(input_size[0]), int(input_size[1])

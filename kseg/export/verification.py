@@ -82,7 +82,7 @@ def verify(
     fast = None
     if output_kind == "fast_classes":
         fast = tf.function(output_function(facts.float32, facts, output_kind))
-    times = []
+    times: list[float] = []
     with opened_in_sandbox(path, shown_path, times) as written:
         if not data and facts.scores_only_centre and written.input_size is None:
             raise ValueError(
@@ -91,7 +91,7 @@ def verify(
             )
         pairs = data or [(picture, None) for picture in generated_pictures(written)]
         comparison = _Comparison(tolerance, written)
-        for picture, mask in (fit(*pair, written.input_size) for pair in pairs):
+        for picture, mask in (fit(image, mask, written.input_size) for image, mask in pairs):
             image = picture[None].astype("float32")
             expected = _in_kind(reference.scores(image), reference, written)
             expected_ids = None if fast is None else fast(image)["classes"].numpy()

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kseg.layers.common import register
+from kseg.types import Tensor
 
 
 @register
@@ -25,8 +26,10 @@ class AuxiliaryOutputs(keras.layers.Layer):
     keeps_scores = True  # what `kseg.graphs` asks of a layer
     auxiliary_heads = True
 
-    def call(self, main, *auxiliary, training=False):
+    def call(self, main: Tensor, *auxiliary: Tensor, training: bool = False) -> Tensor:
         return ops.stack([main, *auxiliary], axis=-1) if training else main
 
-    def compute_output_spec(self, main, *auxiliary, training=False):
+    def compute_output_spec(
+        self, main: Tensor, *auxiliary: Tensor, training: bool = False
+    ) -> keras.KerasTensor:
         return keras.KerasTensor(main.shape, main.dtype)

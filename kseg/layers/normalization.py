@@ -1,11 +1,14 @@
 """Normalisations: batch norm by the fused kernel, AlexNet's local response."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from kseg.layers.common import register
 from kseg.replicas import moments_over_replicas, replica_context
+from kseg.types import Tensor
 
 
 @register
@@ -18,7 +21,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     are those of the whole batch, `synchronized` or not: they train like one device.
     """
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         fused = (
             training
             and self.trainable
@@ -64,7 +67,7 @@ class LocalResponseNormalization(keras.layers.Layer):
 
     Args:
         size: odd int, channels.
-        alpha: float, of Caffe; `alpha` of `tf.nn.local_response_normalization` is this over `size`.
+        alpha: of Caffe; `alpha` of `tf.nn.local_response_normalization` is this over `size`.
 
     Call arguments:
         inputs: `(B, H, W, C)`; computed in float32, the squares of pixel values overflow float16.
@@ -73,12 +76,12 @@ class LocalResponseNormalization(keras.layers.Layer):
         `(B, H, W, C)` in the layer's compute dtype.
     """
 
-    def __init__(self, size=5, alpha=1e-4, **kwargs):
+    def __init__(self, size: int = 5, alpha: float = 1e-4, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.size = size
         self.alpha = alpha
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         channels = np.arange(inputs.shape[-1])
         near = np.abs(channels[:, None] - channels) <= self.size // 2
         kernel = (self.alpha / self.size * near)[None, None].astype("float32")
@@ -87,8 +90,8 @@ class LocalResponseNormalization(keras.layers.Layer):
         root = ops.rsqrt(y)
         return ops.cast(x * root * ops.rsqrt(y * root), self.compute_dtype)  # y ** (-1/2) * y ** (-1/4)
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Tensor) -> keras.KerasTensor:
         return keras.KerasTensor(inputs.shape, self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "size": self.size, "alpha": self.alpha}

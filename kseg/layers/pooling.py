@@ -1,10 +1,13 @@
 """Pools that stock Keras lacks: with indices and their inverse, into a number of bins, with holes."""
 
+from typing import Any, Literal
+
 import keras
 from keras import ops
 
 from kseg.checks import check_choice
 from kseg.layers.common import known_size, register
+from kseg.types import Size, Tensor
 
 _ROUNDING = 1e-4  # of features near 1
 
@@ -38,7 +41,7 @@ class MaxPoolWithIndices(keras.layers.Layer):
     pool_size = 2
     rounds_indices = True  # what `kseg.graphs` asks of a layer
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         x = _repeat_last_if_odd(_repeat_last_if_odd(inputs, 1), 2)
         cells = [x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
         pooled = ops.max_pool(x, 2, strides=2)  # Keras cannot default the strides under JAX
@@ -49,7 +52,7 @@ class MaxPoolWithIndices(keras.layers.Layer):
             free = ops.logical_and(free, ops.logical_not(found))
         return pooled, ops.concatenate(masks, axis=-1)
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Tensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
         size = [None if side is None else -(-side // 2) for side in inputs.shape[1:3]]
         batch, channels = inputs.shape[0], inputs.shape[3]
         return (
@@ -71,7 +74,7 @@ class MaxUnpool(keras.layers.Layer):
         `(B, H, W, C)` in the dtype of `inputs`.
     """
 
-    def call(self, inputs, mask, reference):
+    def call(self, inputs: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
         spread = ops.where(mask, ops.concatenate([inputs] * 4, axis=-1), ops.zeros((), inputs.dtype))
         x = ops.depth_to_space(spread, 2)  # (B, 2h, 2w, C)
         size = known_size(reference)
@@ -80,7 +83,7 @@ class MaxUnpool(keras.layers.Layer):
         height, width = ops.shape(reference)[1:3]
         return x[:, :height, :width, :]
 
-    def compute_output_spec(self, inputs, mask, reference):
+    def compute_output_spec(self, inputs: Tensor, mask: Tensor, reference: Tensor) -> keras.KerasTensor:
         return keras.KerasTensor(
             (inputs.shape[0], *reference.shape[1:3], inputs.shape[3]), self.compute_dtype
         )
@@ -96,7 +99,7 @@ class BinPooling(keras.layers.Layer):
     at run time; else means of slices, which LiteRT runs 3 to 9 times faster.
 
     Args:
-        bins: int.
+        bins: windows along each side.
 
     Call arguments:
         inputs: `(B, H, W, C)`, any float dtype.
@@ -105,11 +108,11 @@ class BinPooling(keras.layers.Layer):
         `(B, bins, bins, C)` in the dtype of `inputs`.
     """
 
-    def __init__(self, bins, **kwargs):
+    def __init__(self, bins: int, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.bins = bins
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if self.bins == 1:
             return ops.mean(inputs, axis=(1, 2), keepdims=True)
         if training or known_size(inputs) is None:  # a slice's gradient is a whole map of zeros
@@ -143,10 +146,10 @@ class BinPooling(keras.layers.Layer):
             rows.append(inside / ops.sum(inside))
         return ops.stack(rows)
 
-    def compute_output_spec(self, inputs, training=False):
+    def compute_output_spec(self, inputs: Tensor, training: bool = False) -> keras.KerasTensor:
         return keras.KerasTensor((inputs.shape[0], self.bins, self.bins, inputs.shape[3]), inputs.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "bins": self.bins}
 
 
@@ -160,7 +163,7 @@ class AtrousPooling2D(keras.layers.Layer):
 
     Args:
         pool_size: int or `(rows, columns)`, pixels that the window reads.
-        dilation_rate: int, distance of neighbours in the window, in pixels.
+        dilation_rate: distance of neighbours in the window, in pixels.
         begin: int or `(rows, columns)`, how far the window's first pixel lies before the output's; a
             multiple of `dilation_rate`, less than the window's reach.
         mode: `"max"` or `"average"`.
@@ -172,7 +175,14 @@ class AtrousPooling2D(keras.layers.Layer):
         `(B, H, W, C)` in the dtype of `inputs`.
     """
 
-    def __init__(self, pool_size=2, dilation_rate=1, begin=0, mode="max", **kwargs):
+    def __init__(
+        self,
+        pool_size: int | Size = 2,
+        dilation_rate: int = 1,
+        begin: int | Size = 0,
+        mode: Literal["max", "average"] = "max",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_choice("mode", mode, ("max", "average"))
         self.pool_size = (pool_size, pool_size) if isinstance(pool_size, int) else tuple(pool_size)
@@ -186,7 +196,7 @@ class AtrousPooling2D(keras.layers.Layer):
                 )
         self.mode = mode
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         pool = self._maximum if self.mode == "max" else self._average
         for axis in (1, 2):
             first, rate = self.begin[axis - 1], self.dilation_rate
@@ -208,10 +218,10 @@ class AtrousPooling2D(keras.layers.Layer):
             count = count + _shifted(one, shift, axis, ops.zeros_like(one))
         return total / count
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Tensor) -> keras.KerasTensor:
         return keras.KerasTensor(inputs.shape, inputs.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in ("pool_size", "dilation_rate", "begin", "mode")}
         return {**super().get_config(), **own}
 

@@ -1,12 +1,15 @@
 """Resize, pad and crop, for sizes known while the graph is built and for sizes that are not."""
 
+from typing import Any, Literal
+
 import keras
 from keras import ops
 
 from kseg.layers.common import known_size, register
+from kseg.types import Size, Tensor
 
 
-def resize(inputs, size, interpolation):
+def resize(inputs: Tensor, size: Size, interpolation: Literal["bilinear", "nearest"]) -> Tensor:
     """Resize `(B, h, w, C)` to `size`, half-pixel centres, in the dtype of `inputs`."""
     if keras.backend.backend() != "tensorflow":
         return ops.image.resize(inputs, size, interpolation=interpolation)
@@ -24,7 +27,7 @@ class Upsample(keras.layers.Layer):
     export with `None` sizes; nearest, it lowers to reshapes and tiles on a phone instead of one resize.
 
     Args:
-        factor: int.
+        factor: how many times as large the result is.
         interpolation: `"bilinear"` or `"nearest"`.
 
     Call arguments:
@@ -37,20 +40,22 @@ class Upsample(keras.layers.Layer):
     keeps_scores = True  # what `kseg.graphs` asks of a layer
     enlarges_scores = True
 
-    def __init__(self, factor=2, interpolation="bilinear", **kwargs):
+    def __init__(
+        self, factor: int = 2, interpolation: Literal["bilinear", "nearest"] = "bilinear", **kwargs: Any
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.factor = factor
         self.interpolation = interpolation
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         height, width = ops.shape(inputs)[1:3]
         return resize(inputs, (height * self.factor, width * self.factor), self.interpolation)
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Tensor) -> keras.KerasTensor:
         size = [None if side is None else side * self.factor for side in inputs.shape[1:3]]
         return keras.KerasTensor((inputs.shape[0], *size, inputs.shape[3]), inputs.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "factor": self.factor, "interpolation": self.interpolation}
 
 
@@ -69,20 +74,20 @@ class ResizeLike(keras.layers.Layer):
         `(B, H, W, C)` in the dtype of `inputs`.
     """
 
-    def __init__(self, interpolation="bilinear", **kwargs):
+    def __init__(self, interpolation: Literal["bilinear", "nearest"] = "bilinear", **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.interpolation = interpolation
 
-    def call(self, inputs, reference):
+    def call(self, inputs: Tensor, reference: Tensor) -> Tensor:
         size = known_size(reference)
         if size is not None and size == known_size(inputs):
             return inputs
         return resize(inputs, size or ops.shape(reference)[1:3], self.interpolation)
 
-    def compute_output_spec(self, inputs, reference):
+    def compute_output_spec(self, inputs: Tensor, reference: Tensor) -> keras.KerasTensor:
         return keras.KerasTensor((inputs.shape[0], *reference.shape[1:3], inputs.shape[3]), inputs.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "interpolation": self.interpolation}
 
 
@@ -94,7 +99,7 @@ class PadToMultiple(keras.layers.Layer):
     at the input and one `CropLike` at the output serve all sizes.
 
     Args:
-        multiple: int, pixels.
+        multiple: pixels.
 
     Call arguments:
         inputs: `(B, H, W, C)`.
@@ -103,11 +108,11 @@ class PadToMultiple(keras.layers.Layer):
         `(B, ceil(H / multiple) * multiple, ceil(W / multiple) * multiple, C)` in the dtype of `inputs`.
     """
 
-    def __init__(self, multiple, **kwargs):
+    def __init__(self, multiple: int, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.multiple = multiple
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         shape = ops.shape(inputs)
         # of positive numbers alone: ONNX takes the remainder of a negative one for negative
         bottom, right = ((self.multiple - side % self.multiple) % self.multiple for side in shape[1:3])
@@ -119,11 +124,11 @@ class PadToMultiple(keras.layers.Layer):
 
         return tf.pad(inputs, [[0, 0], [0, bottom], [0, right], [0, 0]])
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Tensor) -> keras.KerasTensor:
         padded = [None if size is None else size + -size % self.multiple for size in inputs.shape[1:3]]
         return keras.KerasTensor((inputs.shape[0], *padded, inputs.shape[3]), inputs.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "multiple": self.multiple}
 
 
@@ -132,7 +137,7 @@ class CropLike(keras.layers.Layer):
     """Cut the first tensor, from its top left corner, to the height and width of the second.
 
     Args:
-        centered: bool, cut as much from each side instead; the difference must then be even.
+        centered: cuts as much from each side instead; the difference must then be even.
 
     Call arguments:
         inputs: `(B, h, w, C)` with `h >= H` and `w >= W`.
@@ -147,16 +152,16 @@ class CropLike(keras.layers.Layer):
 
     keeps_scores = True  # what `kseg.graphs` asks of a layer
 
-    def __init__(self, centered=False, **kwargs):
+    def __init__(self, centered: bool = False, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.centered = centered
 
     @property
-    def scores_only_centre(self):
+    def scores_only_centre(self) -> bool:
         """Whether what passes is the middle of the picture."""
         return self.centered
 
-    def call(self, inputs, reference):
+    def call(self, inputs: Tensor, reference: Tensor) -> Tensor:
         size, given = known_size(reference), known_size(inputs)
         if size is not None and size == given:
             return inputs
@@ -175,8 +180,8 @@ class CropLike(keras.layers.Layer):
         top, left = [(a - b) // 2 for a, b in zip(ops.shape(inputs)[1:3], (height, width), strict=True)]
         return inputs[:, top : top + height, left : left + width, :]
 
-    def compute_output_spec(self, inputs, reference):
+    def compute_output_spec(self, inputs: Tensor, reference: Tensor) -> keras.KerasTensor:
         return keras.KerasTensor((inputs.shape[0], *reference.shape[1:3], inputs.shape[3]), inputs.dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "centered": self.centered}

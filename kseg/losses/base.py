@@ -1,5 +1,8 @@
 """What every loss shares: reading targets, void, weights, replicas, and how losses combine."""
 
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
 import keras
 import numpy as np
 from keras import ops
@@ -13,23 +16,24 @@ from kseg.replicas import (
     replica_share,
     sum_over_replicas,
 )
+from kseg.types import ClassWeights, IgnoreClass, Tensor
 
 
 class Combinable(keras.losses.Loss):
     """A loss with `+` and `*`. The value is a scalar, normalised by the loss itself."""
 
-    def __init__(self, name):
+    def __init__(self, name: str | None) -> None:
         super().__init__(name=name, reduction="sum")
 
-    def __add__(self, other):
+    def __add__(self, other: keras.losses.Loss) -> "WeightedSum":
         if not isinstance(other, keras.losses.Loss):
             return NotImplemented
         return WeightedSum([*_parts(self), *_parts(other)])
 
-    def __radd__(self, other):
+    def __radd__(self, other: Any) -> "Combinable":
         return self if other == 0 else self.__add__(other)  # sum() starts at 0
 
-    def __mul__(self, weight):
+    def __mul__(self, weight: float) -> "WeightedSum":
         if isinstance(weight, bool) or not isinstance(weight, int | float | np.number):
             return NotImplemented
         return WeightedSum([(loss, part * float(weight)) for loss, part in _parts(self)])
@@ -37,7 +41,7 @@ class Combinable(keras.losses.Loss):
     __rmul__ = __mul__
 
 
-def for_replicas(loss):
+def for_replicas(loss: keras.losses.Loss | str | Callable[..., Any]) -> Combinable:
     """Return `loss`, wrapped in `PerReplica` unless it is one of this package."""
     loss = keras.losses.get(loss)
     return loss if isinstance(loss, Combinable) else PerReplica(loss)
@@ -53,22 +57,22 @@ class WeightedSum(Combinable):
 
     Args:
         parts: list of `(loss, weight)`.
-        name: str.
+        name: of the loss.
     """
 
-    def __init__(self, parts, name="weighted_sum"):
+    def __init__(self, parts: Sequence[tuple[keras.losses.Loss, float]], name: str = "weighted_sum") -> None:
         super().__init__(name)
         self.parts = [(for_replicas(loss), float(weight)) for loss, weight in parts]
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         return sum(weight * loss(y_true, y_pred, sample_weight) for loss, weight in self.parts)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         parts = [(keras.saving.serialize_keras_object(loss), weight) for loss, weight in self.parts]
         return {"parts": parts, "name": self.name}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         parts = [(keras.saving.deserialize_keras_object(loss), weight) for loss, weight in config["parts"]]
         return cls(parts, name=config["name"])
 
@@ -84,8 +88,8 @@ class Auxiliary(Combinable):
 
     Args:
         loss: a `keras.losses.Loss`, its name, or a sum of losses.
-        weight: float.
-        name: str.
+        weight: of each auxiliary head.
+        name: of the loss.
 
     Example:
         >>> from kseg.losses import CrossEntropy
@@ -94,12 +98,14 @@ class Auxiliary(Combinable):
         '0.9704'
     """
 
-    def __init__(self, loss, weight=0.4, name="auxiliary"):
+    def __init__(
+        self, loss: keras.losses.Loss | str | Callable[..., Any], weight: float = 0.4, name: str = "auxiliary"
+    ) -> None:
         super().__init__(name)
         self.loss = for_replicas(loss)
         self.weight = float(weight)
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         if len(y_pred.shape) != 5:
             return self.loss(y_true, y_pred, sample_weight)
         main, *auxiliary = ops.unstack(y_pred, axis=-1)
@@ -108,12 +114,12 @@ class Auxiliary(Combinable):
             value = value + self.weight * self.loss(y_true, scores, sample_weight)
         return value
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         loss = keras.saving.serialize_keras_object(self.loss)
         return {"loss": loss, "weight": self.weight, "name": self.name}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
 
 
@@ -130,7 +136,7 @@ class PerReplica(Combinable):
 
     Args:
         loss: `keras.losses.Loss`, its name, or a function of `y_true` and `y_pred`.
-        name: str; `None` is that of the loss.
+        name: `None` is that of the loss.
 
     Example:
         >>> loss = PerReplica(lambda y_true, y_pred: ops.mean(y_pred), name="mean_score")
@@ -138,11 +144,11 @@ class PerReplica(Combinable):
         1.0
     """
 
-    def __init__(self, loss, name=None):
+    def __init__(self, loss: keras.losses.Loss | str | Callable[..., Any], name: str | None = None) -> None:
         self.loss = keras.losses.get(loss)
         super().__init__(name or getattr(self.loss, "name", None) or self.loss.__name__)
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         loss = self.loss if isinstance(self.loss, keras.losses.Loss) else _OfFunction(self.loss)
         value = loss(y_true, y_pred, sample_weight)
         if replica_context() is None:
@@ -158,11 +164,11 @@ class PerReplica(Combinable):
             count = ops.sum(ops.convert_to_tensor(sample_weight))
         return replica_share(mean_over_replicas(own, count))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"loss": keras.saving.serialize_keras_object(self.loss), "name": self.name}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
 
 
@@ -175,13 +181,19 @@ class _OfFunction(keras.losses.Loss):
 class MaskLoss(Combinable):
     """What the losses share: reading the target, void, class weights. Subclasses give `value`."""
 
-    def __init__(self, ignore_class=255, class_weights=None, from_logits=True, name=None):
+    def __init__(
+        self,
+        ignore_class: IgnoreClass = 255,
+        class_weights: ClassWeights = None,
+        from_logits: bool = True,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name)
         self.ignore_class = checked_void(ignore_class)
         self.class_weights = _checked_weights(class_weights)
         self.from_logits = from_logits
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         scores = ops.cast(ops.convert_to_tensor(y_pred), "float32")
         if len(scores.shape) == 5:
             raise ValueError(
@@ -211,7 +223,7 @@ class MaskLoss(Combinable):
             value = ops.where(outside, float("nan"), value)
         return replica_share(value)
 
-    def value(self, target, scores, valid, weight):
+    def value(self, target: Tensor, scores: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
         """Return the scalar loss over all replicas.
 
         Args:
@@ -222,7 +234,7 @@ class MaskLoss(Combinable):
         """
         raise NotImplementedError
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "ignore_class": self.ignore_class,
             "class_weights": self.class_weights,
@@ -250,7 +262,7 @@ def _checked_weights(class_weights):
     return weights.tolist()
 
 
-def weighted(x, class_weights):
+def weighted(x: Tensor, class_weights: ClassWeights) -> Tensor:
     return x if class_weights is None else x * ops.convert_to_tensor(class_weights, "float32")
 
 

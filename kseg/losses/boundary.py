@@ -1,11 +1,14 @@
 """A loss of the borders between classes."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from kseg.checks import is_count
 from kseg.losses.base import MaskLoss, weighted
 from kseg.replicas import sum_over_replicas
+from kseg.types import ClassWeights, IgnoreClass, Tensor
 
 
 @keras.saving.register_keras_serializable(package="kseg")
@@ -23,12 +26,12 @@ class Boundary(MaskLoss):
     borders on void or on the edge of the picture is no border.
 
     Args:
-        ignore_class: int, several ints, or `None`: ids that are left out.
+        ignore_class: one id, several, or `None`: ids that are left out.
         class_weights: `None` or one float per class: weights of the mean.
         width: odd int, 3 or more, pixels of the window that finds borders.
         tolerance: odd int, 1 or more, pixels of the window in which borders may differ.
         from_logits: whether `y_pred` holds logits (else probabilities).
-        name: str.
+        name: of the loss.
 
     Raises:
         ValueError: for windows that are not odd; when called on shapes that do not fit.
@@ -44,13 +47,13 @@ class Boundary(MaskLoss):
 
     def __init__(
         self,
-        ignore_class=255,
-        class_weights=None,
-        width=3,
-        tolerance=5,
-        from_logits=True,
-        name="boundary",
-    ):
+        ignore_class: IgnoreClass = 255,
+        class_weights: ClassWeights = None,
+        width: int = 3,
+        tolerance: int = 5,
+        from_logits: bool = True,
+        name: str = "boundary",
+    ) -> None:
         super().__init__(ignore_class, class_weights, from_logits, name)
         for argument, value, least in (("width", width, 3), ("tolerance", tolerance, 1)):
             if not is_count(value) or value < least or value % 2 == 0:
@@ -58,7 +61,7 @@ class Boundary(MaskLoss):
         self.width = int(width)
         self.tolerance = int(tolerance)
 
-    def value(self, target, scores, valid, weight):
+    def value(self, target: Tensor, scores: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
         num_classes = scores.shape[-1]
         hot = ops.one_hot(target, num_classes) if len(target.shape) == 3 else target
         p = ops.softmax(scores) if self.from_logits else scores
@@ -79,7 +82,7 @@ class Boundary(MaskLoss):
         others = (1 - p) * valid
         return (_maximum(others, self.width) - others) * valid
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width, "tolerance": self.tolerance}
 
 

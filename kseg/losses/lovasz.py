@@ -1,10 +1,13 @@
 """The Lovász losses, which are convex extensions of the Jaccard index."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from kseg.losses.base import MaskLoss, weighted
 from kseg.replicas import gather_from_replicas, local_slice, sum_over_replicas
+from kseg.types import ClassWeights, IgnoreClass, Tensor
 
 
 @keras.saving.register_keras_serializable(package="kseg")
@@ -21,12 +24,12 @@ class Lovasz(MaskLoss):
     its largest; sample weights only choose pixels, those above 0.
 
     Args:
-        ignore_class: int, several ints, or `None`: ids that are left out.
+        ignore_class: one id, several, or `None`: ids that are left out.
         class_weights: `None` or one float per class: weights of the mean; not for the hinge.
-        hinge: bool, the binary Lovász hinge on the margin of the logits, of the foreground alone; for one
+        hinge: takes the binary Lovász hinge on the margin of the logits, of the foreground alone; for one
             or two channels of logits.
         from_logits: whether `y_pred` holds logits (else probabilities).
-        name: str.
+        name: of the loss.
 
     Raises:
         ValueError: for a hinge on probabilities or on more than two classes; when called on shapes that do
@@ -40,13 +43,20 @@ class Lovasz(MaskLoss):
         '0.5000'
     """
 
-    def __init__(self, ignore_class=255, class_weights=None, hinge=False, from_logits=True, name="lovasz"):
+    def __init__(
+        self,
+        ignore_class: IgnoreClass = 255,
+        class_weights: ClassWeights = None,
+        hinge: bool = False,
+        from_logits: bool = True,
+        name: str = "lovasz",
+    ) -> None:
         super().__init__(ignore_class, class_weights, from_logits, name)
         if hinge and (not from_logits or class_weights is not None):
             raise ValueError("hinge=True needs logits (from_logits=True) and takes no class_weights")
         self.hinge = bool(hinge)
 
-    def value(self, target, scores, valid, weight):
+    def value(self, target: Tensor, scores: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
         num_classes = scores.shape[-1]
         ids = target if len(target.shape) == 3 else ops.argmax(target, axis=-1)
         hot = ops.one_hot(ids, num_classes)
@@ -68,7 +78,7 @@ class Lovasz(MaskLoss):
         share = weighted(present, self.class_weights)
         return ops.divide_no_nan(ops.sum(share * losses), ops.sum(share))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "hinge": self.hinge}
 
 

@@ -1,6 +1,7 @@
 """Losses that are sums over pixels: cross-entropy, of the hardest pixels only, focal."""
 
 from numbers import Integral
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ from keras import ops
 from kseg.losses.base import MaskLoss, weighted
 from kseg.losses.sparse import cross_entropies, sum_of_cross_entropies
 from kseg.replicas import gather_from_replicas, sum_over_replicas
+from kseg.types import ClassWeights, IgnoreClass, Tensor
 
 _EPSILON = 1e-7
 
@@ -22,10 +24,10 @@ class CrossEntropy(MaskLoss):
     targets are taken too. A batch without a valid pixel has loss 0.
 
     Args:
-        ignore_class: int, several ints, or `None`: ids that are left out.
+        ignore_class: one id, several, or `None`: ids that are left out.
         class_weights: `None` or one float per class; each pixel counts by its class.
         from_logits: whether `y_pred` holds logits (else probabilities).
-        name: str.
+        name: of the loss.
 
     Raises:
         ValueError: when called on shapes that do not fit; for weights of the wrong number.
@@ -37,10 +39,16 @@ class CrossEntropy(MaskLoss):
         '0.6931'
     """
 
-    def __init__(self, ignore_class=255, class_weights=None, from_logits=True, name="cross_entropy"):
+    def __init__(
+        self,
+        ignore_class: IgnoreClass = 255,
+        class_weights: ClassWeights = None,
+        from_logits: bool = True,
+        name: str = "cross_entropy",
+    ) -> None:
         super().__init__(ignore_class, class_weights, from_logits, name)
 
-    def value(self, target, scores, valid, weight):
+    def value(self, target: Tensor, scores: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
         return _mean_cross_entropy(self, target, scores, weight, valid)
 
 
@@ -58,12 +66,12 @@ class OhemCrossEntropy(MaskLoss):
     Differences from the reference: `min_kept` may be a share; soft targets are taken too.
 
     Args:
-        ignore_class: int, several ints, or `None`: ids that are left out.
+        ignore_class: one id, several, or `None`: ids that are left out.
         class_weights: `None` or one float per class; they do not change which pixels are hard.
-        threshold: float in (0, 1), probability.
+        threshold: in (0, 1), probability.
         min_kept: int, pixels of the whole batch; or float in (0, 1], share of its valid pixels.
         from_logits: whether `y_pred` holds logits (else probabilities).
-        name: str.
+        name: of the loss.
 
     Raises:
         ValueError: for a threshold or `min_kept` out of range; when called on shapes that do not fit.
@@ -77,13 +85,13 @@ class OhemCrossEntropy(MaskLoss):
 
     def __init__(
         self,
-        ignore_class=255,
-        class_weights=None,
-        threshold=0.7,
-        min_kept=0.0625,
-        from_logits=True,
-        name="ohem_cross_entropy",
-    ):
+        ignore_class: IgnoreClass = 255,
+        class_weights: ClassWeights = None,
+        threshold: float = 0.7,
+        min_kept: float = 0.0625,
+        from_logits: bool = True,
+        name: str = "ohem_cross_entropy",
+    ) -> None:
         super().__init__(ignore_class, class_weights, from_logits, name)
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must be a probability in (0, 1), got {threshold!r}")
@@ -95,7 +103,7 @@ class OhemCrossEntropy(MaskLoss):
         self.threshold = float(threshold)
         self.min_kept = int(min_kept) if whole else float(min_kept)
 
-    def value(self, target, scores, valid, weight):
+    def value(self, target: Tensor, scores: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
         hardness = ops.stop_gradient(_cross_entropies(target, scores, self.from_logits, None))
         least = ops.minimum(-float(np.log(self.threshold)), self._least_kept(hardness, valid))
         kept = valid * ops.cast(ops.logical_not(hardness < least), "float32")  # NaN is kept
@@ -111,7 +119,7 @@ class OhemCrossEntropy(MaskLoss):
         kept = ops.cast(ops.maximum(ops.minimum(ops.cast(kept, "float32"), count), 1.0), "int32")
         return ops.take(everywhere, ops.shape(everywhere)[0] - kept)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "threshold": self.threshold, "min_kept": self.min_kept}
 
 
@@ -127,11 +135,11 @@ class Focal(MaskLoss):
     `class_weights`; the sum is divided by the valid pixels, not by the anchors of objects.
 
     Args:
-        ignore_class: int, several ints, or `None`: ids that are left out.
+        ignore_class: one id, several, or `None`: ids that are left out.
         class_weights: `None` or one float per class; each pixel counts by its class.
-        gamma: float, 0 or more; 0 is cross-entropy.
+        gamma: 0 or more; 0 is cross-entropy.
         from_logits: whether `y_pred` holds logits (else probabilities).
-        name: str.
+        name: of the loss.
 
     Raises:
         ValueError: for a negative gamma; when called on shapes that do not fit.
@@ -143,13 +151,20 @@ class Focal(MaskLoss):
         '0.1733'
     """
 
-    def __init__(self, ignore_class=255, class_weights=None, gamma=2.0, from_logits=True, name="focal"):
+    def __init__(
+        self,
+        ignore_class: IgnoreClass = 255,
+        class_weights: ClassWeights = None,
+        gamma: float = 2.0,
+        from_logits: bool = True,
+        name: str = "focal",
+    ) -> None:
         super().__init__(ignore_class, class_weights, from_logits, name)
         if not gamma >= 0:
             raise ValueError(f"gamma must be 0 or more, got {gamma!r}")
         self.gamma = float(gamma)
 
-    def value(self, target, scores, valid, weight):
+    def value(self, target: Tensor, scores: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
         if len(target.shape) == 3:
             plain = _cross_entropies(target, scores, self.from_logits, None)
             losses = self._damping(-plain) * plain * _weights_of(target, self.class_weights)
@@ -162,7 +177,7 @@ class Focal(MaskLoss):
         # not 0: its power has no slope there
         return ops.power(ops.maximum(-ops.expm1(log_p), _EPSILON), self.gamma)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "gamma": self.gamma}
 
 

@@ -1,10 +1,13 @@
 """Losses of overlapping areas: Tversky's index and its two best-known cases."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from kseg.losses.base import MaskLoss, weighted
 from kseg.replicas import sum_over_replicas
+from kseg.types import ClassWeights, IgnoreClass, Tensor
 
 
 class _Region(MaskLoss):
@@ -13,13 +16,29 @@ class _Region(MaskLoss):
     `o`, `fp` and `fn` are sums of probabilities over the whole batch and all replicas, without void.
     """
 
-    def __init__(self, ignore_class, class_weights, from_logits, smooth, name):
+    def __init__(
+        self,
+        ignore_class: IgnoreClass,
+        class_weights: ClassWeights,
+        from_logits: bool,
+        smooth: float,
+        name: str,
+    ) -> None:
         super().__init__(ignore_class, class_weights, from_logits, name)
         if not smooth >= 0:
             raise ValueError(f"smooth must be 0 or more pixels, got {smooth!r}")
         self.smooth = smooth
 
-    def mean_loss(self, target, scores, weight, alpha, beta, smooth, gamma=1.0):
+    def mean_loss(
+        self,
+        target: Tensor,
+        scores: Tensor,
+        weight: Tensor,
+        alpha: float,
+        beta: float,
+        smooth: float,
+        gamma: float = 1.0,
+    ) -> Tensor:
         num_classes = scores.shape[-1]
         p = ops.softmax(scores) if self.from_logits else scores
         hot = ops.one_hot(target, num_classes) if len(target.shape) == 3 else target
@@ -33,7 +52,7 @@ class _Region(MaskLoss):
         share = weighted(ops.cast(true_area > 0, "float32"), self.class_weights)
         return ops.divide_no_nan(ops.sum(share * losses), ops.sum(share))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "smooth": self.smooth}
 
 
@@ -49,11 +68,11 @@ class Dice(_Region):
     Differences from the reference: plain instead of squared areas; several classes; `smooth`.
 
     Args:
-        ignore_class: int, several ints, or `None`: ids that are left out.
+        ignore_class: one id, several, or `None`: ids that are left out.
         class_weights: `None` or one float per class: weights of the mean.
         from_logits: whether `y_pred` holds logits (else probabilities).
-        smooth: float, pixels, added to both sides of the fraction.
-        name: str.
+        smooth: pixels, added to both sides of the fraction.
+        name: of the loss.
 
     Raises:
         ValueError: when called on shapes that do not fit; for weights of the wrong number.
@@ -66,10 +85,17 @@ class Dice(_Region):
         '0.0000'
     """
 
-    def __init__(self, ignore_class=255, class_weights=None, from_logits=True, smooth=1.0, name="dice"):
+    def __init__(
+        self,
+        ignore_class: IgnoreClass = 255,
+        class_weights: ClassWeights = None,
+        from_logits: bool = True,
+        smooth: float = 1.0,
+        name: str = "dice",
+    ) -> None:
         super().__init__(ignore_class, class_weights, from_logits, smooth, name)
 
-    def value(self, target, scores, valid, weight):
+    def value(self, target: Tensor, scores: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
         return self.mean_loss(target, scores, weight, alpha=0.5, beta=0.5, smooth=self.smooth / 2)
 
 
@@ -85,11 +111,11 @@ class Jaccard(_Region):
     Differences from the reference: several classes; `smooth`.
 
     Args:
-        ignore_class: int, several ints, or `None`: ids that are left out.
+        ignore_class: one id, several, or `None`: ids that are left out.
         class_weights: `None` or one float per class: weights of the mean.
         from_logits: whether `y_pred` holds logits (else probabilities).
-        smooth: float, pixels, added to both sides of the fraction.
-        name: str.
+        smooth: pixels, added to both sides of the fraction.
+        name: of the loss.
 
     Raises:
         ValueError: when called on shapes that do not fit; for weights of the wrong number.
@@ -102,10 +128,17 @@ class Jaccard(_Region):
         '0.6667'
     """
 
-    def __init__(self, ignore_class=255, class_weights=None, from_logits=True, smooth=1.0, name="jaccard"):
+    def __init__(
+        self,
+        ignore_class: IgnoreClass = 255,
+        class_weights: ClassWeights = None,
+        from_logits: bool = True,
+        smooth: float = 1.0,
+        name: str = "jaccard",
+    ) -> None:
         super().__init__(ignore_class, class_weights, from_logits, smooth, name)
 
-    def value(self, target, scores, valid, weight):
+    def value(self, target: Tensor, scores: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
         return self.mean_loss(target, scores, weight, alpha=1.0, beta=1.0, smooth=self.smooth)
 
 
@@ -123,14 +156,14 @@ class Tversky(_Region):
     Differences from the reference: areas are summed over the batch; the mean is over the classes present.
 
     Args:
-        ignore_class: int, several ints, or `None`: ids that are left out.
+        ignore_class: one id, several, or `None`: ids that are left out.
         class_weights: `None` or one float per class: weights of the mean.
-        alpha: float, weight of false positives.
-        beta: float, weight of false negatives.
-        gamma: float above 0, exponent of each class's loss.
+        alpha: weight of false positives.
+        beta: weight of false negatives.
+        gamma: above 0, exponent of each class's loss.
         from_logits: whether `y_pred` holds logits (else probabilities).
-        smooth: float, pixels, added to both sides of the fraction.
-        name: str.
+        smooth: pixels, added to both sides of the fraction.
+        name: of the loss.
 
     Raises:
         ValueError: for negative weights or gamma; when called on shapes that do not fit.
@@ -145,15 +178,15 @@ class Tversky(_Region):
 
     def __init__(
         self,
-        ignore_class=255,
-        class_weights=None,
-        alpha=0.3,
-        beta=0.7,
-        gamma=1.0,
-        from_logits=True,
-        smooth=1.0,
-        name="tversky",
-    ):
+        ignore_class: IgnoreClass = 255,
+        class_weights: ClassWeights = None,
+        alpha: float = 0.3,
+        beta: float = 0.7,
+        gamma: float = 1.0,
+        from_logits: bool = True,
+        smooth: float = 1.0,
+        name: str = "tversky",
+    ) -> None:
         super().__init__(ignore_class, class_weights, from_logits, smooth, name)
         if not (alpha >= 0 and beta >= 0 and alpha + beta > 0 and gamma > 0):
             raise ValueError(
@@ -164,8 +197,8 @@ class Tversky(_Region):
         self.beta = beta
         self.gamma = gamma
 
-    def value(self, target, scores, valid, weight):
+    def value(self, target: Tensor, scores: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
         return self.mean_loss(target, scores, weight, self.alpha, self.beta, self.smooth, self.gamma)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}

@@ -8,10 +8,11 @@ about all of it.
 
 from keras import ops
 
+from kseg.types import Tensor
 from kseg.xla import fused
 
 
-def cross_entropies(target, scores):
+def cross_entropies(target: Tensor, scores: Tensor) -> Tensor:
     """Return the cross-entropy of each pixel with its id, `(B, H, W)`."""
 
     @ops.custom_gradient
@@ -27,7 +28,7 @@ def cross_entropies(target, scores):
     return losses_of(scores)
 
 
-def sum_of_cross_entropies(target, scores, weight):
+def sum_of_cross_entropies(target: Tensor, scores: Tensor, weight: Tensor) -> Tensor:
     """Return the sum of the cross-entropies, each times its weight, a scalar; any of weight 0 may be NaN.
 
     Args:

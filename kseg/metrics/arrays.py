@@ -3,27 +3,28 @@
 import numpy as np
 
 from kseg.masks import void_ids
+from kseg.types import IgnoreClass
 
 
 class Confusion:
     """The confusion matrix of masks in NumPy.
 
     Args:
-        num_classes: int.
-        ignore_class: int, several ints, or `None`.
+        num_classes: how many classes there are.
+        ignore_class: one id, several, or `None`.
 
     Attributes:
         matrix: int64 `(num_classes, num_classes)`, rows truth, columns prediction.
         outside: int, pixels that are not void and whose true or predicted id is no class.
     """
 
-    def __init__(self, num_classes, ignore_class=255):
+    def __init__(self, num_classes: int, ignore_class: IgnoreClass = 255) -> None:
         self.num_classes = num_classes
         self.ignore_class = ignore_class
         self.matrix = np.zeros((num_classes, num_classes), "int64")
         self.outside = 0
 
-    def add(self, mask, predicted):
+    def add(self, mask: np.ndarray, predicted: np.ndarray) -> None:
         """Add ids `(..., H, W)` of the truth and of the prediction; axes of 1 do not matter.
 
         Raises:
@@ -44,7 +45,7 @@ class Confusion:
         self.outside += int(valid.sum() - inside.sum())
 
 
-def iou_of(matrix):
+def iou_of(matrix: np.ndarray) -> np.ndarray:
     """Return the IoU of each class of a NumPy confusion matrix, float64, NaN where a class never appeared."""
     intersection = np.diagonal(matrix).astype("float64")
     union = matrix.sum(0) + matrix.sum(1) - intersection

@@ -1,12 +1,15 @@
 """Metrics of the pixels near a border between classes."""
 
+from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 import keras
 from keras import ops
 
 from kseg.metrics.confusion import areas, cells
 from kseg.metrics.reading import MaskMetric, mean_by_class, nan_where_absent
+from kseg.types import IgnoreClass, Tensor
 
 
 @keras.saving.register_keras_serializable(package="kseg")
@@ -23,14 +26,14 @@ class BoundaryIoU(MaskMetric):
     alone is no border.
 
     Args:
-        num_classes: int, 2 or more; 2 for a model with one output channel.
-        ignore_class: int, several ints, or `None`: ids that are left out.
-        tolerance: float, width of the band as a share of the picture's diagonal, at least 1 pixel; 0.02 in
+        num_classes: 2 or more; 2 for a model with one output channel.
+        ignore_class: one id, several, or `None`: ids that are left out.
+        tolerance: width of the band as a share of the picture's diagonal, at least 1 pixel; 0.02 in
             the reference, 0.005 for Cityscapes.
         class_names: `None` or one name per class. With names, `result()` is a dict: `boundary_iou`,
             `pixels_outside`, and `boundary_iou_<name>` for each class.
         from_logits: whether a single channel holds logits (else a probability); no matter for more channels.
-        name: str, also the first key of the dict.
+        name: also the first key of the dict.
 
     Raises:
         TypeError: when called on a mask of floats.
@@ -48,19 +51,19 @@ class BoundaryIoU(MaskMetric):
 
     def __init__(
         self,
-        num_classes,
-        ignore_class=255,
-        tolerance=0.02,
-        class_names=None,
-        from_logits=True,
-        name="boundary_iou",
-        dtype=None,
-    ):
+        num_classes: int,
+        ignore_class: IgnoreClass = 255,
+        tolerance: float = 0.02,
+        class_names: Sequence[str] | None = None,
+        from_logits: bool = True,
+        name: str = "boundary_iou",
+        dtype: str | keras.DTypePolicy | None = None,
+    ) -> None:
         super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
         self.tolerance = _checked(tolerance)
         self.matrix = self.add_counts((num_classes + 1, num_classes + 1), "matrix")  # last: off the bands
 
-    def count(self, true, predicted, counted):
+    def count(self, true: Tensor, predicted: Tensor, counted: Tensor) -> None:
         pixels = _pixels(true, self.tolerance)
         true, predicted = (
             ops.where(_near_border(ids, counted, pixels, self.num_classes), ids, self.num_classes)
@@ -68,12 +71,12 @@ class BoundaryIoU(MaskMetric):
         )
         self.matrix.assign_add(cells(true, predicted, counted, self.num_classes + 1))
 
-    def class_iou(self):
+    def class_iou(self) -> Tensor:
         """Return the IoU of each class's band, float32 `(num_classes,)`, NaN where it has none."""
         both, union = self._bands()
         return nan_where_absent(both, union)
 
-    def result(self):
+    def result(self) -> Any:
         """Return the mean, a scalar; with `class_names` a dict that holds it and each class."""
         return mean_by_class(self, "boundary_iou", *self._bands())
 
@@ -81,7 +84,7 @@ class BoundaryIoU(MaskMetric):
         both, true, predicted = (area[:-1] for area in areas(self.matrix))
         return both, true + predicted - both
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "tolerance": self.tolerance}
 
 
@@ -100,15 +103,15 @@ class BoundaryF1(MaskMetric):
     distance is the larger of both axes'; the edge of the picture is no border.
 
     Args:
-        num_classes: int, 2 or more; 2 for a model with one output channel.
-        ignore_class: int, several ints, or `None`: ids that are left out.
-        tolerance: float, as a share of the picture's diagonal, at least 1 pixel; 0.0075 in the reference.
-        by_class: bool; false: borders alone, whichever classes meet there, as contours are judged (Martin,
+        num_classes: 2 or more; 2 for a model with one output channel.
+        ignore_class: one id, several, or `None`: ids that are left out.
+        tolerance: as a share of the picture's diagonal, at least 1 pixel; 0.0075 in the reference.
+        by_class: where false, borders alone, whichever classes meet there, as contours are judged (Martin,
             Fowlkes, Malik 2004).
         class_names: `None` or one name per class. With names, `result()` is a dict: `boundary_f1`,
             `pixels_outside`, and `boundary_f1_<name>` for each class.
         from_logits: whether a single channel holds logits (else a probability); no matter for more channels.
-        name: str, also the first key of the dict.
+        name: also the first key of the dict.
 
     Raises:
         TypeError: when called on a mask of floats.
@@ -126,15 +129,15 @@ class BoundaryF1(MaskMetric):
 
     def __init__(
         self,
-        num_classes,
-        ignore_class=255,
-        tolerance=0.0075,
-        by_class=True,
-        class_names=None,
-        from_logits=True,
-        name="boundary_f1",
-        dtype=None,
-    ):
+        num_classes: int,
+        ignore_class: IgnoreClass = 255,
+        tolerance: float = 0.0075,
+        by_class: bool = True,
+        class_names: Sequence[str] | None = None,
+        from_logits: bool = True,
+        name: str = "boundary_f1",
+        dtype: str | keras.DTypePolicy | None = None,
+    ) -> None:
         super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
         self.tolerance = _checked(tolerance)
         # border pixels: predicted, of them near a true one; true, of them near a predicted one
@@ -143,7 +146,7 @@ class BoundaryF1(MaskMetric):
         self.by_class = bool(by_class)
         self.counts = self.add_counts((4, num_classes if by_class else 1), "counts")
 
-    def count(self, true, predicted, counted):
+    def count(self, true: Tensor, predicted: Tensor, counted: Tensor) -> None:
         pixels = _pixels(true, self.tolerance)
         borders = [self._borders(ids, counted) for ids in (predicted, true)]
         sums = []
@@ -159,11 +162,11 @@ class BoundaryF1(MaskMetric):
             return ops.cast(border, "float32")[..., None]
         return ops.one_hot(ops.where(border, ids, -1), self.num_classes)
 
-    def class_f1(self):
+    def class_f1(self) -> Tensor:
         """Return the F1 of each class, float32 `(num_classes,)`, NaN for a class without a border."""
         return nan_where_absent(*self._shares())
 
-    def result(self):
+    def result(self) -> Any:
         """Return the mean, a scalar; with `class_names` a dict that holds it and each class."""
         return mean_by_class(self, "boundary_f1", *self._shares())
 
@@ -175,12 +178,12 @@ class BoundaryF1(MaskMetric):
         f1 = ops.divide_no_nan(2 * precision * recall, precision + recall)
         return f1, ops.cast(predicted + true > 0, "float32")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "tolerance": self.tolerance, "by_class": self.by_class}
 
 
 def _checked(tolerance):
-    if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0 < tolerance < 1:
+    if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0 < float(tolerance) < 1:
         raise ValueError(f"tolerance must be a share of the diagonal in (0, 1), got {tolerance!r}")
     return float(tolerance)
 

@@ -1,10 +1,14 @@
 """What every metric shares: its arguments, and how it reads masks and scores."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from kseg.checks import check_class_names, is_count
 from kseg.masks import checked_void, class_ids, holds_ids, is_void, size_checked, sizes_agree, to_mask
+from kseg.types import IgnoreClass, Tensor
 from kseg.xla import fused
 
 
@@ -12,14 +16,22 @@ class MaskMetric(keras.metrics.Metric):
     """A metric of class ids. Subclasses give `count` and `result`.
 
     Args:
-        num_classes: int, 2 or more; 2 for a model with one output channel.
-        ignore_class: int, several ints, or `None`: ids that are left out.
+        num_classes: 2 or more; 2 for a model with one output channel.
+        ignore_class: one id, several, or `None`: ids that are left out.
         class_names: `None` or one name per class.
         from_logits: whether a single channel holds logits (else a probability); no matter for more channels.
-        name: str.
+        name: of the metric.
     """
 
-    def __init__(self, num_classes, ignore_class, class_names, from_logits, name, dtype):
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_class: IgnoreClass,
+        class_names: Sequence[str] | None,
+        from_logits: bool,
+        name: str,
+        dtype: str | keras.DTypePolicy | None,
+    ) -> None:
         super().__init__(name=name, dtype=dtype)
         if not is_count(num_classes) or num_classes < 2:
             raise ValueError(
@@ -32,11 +44,11 @@ class MaskMetric(keras.metrics.Metric):
         self.from_logits = from_logits
         self.outside = self.add_counts((), "outside")
 
-    def add_counts(self, shape, name):
+    def add_counts(self, shape: tuple[int, ...], name: str) -> keras.Variable:
         """Return a variable of zeros that is summed over replicas."""
         return self.add_variable(shape, "zeros", dtype="int64", aggregation="sum", name=name)
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         """Add a batch.
 
         Args:
@@ -61,7 +73,7 @@ class MaskMetric(keras.metrics.Metric):
     def _is_class(self, ids):
         return ops.logical_and(ids >= 0, ids < self.num_classes)
 
-    def count(self, true, predicted, counted):
+    def count(self, true: Tensor, predicted: Tensor, counted: Tensor) -> None:
         """Add int32 ids `(B, H, W)`; only pixels where `counted` is true are classes and not void."""
         raise NotImplementedError
 
@@ -90,7 +102,7 @@ class MaskMetric(keras.metrics.Metric):
             return true, predicted, is_void(true, self.ignore_class)
         return to_mask(y_true), predicted, ops.logical_not(ops.any(y_true > 0, axis=-1))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "num_classes": self.num_classes,
             "ignore_class": self.ignore_class,
@@ -126,7 +138,7 @@ def _by_sign(scores, from_logits):
     return ops.where(_sums_to_nan(scores, -1), -1, to_mask(scores, from_logits))
 
 
-def mean_by_class(metric, key, part, whole):
+def mean_by_class(metric: MaskMetric, key: str, part: Tensor, whole: Tensor) -> Any:
     """Return the mean of `part / whole` over the classes whose `whole` is not 0.
 
     With class names: a dict of the mean, of `pixels_outside`, and of each class as `<key>_<name>`, 0 where
@@ -141,6 +153,6 @@ def mean_by_class(metric, key, part, whole):
     return {metric.name: mean, "pixels_outside": ops.cast(metric.outside, "float32"), **by_name}
 
 
-def nan_where_absent(part, whole):
+def nan_where_absent(part: Tensor, whole: Tensor) -> Tensor:
     """Return `part / whole`, NaN where `whole` is 0."""
     return ops.where(whole > 0, part / ops.maximum(whole, 1.0), float("nan"))

@@ -1,6 +1,10 @@
 """The architectures: one file each, one builder each."""
 
 import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
 
 from kseg.checks import unknown_name
 from kseg.encoders import list_backbones
@@ -16,8 +20,9 @@ from kseg.models.fcn import build_fcn
 from kseg.models.pspnet import build_pspnet
 from kseg.models.segnet import build_segnet
 from kseg.models.unet import build_unet
+from kseg.types import InputShape
 
-_BUILDERS = {
+_BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "conv_stack": build_conv_stack,
     "ddrnet": build_ddrnet,
     "deeplabv1": build_deeplabv1,
@@ -35,7 +40,7 @@ _BUILDERS = {
 __all__ = ["build", *(f"build_{name}" for name in _BUILDERS), "list_models"]
 
 
-def list_models():
+def list_models() -> list[str]:
     """Return the names that `kseg.build` takes, sorted.
 
     Example:
@@ -45,12 +50,14 @@ def list_models():
     return sorted(_BUILDERS)
 
 
-def build(model, num_classes, input_shape=(None, None, 3), **kwargs):
+def build(
+    model: str, num_classes: int, input_shape: InputShape = (None, None, 3), **kwargs: Any
+) -> keras.Model:
     """Build an architecture by name: `build("unet", 5)` is `build_unet(5)`.
 
     Args:
-        model: str, one of `list_models()`.
-        num_classes: int.
+        model: one of `list_models()`.
+        num_classes: how many classes there are.
         input_shape: `(H, W, C)`.
         **kwargs: what that architecture's builder takes.
 
@@ -69,7 +76,7 @@ def build(model, num_classes, input_shape=(None, None, 3), **kwargs):
     return _BUILDERS[model](num_classes, input_shape, **kwargs)
 
 
-def check_build(model, **kwargs):
+def check_build(model: object, **kwargs: Any) -> None:
     """Raise as `build` does for an unknown model, argument or backbone, without building anything."""
     if not isinstance(model, str) or model not in _BUILDERS:
         raise unknown_name("model", model, _BUILDERS)

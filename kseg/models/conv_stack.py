@@ -1,22 +1,25 @@
 """The full-resolution stack of convolutions that every text on segmentation starts from."""
 
+from collections.abc import Sequence
+
 import keras
 
 from kseg import blocks
 from kseg.checks import check_input_shape, check_num_classes, is_count
+from kseg.types import Activation, InputShape, Normalization
 
 
 def build_conv_stack(
-    num_classes,
-    input_shape=(None, None, 3),
+    num_classes: int,
+    input_shape: InputShape = (None, None, 3),
     *,
-    depth=4,
-    filters=64,
-    dilation_rates=None,
-    normalization="batch",
-    activation=None,
-    name="conv_stack",
-):
+    depth: int = 4,
+    filters: int = 64,
+    dilation_rates: Sequence[int] | None = None,
+    normalization: Normalization = "batch",
+    activation: Activation = None,
+    name: str = "conv_stack",
+) -> keras.Model:
     """Build a stack of 3×3 convolutions that never leaves the picture's own resolution.
 
     Prefer it as a baseline only: each output sees `2 * depth + 1` pixels, so it learns colour and texture
@@ -25,14 +28,14 @@ def build_conv_stack(
     Reference: none; the textbook baseline that motivates encoders. For dilation: Yu & Koltun 2016, section 2.
 
     Args:
-        num_classes: int, 1..255.
+        num_classes: 1..255.
         input_shape: `(H, W, C)`; H and W in pixels or `None`.
-        depth: int, number of 3×3 convolutions.
-        filters: int, width of each.
+        depth: number of 3×3 convolutions.
+        filters: width of each.
         dilation_rates: `None` (all 1) or one int per convolution.
         normalization: `"batch"`, `"group"` or `None`.
         activation: `None` (logits), `"softmax"` or `"sigmoid"`.
-        name: str.
+        name: of the model.
 
     Returns:
         `keras.Model`: `(B, H, W, C)` values 0–255 → `(B, H, W, num_classes)` float32.

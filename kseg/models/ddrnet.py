@@ -1,5 +1,7 @@
 """DDRNet (Hong, Pan, Sun, Jia 2021): a deep branch and a detailed one that exchange features."""
 
+from typing import Literal
+
 import keras
 from keras import layers
 
@@ -7,6 +9,7 @@ from kseg import blocks
 from kseg.checks import check_choice, check_input_shape, check_num_classes
 from kseg.encoders.weights import normalization_for
 from kseg.layers import BatchNormalization, ResizeLike
+from kseg.types import Activation, InputShape
 
 # variant: (width of the stem, blocks per stage, width of the head)
 _VARIANTS = {
@@ -17,16 +20,16 @@ _VARIANTS = {
 
 
 def build_ddrnet(
-    num_classes,
-    input_shape=(None, None, 3),
+    num_classes: int,
+    input_shape: InputShape = (None, None, 3),
     *,
-    variant="23-slim",
-    filters=None,
-    aux_heads=False,
-    dropout=0.0,
-    activation=None,
-    name="ddrnet",
-):
+    variant: Literal["23-slim", "23", "39"] = "23-slim",
+    filters: int | None = None,
+    aux_heads: bool = False,
+    dropout: float = 0.0,
+    activation: Activation = None,
+    name: str = "ddrnet",
+) -> keras.Model:
     """Build a DDRNet: real-time segmentation from two branches, one deep and one detailed.
 
     Prefer it on phones and for video: "23-slim" has 5.7 M parameters and 3.0 G multiply-adds at 360×480,
@@ -40,15 +43,15 @@ def build_ddrnet(
     graph. On a height or width that 8 does not divide, stages round up and the scores are cropped.
 
     Args:
-        num_classes: int, 1..255.
+        num_classes: 1..255.
         input_shape: `(H, W, C)`; H and W in pixels or `None`, any size.
         variant: `"23-slim"`, `"23"` or `"39"`.
-        filters: int, width of the stem instead of the variant's 32 or 64; all but the context module's
+        filters: width of the stem instead of the variant's 32 or 64; all but the context module's
             branches and the head follow it.
         aux_heads: whether a second head on the detailed branch helps the training (weight 0.4).
-        dropout: float in [0, 1), before the scores.
+        dropout: in [0, 1), before the scores.
         activation: `None` (logits), `"softmax"` or `"sigmoid"`.
-        name: str.
+        name: of the model.
 
     Returns:
         `keras.Model`: `(B, H, W, C)` values 0–255 → `(B, H, W, num_classes)` float32.
@@ -97,7 +100,7 @@ def build_ddrnet(
     return keras.Model(image, blocks.with_auxiliary(heads[0], heads[1:] if aux_heads else []), name=name)
 
 
-def dappm(x, branch_filters, filters, *, name):
+def dappm(x: keras.KerasTensor, branch_filters: int, filters: int, *, name: str) -> keras.KerasTensor:
     """Deep aggregation pyramid pooling: context from ever larger windows, each added to the one before.
 
     `(B, h, w, c)` → `(B, h, w, filters)`. Windows of 5, 9 and 17 pixels and the whole map are pooled,

@@ -1,27 +1,31 @@
 """DeepLab v1 (Chen, Papandreou, Kokkinos, Murphy, Yuille 2015): VGG16 with holes, LargeFOV."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import keras
 
 from kseg import blocks
 from kseg.checks import check_choice, check_input_shape, check_num_classes
 from kseg.encoders import vgg
 from kseg.layers import PadToMultiple
+from kseg.types import Activation, InputShape, PathLike
 
 # fc6: kernel size, dilation rate, width over that of the first block (64)
 _VARIANTS = {"largefov": (3, 12, 16), "4x4": (4, 8, 64), "7x7": (7, 4, 64)}
 
 
 def build_deeplabv1(
-    num_classes,
-    input_shape=(None, None, 3),
+    num_classes: int,
+    input_shape: InputShape = (None, None, 3),
     *,
-    variant="largefov",
-    backbone_weights=None,
-    filters=64,
-    dropout=0.5,
-    activation=None,
-    name="deeplabv1",
-):
+    variant: Literal["largefov", "4x4", "7x7"] = "largefov",
+    backbone_weights: PathLike | None = None,
+    filters: int | Sequence[int] = 64,
+    dropout: float = 0.5,
+    activation: Activation = None,
+    name: str = "deeplabv1",
+) -> keras.Model:
     """Build DeepLab v1: VGG16 at stride 8, dilated where it lost its subsampling, and a bilinear resize.
 
     Prefer it to FCN: a like field of view in 20.5 instead of 134 million parameters. The paper's second
@@ -36,17 +40,17 @@ def build_deeplabv1(
     are divided by 127.5. Fields of view of other sizes and the multi-scale form are left out.
 
     Args:
-        num_classes: int, 1..255.
+        num_classes: 1..255.
         input_shape: `(H, W, C)`; H and W in pixels or `None`, any size.
         variant: `"largefov"` (fc6 of 3×3, dilation 12, 1024 wide), `"4x4"` (dilation 8, 4096 wide) or
             `"7x7"` (dilation 4, 4096 wide).
         backbone_weights: `None`, `"imagenet"`, or the path of a `.weights.h5` file of
             `keras.applications.VGG16(include_top=False)`.
-        filters: int, width of the first of VGG16's five blocks, the others and fc6/fc7 in proportion; or all
+        filters: width of the first of VGG16's five blocks, the others and fc6/fc7 in proportion; or all
             six.
-        dropout: float in [0, 1), after fc6 and fc7.
+        dropout: in [0, 1), after fc6 and fc7.
         activation: `None` (logits), `"softmax"` or `"sigmoid"`.
-        name: str.
+        name: of the model.
 
     Returns:
         `keras.Model`: `(B, H, W, C)` values 0–255 → `(B, H, W, num_classes)` float32.

@@ -1,5 +1,8 @@
 """DeepLab v2 (Chen, Papandreou, Kokkinos, Murphy, Yuille 2018)."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import keras
 from keras import layers
 
@@ -8,6 +11,7 @@ from kseg.checks import check_choice, check_dilation_rates, check_input_shape, c
 from kseg.encoders import vgg
 from kseg.encoders.resnet import resnet
 from kseg.layers import PadToMultiple
+from kseg.types import Activation, InputShape, PathLike
 
 # variant: dilation rates of the parallel branches, in features of stride 8
 _VARIANTS = {
@@ -18,17 +22,17 @@ _VARIANTS = {
 
 
 def build_deeplabv2(
-    num_classes,
-    input_shape=(None, None, 3),
+    num_classes: int,
+    input_shape: InputShape = (None, None, 3),
     *,
-    variant="vgg16-aspp-l",
-    backbone_weights=None,
-    dilation_rates=None,
-    filters=64,
-    dropout=0.5,
-    activation=None,
-    name="deeplabv2",
-):
+    variant: Literal["vgg16-aspp-l", "vgg16-aspp-s", "resnet101"] = "vgg16-aspp-l",
+    backbone_weights: PathLike | None = None,
+    dilation_rates: Sequence[int] | None = None,
+    filters: int = 64,
+    dropout: float = 0.5,
+    activation: Activation = None,
+    name: str = "deeplabv2",
+) -> keras.Model:
     """Build DeepLab v2: features at stride 8, and the sum of four dilated classifiers on them.
 
     Prefer it to reproduce the paper (followed by `kseg.dense_crf`); `build_deeplabv3` replaced it.
@@ -41,16 +45,16 @@ def build_deeplabv2(
     `kseg.encoders.vgg.atrous_vgg16`.
 
     Args:
-        num_classes: int, 1..255.
+        num_classes: 1..255.
         input_shape: `(H, W, C)`; H and W in pixels or `None`, any size.
         variant: `"vgg16-aspp-l"` (rates 6, 12, 18, 24), `"vgg16-aspp-s"` (2, 4, 8, 12) or `"resnet101"`.
         backbone_weights: `None`, `"imagenet"`, or the path of a `.weights.h5` file of
             `keras.applications.VGG16(include_top=False)`; for the VGG16 variants.
         dilation_rates: one int per branch, in features; `None` is the variant's.
-        filters: int, width of the first stage, 64 in the paper; all widths scale with it.
-        dropout: float in [0, 1), twice in each branch on VGG16; ResNet has none.
+        filters: width of the first stage, 64 in the paper; all widths scale with it.
+        dropout: in [0, 1), twice in each branch on VGG16; ResNet has none.
         activation: `None` (logits), `"softmax"` or `"sigmoid"`.
-        name: str.
+        name: of the model.
 
     Returns:
         `keras.Model`: `(B, H, W, C)` values 0–255 → `(B, H, W, num_classes)` float32.

@@ -1,30 +1,34 @@
 """DeepLab v3 (Chen, Papandreou, Schroff, Adam 2017)."""
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import keras
 
 from kseg import blocks, encoders
 from kseg.checks import check_choice, check_input_shape, check_num_classes, check_weights_have_backbone
 from kseg.encoders.resnet import resnet_stages
+from kseg.types import Activation, InputShape, PathLike
 
 _DEPTHS = {"resnet50": 50, "resnet101": 101}
 
 
 def build_deeplabv3(
-    num_classes,
-    input_shape=(None, None, 3),
+    num_classes: int,
+    input_shape: InputShape = (None, None, 3),
     *,
-    variant="resnet50",
-    backbone=None,
-    backbone_weights=None,
-    output_stride=16,
-    multi_grid=(1, 2, 4),
-    dilation_rates=None,
-    head_conv=False,
-    aux_heads=False,
-    filters=64,
-    activation=None,
-    name="deeplabv3",
-):
+    variant: Literal["resnet50", "resnet101"] = "resnet50",
+    backbone: str | keras.Model | None = None,
+    backbone_weights: PathLike | None = None,
+    output_stride: int = 16,
+    multi_grid: Sequence[int] = (1, 2, 4),
+    dilation_rates: Sequence[int] | None = None,
+    head_conv: bool = False,
+    aux_heads: bool = False,
+    filters: int = 64,
+    activation: Activation = None,
+    name: str = "deeplabv3",
+) -> keras.Model:
     """Build DeepLab v3: a dilated ResNet, atrous spatial pyramid pooling, bilinear scores.
 
     Prefer it where regions are large and context decides; `build_deeplabv3plus` draws finer borders for
@@ -39,7 +43,7 @@ def build_deeplabv3(
     it leaves the first unit of a dilated stage at the dilation before and drops out half after the pooling.
 
     Args:
-        num_classes: int, 1..255.
+        num_classes: 1..255.
         input_shape: `(H, W, C)`; H and W in pixels or `None`, any size.
         variant: `"resnet50"` or `"resnet101"`, the paper's encoder; ignored on a backbone.
         backbone: `None`, a name of `kseg.list_backbones()`, or a functional `keras.Model` that takes
@@ -48,11 +52,11 @@ def build_deeplabv3(
         output_stride: 8, 16 or 32, pixels per feature.
         multi_grid: three ints, multiply the dilation of the units of the last stage; ignored on a backbone.
         dilation_rates: ints, in features; `None` is (6, 12, 18) at output stride 16, doubled at 8.
-        head_conv: bool, a 3×3 convolution between the pooling and the scores, as torchvision has it.
-        aux_heads: bool, a second head on stage 4 that only training sees.
-        filters: int, width of the first stage, 64 in the paper; all widths follow, the heads' as well.
+        head_conv: adds a 3×3 convolution between the pooling and the scores, as torchvision has it.
+        aux_heads: adds a second head on stage 4 that only training sees.
+        filters: width of the first stage, 64 in the paper; all widths follow, the heads' as well.
         activation: `None` (logits), `"softmax"` or `"sigmoid"`.
-        name: str.
+        name: of the model.
 
     Returns:
         `keras.Model`: `(B, H, W, C)` values 0–255 → `(B, H, W, num_classes)` float32.
@@ -73,12 +77,12 @@ def build_deeplabv3(
     blocks.check_filters(filters)
     rates = blocks.aspp_rates(output_stride, dilation_rates)
     if backbone is None:
-        depth, form = _DEPTHS[variant], {"multi_grid": multi_grid, "filters": filters}
-        stages = resnet_stages(image, depth, output_stride=output_stride, **form)
+        form: dict[str, Any] = {"multi_grid": multi_grid, "filters": filters}
+        stages = resnet_stages(image, _DEPTHS[variant], output_stride=output_stride, **form)
     else:
         stages = encoders.stages(image, backbone, backbone_weights, output_stride)
     x = stages[max(stages)]
-    ending = {"activation": activation, "crop_to": image}
+    ending: dict[str, Any] = {"activation": activation, "crop_to": image}
     x = blocks.aspp(x, rates, filters=4 * filters)  # (B, H/16, W/16, 256)
     if head_conv:
         x = blocks.conv_norm_relu(x, 4 * filters, name="decoder_conv")

@@ -1,5 +1,8 @@
 """DeepLab v3+ (Chen, Zhu, Papandreou, Schroff, Adam 2018)."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import keras
 from keras import layers
 
@@ -9,24 +12,25 @@ from kseg.encoders.mobilenet import mobilenet_v2
 from kseg.encoders.resnet import resnet
 from kseg.encoders.xception import xception65
 from kseg.layers import CropLike, Upsample
+from kseg.types import Activation, InputShape, PathLike
 
 _VARIANTS = ("xception65", "resnet50", "resnet101", "mobilenet_v2")
 
 
 def build_deeplabv3plus(
-    num_classes,
-    input_shape=(None, None, 3),
+    num_classes: int,
+    input_shape: InputShape = (None, None, 3),
     *,
-    variant="xception65",
-    backbone=None,
-    backbone_weights=None,
-    output_stride=16,
-    dilation_rates=None,
-    separable=True,
-    filters=64,
-    activation=None,
-    name="deeplabv3plus",
-):
+    variant: Literal["xception65", "resnet50", "resnet101", "mobilenet_v2"] = "xception65",
+    backbone: str | keras.Model | None = None,
+    backbone_weights: PathLike | None = None,
+    output_stride: int = 16,
+    dilation_rates: Sequence[int] | None = None,
+    separable: bool = True,
+    filters: int = 64,
+    activation: Activation = None,
+    name: str = "deeplabv3plus",
+) -> keras.Model:
     """Build DeepLab v3+: DeepLab v3 as encoder, and a small decoder that looks at stride 4 again.
 
     Prefer it over `build_deeplabv3` nearly always: finer borders for little more. `variant="mobilenet_v2"`
@@ -39,7 +43,7 @@ def build_deeplabv3plus(
     first unit of a stage and has no multi-grid; output stride 32, with rates 3, 6, 9, is ours.
 
     Args:
-        num_classes: int, 1..255.
+        num_classes: 1..255.
         input_shape: `(H, W, C)`; H and W in pixels or `None`, any size.
         variant: `"xception65"`, `"resnet50"`, `"resnet101"`; or `"mobilenet_v2"`, which as published has
             neither dilated branches (unless `dilation_rates` are given) nor a decoder; ignored on a backbone.
@@ -48,10 +52,10 @@ def build_deeplabv3plus(
         backbone_weights: `None`, `"imagenet"`, or the path of a weights file; only with a named backbone.
         output_stride: 8, 16 or 32, pixels per feature of the encoder.
         dilation_rates: ints, in features; `None` is (6, 12, 18) at output stride 16, doubled at 8.
-        separable: bool, separable 3×3 convolutions in the pyramid and the decoder.
-        filters: int, 64 in the paper; all widths scale with it, the decoder's as well.
+        separable: takes separable 3×3 convolutions in the pyramid and the decoder.
+        filters: 64 in the paper; all widths scale with it, the decoder's as well.
         activation: `None` (logits), `"softmax"` or `"sigmoid"`.
-        name: str.
+        name: of the model.
 
     Returns:
         `keras.Model`: `(B, H, W, C)` values 0–255 → `(B, H, W, num_classes)` float32.

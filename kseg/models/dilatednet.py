@@ -1,5 +1,8 @@
 """Dilation8 and Dilation10 (Yu & Koltun 2016): a dilated VGG16 front end and a context module."""
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -8,6 +11,7 @@ from kseg import blocks
 from kseg.checks import check_choice, check_input_shape, check_num_classes
 from kseg.encoders import vgg
 from kseg.layers import PadToMultiple
+from kseg.types import Activation, InputShape, PathLike, Tensor
 
 # Dilation of the context module's 3×3 convolutions; a 1×1 follows.
 _RATES = {"dilation8": (1, 1, 2, 4, 8, 16, 1), "dilation10": (1, 1, 2, 4, 8, 16, 32, 64, 1)}
@@ -16,17 +20,17 @@ _LARGE = (2, 2, 4, 8, 16, 32, 32, 1)
 
 
 def build_dilatednet(
-    num_classes,
-    input_shape=(None, None, 3),
+    num_classes: int,
+    input_shape: InputShape = (None, None, 3),
     *,
-    variant="dilation8",
-    context="basic",
-    backbone_weights=None,
-    filters=64,
-    dropout=0.5,
-    activation=None,
-    name="dilatednet",
-):
+    variant: Literal["dilation8", "dilation10"] = "dilation8",
+    context: Literal["basic", "large"] | None = "basic",
+    backbone_weights: PathLike | None = None,
+    filters: int | Sequence[int] = 64,
+    dropout: float = 0.5,
+    activation: Activation = None,
+    name: str = "dilatednet",
+) -> keras.Model:
     """Build a DilatedNet: VGG16 without its last two pools, and a module that looks 67 cells of 8 pixels far.
 
     Prefer it to study context: the module takes and gives scores, starts as the identity, and may be put
@@ -41,18 +45,18 @@ def build_dilatednet(
     mean (ImageNet's instead of the data's) are divided by 127.5.
 
     Args:
-        num_classes: int, 1..255.
+        num_classes: 1..255.
         input_shape: `(H, W, C)`; H and W in pixels or `None`, any size.
         variant: `"dilation8"`, or `"dilation10"` with dilation 32 and 64 for pictures of 1000 pixels or
             more.
         context: `"basic"`, `"large"` (Dilation8 only, for VOC) or `None`, the front end alone.
         backbone_weights: `None`, `"imagenet"`, or the path of a `.weights.h5` file of
             `keras.applications.VGG16(include_top=False)`.
-        filters: int, width of the first of VGG16's five blocks, the others and fc6/fc7 in proportion
+        filters: width of the first of VGG16's five blocks, the others and fc6/fc7 in proportion
             (64 → 128, 256, 512, 512, 4096); or all six.
-        dropout: float in [0, 1), after fc6 and fc7.
+        dropout: in [0, 1), after fc6 and fc7.
         activation: `None` (logits), `"softmax"` or `"sigmoid"`.
-        name: str.
+        name: of the model.
 
     Returns:
         `keras.Model`: `(B, H, W, C)` values 0–255 → `(B, H, W, num_classes)` float32.
@@ -124,15 +128,15 @@ class ContextIdentity(keras.initializers.Initializer):
     Scores that are not negative then pass the module unchanged; random weights gave the authors no gain.
 
     Args:
-        num_classes: int, which divides the channels in and out.
-        stddev: float, of the noise, well below `num_classes / outputs`.
+        num_classes: a divisor of the channels in and out.
+        stddev: of the noise, well below `num_classes / outputs`.
     """
 
-    def __init__(self, num_classes, stddev=0.0):
+    def __init__(self, num_classes: int, stddev: float = 0.0) -> None:
         self.num_classes = num_classes
         self.stddev = stddev
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         height, width, inputs, outputs = shape
         group_in = np.arange(inputs) * self.num_classes // inputs
         group_out = np.arange(outputs) * self.num_classes // outputs
@@ -141,5 +145,5 @@ class ContextIdentity(keras.initializers.Initializer):
         noise = keras.random.normal(shape, stddev=self.stddev, dtype="float32") * (1 - identity)
         return ops.cast(identity * self.num_classes / outputs + noise, dtype or "float32")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"num_classes": self.num_classes, "stddev": self.stddev}

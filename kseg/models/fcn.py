@@ -1,5 +1,8 @@
 """FCN-8s, 16s, 32s (Long, Shelhamer, Darrell 2015) on VGG16, AlexNet, a dilated ResNet or a backbone."""
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -9,6 +12,7 @@ from kseg.checks import check_choice, check_input_shape, check_num_classes, is_c
 from kseg.encoders import vgg
 from kseg.encoders.resnet import resnet_stages
 from kseg.layers import LocalResponseNormalization, PadToMultiple, Upsample
+from kseg.types import Activation, InputShape, PathLike, Tensor
 
 _STRIDES = (8, 16, 32)
 _GROUPS = {"alexnet": 2, "alexnet_ungrouped": 1}
@@ -16,20 +20,20 @@ _DEPTHS = {"resnet50": 50, "resnet101": 101}
 
 
 def build_fcn(
-    num_classes,
-    input_shape=(None, None, 3),
+    num_classes: int,
+    input_shape: InputShape = (None, None, 3),
     *,
-    variant="vgg16",
-    output_stride=None,
-    backbone=None,
-    backbone_weights=None,
-    upsampling="bilinear",
-    aux_heads=False,
-    filters=None,
-    dropout=0.5,
-    activation=None,
-    name="fcn",
-):
+    variant: Literal["vgg16", "alexnet", "alexnet_ungrouped", "resnet50", "resnet101"] = "vgg16",
+    output_stride: int | None = None,
+    backbone: str | keras.Model | None = None,
+    backbone_weights: PathLike | None = None,
+    upsampling: Literal["bilinear", "transpose"] = "bilinear",
+    aux_heads: bool = False,
+    filters: int | Sequence[int] | None = None,
+    dropout: float = 0.5,
+    activation: Activation = None,
+    name: str = "fcn",
+) -> keras.Model:
     """Build a fully convolutional network: a classifier that scores every position, summed over strides.
 
     Prefer it as the reference point of the field. At 134 million parameters, three quarters of them in
@@ -47,7 +51,7 @@ def build_fcn(
     torchvision's ResNet leaves the first unit of a dilated stage at the dilation before.
 
     Args:
-        num_classes: int, 1..255.
+        num_classes: 1..255.
         input_shape: `(H, W, C)`; H and W in pixels or `None`, any size.
         variant: `"vgg16"`; `"alexnet"` (CaffeNet, two groups in conv2, 4 and 5; FCN-32s only) or
             `"alexnet_ungrouped"`; `"resnet50"` or `"resnet101"`.
@@ -60,14 +64,14 @@ def build_fcn(
             `keras.applications.VGG16(include_top=False)`, on a backbone one saved from it.
         upsampling: `"bilinear"`, fixed; or `"transpose"`, the paper's deconvolutions, from every class to
             every class: they start as bilinear interpolation and learn.
-        aux_heads: bool, a second head on stage 4 that only training sees; ResNet only.
-        filters: int, width of the first of VGG16's five blocks, the others and fc6/fc7 in proportion
+        aux_heads: adds a second head on stage 4 that only training sees; ResNet only.
+        filters: width of the first of VGG16's five blocks, the others and fc6/fc7 in proportion
             (64 → 128, 256, 512, 512, 4096); or all six. AlexNet: int, 96 → 256, 384, 384, 256, 4096.
             ResNet: int, 64 → 256, 512, 1024, 2048. `None` is the paper's. Not for a backbone.
-        dropout: float in [0, 1), after fc6 and fc7; on a backbone before its coarsest scores; the heads of
+        dropout: in [0, 1), after fc6 and fc7; on a backbone before its coarsest scores; the heads of
             a ResNet keep 0.1.
         activation: `None` (logits), `"softmax"` or `"sigmoid"`.
-        name: str.
+        name: of the model.
 
     Returns:
         `keras.Model`: `(B, H, W, C)` values 0–255 → `(B, H, W, num_classes)` float32.
@@ -102,12 +106,12 @@ def build_fcn(
     elif variant in _GROUPS:
         features = {32: _alexnet(image, 96 if filters is None else filters, dropout, _GROUPS[variant])}
     else:
-        filters = 64 if filters is None else filters
-        stages = resnet_stages(image, _DEPTHS[variant], output_stride=finest, filters=filters)
-        features = {finest: blocks.conv_dropout(stages[32], 8 * filters, name="head_conv")}
+        width: Any = 64 if filters is None else filters  # resnet_stages refuses several
+        stages = resnet_stages(image, _DEPTHS[variant], output_stride=finest, filters=width)
+        features = {finest: blocks.conv_dropout(stages[32], 8 * width, name="head_conv")}
         if aux_heads:
             ending = {"activation": activation, "crop_to": image}
-            auxiliary = [blocks.auxiliary_head(stages, 4 * filters, num_classes, finest, **ending)]
+            auxiliary = [blocks.auxiliary_head(stages, 4 * width, num_classes, finest, **ending)]
     features = {stride: x for stride, x in features.items() if stride >= finest}
     scores = _scores(features, num_classes, upsampling)
     if upsampling == "transpose":
@@ -162,7 +166,7 @@ class BilinearUpsampling(keras.initializers.Initializer):
     Reference: Long et al. 2015, section 3.3.
     """
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         height, width, outputs, inputs = shape
         rows, columns = _triangle(height), _triangle(width)
         kernel = rows[:, None, None, None] * columns[:, None, None] * np.eye(outputs, inputs)

@@ -1,5 +1,7 @@
 """PSPNet (Zhao, Shi, Qi, Wang, Jia 2017)."""
 
+from typing import Literal
+
 import keras
 from keras import layers
 
@@ -7,25 +9,26 @@ from kseg import blocks, encoders
 from kseg.checks import check_choice, check_input_shape, check_num_classes, check_weights_have_backbone
 from kseg.encoders.resnet import resnet_stages
 from kseg.layers import BinPooling, ResizeLike
+from kseg.types import Activation, InputShape, PathLike
 
 _DEPTHS = {"resnet50": 50, "resnet101": 101}
 _BINS = (1, 2, 3, 6)
 
 
 def build_pspnet(
-    num_classes,
-    input_shape=(None, None, 3),
+    num_classes: int,
+    input_shape: InputShape = (None, None, 3),
     *,
-    variant="resnet50",
-    backbone=None,
-    backbone_weights=None,
-    output_stride=8,
-    stem="deep",
-    aux_heads=False,
-    filters=64,
-    activation=None,
-    name="pspnet",
-):
+    variant: Literal["resnet50", "resnet101"] = "resnet50",
+    backbone: str | keras.Model | None = None,
+    backbone_weights: PathLike | None = None,
+    output_stride: int = 8,
+    stem: Literal["7x7", "deep"] = "deep",
+    aux_heads: bool = False,
+    filters: int = 64,
+    activation: Activation = None,
+    name: str = "pspnet",
+) -> keras.Model:
     """Build PSPNet: a dilated ResNet whose features are averaged over 1, 4, 9 and 36 regions.
 
     Prefer it for scenes, where what surrounds a region tells its class; sizes at prediction should be near
@@ -39,7 +42,7 @@ def build_pspnet(
     contain the padding.
 
     Args:
-        num_classes: int, 1..255.
+        num_classes: 1..255.
         input_shape: `(H, W, C)`; H and W in pixels or `None`, any size.
         variant: `"resnet50"` or `"resnet101"`, the paper's encoder; ignored on a backbone.
         backbone: `None`, a name of `kseg.list_backbones()`, or a functional `keras.Model` that takes
@@ -47,10 +50,10 @@ def build_pspnet(
         backbone_weights: `None`, `"imagenet"`, or the path of a weights file; only with a named backbone.
         output_stride: 8, 16 or 32, pixels per feature.
         stem: `"deep"`, the paper's three 3×3 convolutions, or `"7x7"`; ignored on a backbone.
-        aux_heads: bool, a second head on stage 4 that only training sees.
-        filters: int, width of the first stage, 64 in the paper; all widths follow, the heads' as well.
+        aux_heads: adds a second head on stage 4 that only training sees.
+        filters: width of the first stage, 64 in the paper; all widths follow, the heads' as well.
         activation: `None` (logits), `"softmax"` or `"sigmoid"`.
-        name: str.
+        name: of the model.
 
     Returns:
         `keras.Model`: `(B, H, W, C)` values 0–255 → `(B, H, W, num_classes)` float32.

@@ -1,5 +1,7 @@
 """SegNet and SegNet-Basic (Badrinarayanan, Kendall, Cipolla 2017)."""
 
+from typing import Literal
+
 import keras
 from keras import layers
 
@@ -7,6 +9,7 @@ from kseg import blocks
 from kseg.checks import check_choice, check_input_shape, check_num_classes
 from kseg.encoders import vgg
 from kseg.layers import LocalResponseNormalization, MaxPoolWithIndices, MaxUnpool
+from kseg.types import Activation, InputShape, Normalization, PathLike
 
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # in each block of VGG16; the decoder mirrors them
 # what has dropout in the encoder and in the decoder of Bayesian SegNet: blocks of VGG16, levels of Basic
@@ -14,18 +17,18 @@ _DROPPED = {"block": (3, 4, 5), "level": (2, 3, 4)}
 
 
 def build_segnet(
-    num_classes,
-    input_shape=(None, None, 3),
+    num_classes: int,
+    input_shape: InputShape = (None, None, 3),
     *,
-    variant="vgg16",
-    backbone_weights=None,
-    filters=64,
-    normalization="batch",
-    use_bias=True,
-    dropout=0.0,
-    activation=None,
-    name="segnet",
-):
+    variant: Literal["vgg16", "basic"] = "vgg16",
+    backbone_weights: PathLike | None = None,
+    filters: int = 64,
+    normalization: Normalization = "batch",
+    use_bias: bool = True,
+    dropout: float = 0.0,
+    activation: Activation = None,
+    name: str = "segnet",
+) -> keras.Model:
     """Build a SegNet: pools remember where each maximum was, and the decoder puts its values back there.
 
     Prefer it where memory for features is short: a skip costs 2 bits for each window instead of all features.
@@ -41,19 +44,19 @@ def build_segnet(
     Cells within 1e-4 of the maximum count as equal to it, and the first wins.
 
     Args:
-        num_classes: int, 1..255.
+        num_classes: 1..255.
         input_shape: `(H, W, C)`; H and W in pixels or `None`, any size; odd maps are pooled to half their
             size rounded up, and unpooled to their own.
         variant: `"vgg16"` or `"basic"`.
         backbone_weights: `None`, `"imagenet"`, or the path of a `.weights.h5` file of
             `keras.applications.VGG16(include_top=False)`. Only for `"vgg16"`.
-        filters: int, width of the first level; of `"basic"` of all four, of `"vgg16"` the others are in
+        filters: width of the first level; of `"basic"` of all four, of `"vgg16"` the others are in
             proportion, 64 → 128, 256, 512, 512.
         normalization: `"batch"`, `"group"` or `None`.
-        use_bias: bool, of all convolutions but the last; the released files have them.
-        dropout: float in [0, 1), after the three deepest blocks of both paths.
+        use_bias: whether all convolutions but the last have one; those of the released files do.
+        dropout: in [0, 1), after the three deepest blocks of both paths.
         activation: `None` (logits), `"softmax"` or `"sigmoid"`.
-        name: str.
+        name: of the model.
 
     Returns:
         `keras.Model`: `(B, H, W, C)` values 0–255 → `(B, H, W, num_classes)` float32.

@@ -1,30 +1,34 @@
 """U-Net (Ronneberger, Fischer, Brox 2015), with the paper's own encoder or on a backbone."""
 
+from collections.abc import Sequence
+from typing import Literal
+
 import keras
 from keras import layers
 
 from kseg import blocks, encoders
 from kseg.checks import check_choice, check_input_shape, check_num_classes, is_count
 from kseg.layers import CropLike, PadToMultiple
+from kseg.types import Activation, InputShape, Normalization, PathLike
 
 _DECODER_FILTERS = (256, 128, 64, 32, 16)  # segmentation_models' default: figures compare
 
 
 def build_unet(
-    num_classes,
-    input_shape=(None, None, 3),
+    num_classes: int,
+    input_shape: InputShape = (None, None, 3),
     *,
-    backbone=None,
-    backbone_weights=None,
-    filters=64,
-    decoder_filters=None,
-    upsampling=None,
-    normalization="batch",
-    padding="same",
-    dropout=0.0,
-    activation=None,
-    name="unet",
-):
+    backbone: str | keras.Model | None = None,
+    backbone_weights: PathLike | None = None,
+    filters: int | Sequence[int] = 64,
+    decoder_filters: Sequence[int] | None = None,
+    upsampling: Literal["transpose", "bilinear", "nearest"] | None = None,
+    normalization: Normalization = "batch",
+    padding: Literal["same", "valid"] = "same",
+    dropout: float = 0.0,
+    activation: Activation = None,
+    name: str = "unet",
+) -> keras.Model:
     """Build a U-Net: an encoder, a decoder, and a skip connection at every resolution.
 
     Prefer it where borders and thin things matter and data are few. The paper's own encoder
@@ -41,12 +45,12 @@ def build_unet(
     size, concatenate, two 3×3 convolutions, 3×3 head.
 
     Args:
-        num_classes: int, 1..255.
+        num_classes: 1..255.
         input_shape: `(H, W, C)`; H and W in pixels or `None`, any size.
         backbone: `None`, a name of `kseg.list_backbones()`, or a functional `keras.Model` that takes
             pixel values 0–255.
         backbone_weights: `None`, `"imagenet"`, or the path of a weights file; only with a named backbone.
-        filters: int, width of the first of five levels, doubled at each (64 → 1024); or the widths
+        filters: width of the first of five levels, doubled at each (64 → 1024); or the widths
             themselves. Ignored on a backbone.
         decoder_filters: widths of the decoder on a backbone, from its coarsest stride to the full size;
             `None` is `(256, 128, 64, 32, 16)`. Only with a backbone.
@@ -57,9 +61,9 @@ def build_unet(
             smaller than the picture, by 92 pixels at each side (572 → 388): cut the masks alike. Sizes are
             188, 204, 220, ... pixels; others are an error where the size is known. Only with the paper's
             encoder; the numbers are those of five levels.
-        dropout: float in [0, 1), at the end of the contracting path.
+        dropout: in [0, 1), at the end of the contracting path.
         activation: `None` (logits), `"softmax"` or `"sigmoid"`.
-        name: str.
+        name: of the model.
 
     Returns:
         `keras.Model`: `(B, H, W, C)` values 0–255 → `(B, H, W, num_classes)` float32, with

@@ -9,7 +9,7 @@ import sys
 import types
 from pathlib import Path
 
-_guarded = set()  # folders of unfinished exports
+_guarded: set[str] = set()  # folders of unfinished exports
 
 
 def guard(folder):
@@ -60,7 +60,7 @@ def _import_without_kseg():
     package.__path__ = [str(Path(__file__).parents[1])]
     sys.modules["kseg"] = package
     for unused in ("jax", "keras"):  # TensorFlow would load them, a second for nothing
-        sys.modules[unused] = None
+        sys.modules[unused] = None  # type: ignore[assignment]
 
 
 if __name__ == "__main__":
