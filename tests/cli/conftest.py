@@ -32,7 +32,7 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     write_scenes(root / "data", {"train": 8, "val": 3})
     arguments = ["train", "--data", root / "data", "--output", root / "run", "--model", "conv_stack"]
-    arguments += ["--crop", "32x48", "--epochs", "2", "--batch-size", "4"]
+    arguments += ["--crop-size", "32x48", "--epochs", "2", "--batch-size", "4"]
     arguments += ["--class-weights", "sqrt_median_frequency"]
     assert main([str(a) for a in arguments]) == 0
     return root

@@ -85,10 +85,10 @@ def test_train_refuses_bad_data_in_one_line(folder, spoil, message, refused):
         (["--start-from", "none.keras"], "none.keras: no such file"),
         (["--freeze-encoder"], "freeze_encoder would keep random weights"),
         (["--freeze-encoder", "--encoder-learning-rate", "1"], "give one of them"),
-        (["--ema", "1"], "ema_momentum must be a number from 0 to below 1"),
+        (["--ema-momentum", "1"], "ema_momentum must be a number from 0 to below 1"),
         (["--weight-decay", "-1"], "weight_decay must be a number of 0 or more"),
         (["--seed", "-1"], "seed must be an int of 0 or more"),
-        (["--accumulate", "99"], "gradient_accumulation_steps=99 is more than all"),
+        (["--gradient-accumulation-steps", "99"], "gradient_accumulation_steps=99 is more than all"),
         (["--aux-heads"], "'unet' takes no argument 'aux_heads'"),
     ],
 )
@@ -99,7 +99,7 @@ def test_train_refuses_bad_options_in_one_line(folder, options, message, refused
     assert not output.exists()
 
 
-SMALL = ["--model", "conv_stack", "--crop", "32x32", "--batch-size", "2", "--epochs"]
+SMALL = ["--model", "conv_stack", "--crop-size", "32x32", "--batch-size", "2", "--epochs"]
 
 
 def test_a_stopped_training_is_resumed(folder, shell, refused):
@@ -141,10 +141,11 @@ def test_train_takes_every_option(folder, shell):
     output, start = folder.parent / "run", folder.parent / "start.keras"
     kseg.build_unet(6, backbone="mobilenet_v2").save(start)
     arguments = ["--data", folder, "--output", output, "--start-from", start]
-    arguments += ["--classes", "a,b,c,d,e,f,g", "--crop", "32x48", "--batch-size", "2", "--epochs", "2"]
+    arguments += ["--classes", "a,b,c,d,e,f,g", "--crop-size", "32x48", "--batch-size", "2", "--epochs", "2"]
     arguments += ["--backbone", "mobilenet_v2", "--precision", "mixed_bfloat16", "--tensorboard"]
     arguments += ["--optimizer", "sgd", "--schedule", "cosine", "--encoder-learning-rate", "0.001"]
-    arguments += ["--clip-norm", "1", "--accumulate", "2", "--ema", "0.9", "--weight-decay", "0"]
+    arguments += ["--global-clipnorm", "1", "--gradient-accumulation-steps", "2"]
+    arguments += ["--ema-momentum", "0.9", "--weight-decay", "0"]
     code, out, err = shell("train", *arguments)
     assert code == 0, err
     assert re.search(r"logits starts anew: kernel is \(.*, 7\) here, \(.*, 6\) there", out)
