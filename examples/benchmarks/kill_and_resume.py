@@ -38,7 +38,7 @@ def start(root, output):
     """Start `kseg train --resume` with operators that give the same sums each time."""
     shell = "import sys; from kseg.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", shell, "train", "--resume", "--data", str(root), "--output", str(output)]
-    command += ["--model", "unet", "--backbone", "mobilenet_v2", "--crop", "32x48", "--batch-size", "4"]
+    command += ["--model", "unet", "--backbone", "mobilenet_v2", "--crop-size", "32x48", "--batch-size", "4"]
     command += ["--epochs", str(EPOCHS)]
     environment = {**os.environ, "TF_DETERMINISTIC_OPS": "1"}
     return subprocess.Popen(

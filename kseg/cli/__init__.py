@@ -4,26 +4,28 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Sequence
 
 from kseg.cli.benchmark import add_benchmark
 from kseg.cli.check import add_check
 from kseg.cli.demo import add_demo
 from kseg.cli.evaluate import add_evaluate
 from kseg.cli.export import add_export
+from kseg.cli.options import in_words_of_shell
 from kseg.cli.predict import add_predict
 from kseg.cli.train import add_train
 from kseg.quiet import quiet_libraries
 
 # in the order of the help
-_COMMANDS = (add_demo, add_check, add_train, add_evaluate, add_predict, add_export, add_benchmark)
+COMMANDS = (add_demo, add_check, add_train, add_evaluate, add_predict, add_export, add_benchmark)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code. An error is one line on stderr, and the code 1.
 
     2: wrong usage; 4: a training diverged; 130 and 143: it was stopped by SIGINT or SIGTERM.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     if arguments.debug:
         return arguments.command(arguments)
     try:
@@ -39,7 +41,7 @@ def main(argv=None):
         expected = (ValueError, TypeError, OSError, RuntimeError, MemoryError, ImportError)
         if not isinstance(error, expected) and not type(error).__module__.startswith("tensorflow"):
             raise
-        print(f"kseg: error: {_one_line(error)}", file=sys.stderr)
+        print(f"kseg: error: {in_words_of_shell(_one_line(error), arguments)}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
 
 
@@ -57,13 +59,14 @@ def _one_line(error):
     return line + ("; find the damaged file with: kseg check --data DIR" if damaged else "")
 
 
-def _parser():
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(
         prog="kseg",
         description="Semantic segmentation: from a folder of pictures to a checked file for a phone.",
         epilog="kseg COMMAND --help explains a command. Start with: kseg demo",
     )
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
-    for add in _COMMANDS:
+    for add in COMMANDS:
         add(commands)
     return parser

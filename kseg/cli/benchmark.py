@@ -1,11 +1,12 @@
-"""`kseg benchmark`."""
+"""The command `kseg benchmark`."""
 
-from pathlib import Path
+import argparse
 
-from kseg.cli.options import MODEL_FILE, Progress, command, counts, positive, size
+from kseg.cli.options import Commands, Progress, add_input_size, add_model_files, command
+from kseg.cli.values import counts, positive
 
 
-def add_benchmark(commands):
+def add_benchmark(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = command(
         commands,
@@ -15,26 +16,15 @@ def add_benchmark(commands):
         "Time one picture through .keras, .tflite and .onnx files and SavedModel folders, in turn, and\n"
         "print the medians side by side. Only ratios within one table compare: close other programs.",
     )
-    parser.add_argument(
-        "model",
-        nargs="+",
-        type=Path,
-        metavar="FILE",
-        help=MODEL_FILE,
-    )
-    parser.add_argument(
-        "--input-size",
-        type=size,
-        metavar="HxW",
-        help="for files of any size (default: that of the first fixed file)",
-    )
+    add_model_files(parser)
+    add_input_size(parser, "for files of any size (default: that of the first fixed file)")
     parser.add_argument(
         "--threads", type=counts, metavar="N,...", help="of .tflite, .onnx (default: 1 and all)"
     )
     parser.add_argument("--runs", type=positive, default=20, help="(default: %(default)s)")
 
 
-def _benchmark(arguments):
+def _benchmark(arguments: argparse.Namespace) -> int:
     from kseg.commands.benchmark import benchmark, latency_table
 
     results = benchmark(

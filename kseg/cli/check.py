@@ -1,9 +1,11 @@
 """The command `kseg check`."""
 
-from kseg.cli.options import Progress, add_data, command, data_options
+import argparse
+
+from kseg.cli.options import Commands, Progress, add_data, command, data_options
 
 
-def add_check(commands):
+def add_check(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = command(
         commands,
@@ -15,7 +17,7 @@ def add_check(commands):
     add_data(parser)
 
 
-def _check(arguments):
+def _check(arguments: argparse.Namespace) -> int:
     from kseg.data import check
 
     report = check(arguments.data, **data_options(arguments), progress=Progress("checking"))

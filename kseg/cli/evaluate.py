@@ -1,9 +1,19 @@
 """The command `kseg evaluate`."""
 
-from kseg.cli.options import Progress, add_data, add_model_files, command, data_options, with_classes_of
+import argparse
+
+from kseg.cli.options import (
+    Commands,
+    Progress,
+    add_data,
+    add_model_files,
+    command,
+    data_options,
+    with_classes_of,
+)
 
 
-def add_evaluate(commands):
+def add_evaluate(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = command(
         commands,
@@ -13,11 +23,11 @@ def add_evaluate(commands):
         "Evaluate models and exported files on a split and print per-class IoU side by side.",
     )
     add_model_files(parser)
-    add_data(parser)
+    add_data(parser, names_from="classes.txt beside the first MODEL, DIR/classes.txt")
     parser.add_argument("--split", default="val", help="(default: %(default)s)")
 
 
-def _evaluate(arguments):
+def _evaluate(arguments: argparse.Namespace) -> int:
     from kseg.commands.evaluate import evaluate_files
     from kseg.evaluation import table
 

@@ -1,11 +1,22 @@
 """The command `kseg export`."""
 
+import argparse
 from pathlib import Path
 
-from kseg.cli.options import add_data, command, data_options, layers, size, with_classes_of
+from kseg.cli.options import (
+    Commands,
+    add_data,
+    add_input_size,
+    add_overwrite,
+    command,
+    data_options,
+    keep_old_word,
+    with_classes_of,
+)
+from kseg.cli.values import layers
 
 
-def add_export(commands):
+def add_export(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = command(
         commands,
@@ -24,17 +35,17 @@ def add_export(commands):
         "path", type=Path, nargs="?", metavar="PATH", help="new .tflite or .onnx file or SavedModel folder"
     )
     parser.add_argument("--inspect", type=Path, metavar="FILE", help="print the metadata and report of FILE")
-    parser.add_argument(
-        "--input-size", type=size, metavar="HxW", help="picture size of the file (not for SavedModel)"
-    )
+    add_input_size(parser, "picture size of the file (not for SavedModel)")
     parser.add_argument(
         "--quantize", choices=("float16", "dynamic", "int8", "int16x8"), help="(default: float32)"
     )
-    parser.add_argument(
-        "--gives",
+    output_kind = parser.add_argument(
+        "--output-kind",
         choices=("logits", "probabilities", "classes", "fast_classes"),
         help="output of a .tflite file (default: what the model gives)",
     )
+    keep_old_word(parser, output_kind, "--gives")
+    _keep_output_a_place(parser)
     parser.add_argument(
         "--float-layers",
         type=layers,
@@ -43,11 +54,29 @@ def add_export(commands):
         help="layers that int8 leaves in float: the N that lose most, or these",
     )
     parser.add_argument("--mediapipe", action="store_true", help="refuse what MediaPipe could not run")
-    add_data(parser, required=False)
-    parser.add_argument("--overwrite", action="store_true", help="replace what is at PATH")
+    add_data(parser, required=False, names_from="classes.txt beside MODEL, DIR/classes.txt")
+    add_overwrite(parser, "what is at PATH")
 
 
-def _export(arguments):
+def _keep_output_a_place(parser):
+    """Let no beginning of `--output-kind` up to `--output` mean it: `--output` is a place in all commands."""
+    parser.add_argument("--o", dest="overwrite", action="store_true", help=argparse.SUPPRESS)  # as it was
+    parser.add_argument(
+        *("--output", "--outpu", "--outp", "--out", "--ou"),
+        dest="output",
+        action=_NoOutput,
+        nargs="?",
+        default=argparse.SUPPRESS,
+        help=argparse.SUPPRESS,
+    )
+
+
+class _NoOutput(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        parser.error(f"no option {option_string}: the new file is PATH, as in kseg export MODEL PATH")
+
+
+def _export(arguments: argparse.Namespace) -> int:
     from kseg.commands.export import export, inspect
 
     if arguments.inspect is not None:
@@ -61,7 +90,7 @@ def _export(arguments):
         data_root=arguments.data,
         input_size=arguments.input_size,
         quantize=arguments.quantize,
-        output=arguments.gives,
+        output_kind=arguments.output_kind,
         float_layers=arguments.float_layers,
         mediapipe=arguments.mediapipe,
         overwrite=arguments.overwrite,

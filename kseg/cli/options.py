@@ -1,16 +1,30 @@
-"""What the commands share: kinds of arguments, the data, the progress line."""
+"""What the commands share: options, their older words, the words of errors, the progress line."""
 
 import argparse
-import math
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+from kseg.cli.values import label_map, positive, size
+
 MODEL_FILE = ".keras, .tflite or .onnx file or SavedModel folder"  # what runs a model
+Commands = argparse._SubParsersAction  # it has no public name
+_FLAGS = {
+    "root": "--data",
+    "data_root": "--data",
+    "class_names": "--classes",
+}  # of another word than the argument
 
 
-def command(commands, name, function, summary, description):
+def command(
+    commands: Commands,
+    name: str,
+    function: Callable[[argparse.Namespace], int],
+    summary: str,
+    description: str,
+) -> argparse.ArgumentParser:
     """Add a command to the parser; `function` runs it and returns the exit code."""
     parser = commands.add_parser(
         name,
@@ -23,7 +37,10 @@ def command(commands, name, function, summary, description):
     return parser
 
 
-def add_data(parser, required=True):
+def add_data(
+    parser: argparse.ArgumentParser, required: bool = True, names_from: str = "DIR/classes.txt"
+) -> None:
+    """Add the folder of pictures and masks and what its ids mean."""
     parser.add_argument(
         "--data",
         type=Path,
@@ -39,18 +56,24 @@ def add_data(parser, required=True):
         help="ids in the masks to change, for instance 11:255 where void is 11 (255 is void); give it to "
         "every command that reads these masks",
     )
+    add_classes(parser, names_from)
+
+
+def add_classes(parser: argparse.ArgumentParser, names_from: str) -> None:
+    """Add the names of the classes."""
     parser.add_argument(
         "--classes",
         metavar="NAME,... | FILE",
-        help="class names, or a file with one per line (default: DIR/classes.txt, else numbered)",
+        help=f"class names, or a file with one per line (default: {names_from}, else numbered)",
     )
 
 
-def data_options(arguments):
+def data_options(arguments: argparse.Namespace) -> dict:
+    """Return what `add_data` added as arguments of `kseg.data.from_directory`."""
     return {"label_map": arguments.label_map, "class_names": class_names(arguments.classes)}
 
 
-def class_names(text):
+def class_names(text: str | None) -> list[str] | None:
     """Return the names of `--classes`: a list with commas, or a file with one per line."""
     from kseg.data.labels import checked_names, read_class_names
 
@@ -61,17 +84,7 @@ def class_names(text):
     return checked_names([name.strip() for name in text.split(",")], "--classes")
 
 
-def add_model_files(parser):
-    parser.add_argument(
-        "model",
-        nargs="+",
-        type=Path,
-        metavar="MODEL",
-        help=MODEL_FILE,
-    )
-
-
-def with_classes_of(model, options):
+def with_classes_of(model: Path, options: dict) -> dict:
     """Take the class names from the `classes.txt` beside the model, where none were given."""
     from kseg.data.labels import read_class_names
 
@@ -81,44 +94,74 @@ def with_classes_of(model, options):
     return options
 
 
-def positive(text):
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a number of 1 or more, got {text!r}")
-    return value
+def add_model_files(parser: argparse.ArgumentParser) -> None:
+    """Add the files to compare."""
+    parser.add_argument("model", nargs="+", type=Path, metavar="MODEL", help=MODEL_FILE)
 
 
-def rate(text):
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
-    return value
+def add_output(parser: argparse.ArgumentParser, what: str, default: Path | None = None) -> None:
+    """Add the place of the results; it must be given where there is no default."""
+    shown = f"{what} (default: %(default)s)" if default else what
+    parser.add_argument(
+        "--output", type=Path, required=default is None, default=default, metavar="DIR", help=shown
+    )
 
 
-def size(text):
-    found = re.fullmatch(r"(\d+)[xX×](\d+)", text)
-    if not found or not int(found[1]) or not int(found[2]):
-        raise argparse.ArgumentTypeError(f"expected HxW in pixels, for instance 256x320, got {text!r}")
-    return int(found[1]), int(found[2])
+def add_overwrite(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the leave to replace what is there."""
+    parser.add_argument("--overwrite", action="store_true", help=f"replace {what}")
 
 
-def counts(text):
-    return tuple(positive(item) for item in text.split(","))
+def add_input_size(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the size of the picture that a file takes."""
+    parser.add_argument("--input-size", type=size, metavar="HxW", help=what)
 
 
-def layers(text):
-    return int(text) if text.isdecimal() else tuple(name.strip() for name in text.split(","))
+def add_epochs(parser: argparse.ArgumentParser, what: str, default: int | None = None) -> None:
+    """Add how often a training sees all pictures."""
+    parser.add_argument("--epochs", type=positive, default=default, help=what)
 
 
-def label_map(text):
-    try:
-        pairs = [item.split(":") for item in text.split(",") if item]
-        return {int(old): int(new) for old, new in pairs}
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected OLD:NEW,..., for instance 11:255, got {text!r}") from None
+def keep_old_word(
+    parser: argparse.ArgumentParser, action: argparse.Action, old: str, *abbreviations: str
+) -> None:
+    """Let an option be given by its older word too, with a hint on stderr; the help does not show it.
+
+    Args:
+        parser: it has the option.
+        action: what `add_argument` returned for it.
+        old: the older word.
+        abbreviations: beginnings of the older word that are beginnings of the new one as well, and of no
+            other option: of two words argparse would take neither.
+    """
+    for word in (old, *abbreviations):
+        parser.add_argument(
+            word,
+            action=_OldWord,
+            dest=action.dest,
+            type=action.type,
+            choices=action.choices,
+            default=argparse.SUPPRESS,
+            help=argparse.SUPPRESS,
+            const=action.option_strings[0] if word == old else None,
+        )
+
+
+class _OldWord(argparse.Action):
+    """Store the value; say the new word, `const`."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if self.const is not None:
+            print(f"{option_string} is now {self.const}", file=sys.stderr)
+        setattr(namespace, self.dest, values)
+
+
+def in_words_of_shell(text: str, arguments: argparse.Namespace) -> str:
+    """Return a message with flags for arguments: `output=` becomes `--output`, `resume=True` `--resume`."""
+    flags = {name: f"--{name.replace('_', '-')}" for name in vars(arguments)} | _FLAGS
+    return re.sub(
+        r"(?<!\S)([a-z_]+)=(?:True)?(?=[\s,;:]|$)", lambda found: flags.get(found[1], found[0]), text
+    )
 
 
 class Progress:

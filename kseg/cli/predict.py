@@ -1,11 +1,22 @@
 """The command `kseg predict`."""
 
+import argparse
 from pathlib import Path
 
-from kseg.cli.options import MODEL_FILE, Progress, class_names, command, with_classes_of
+from kseg.cli.options import (
+    MODEL_FILE,
+    Commands,
+    Progress,
+    add_classes,
+    add_output,
+    add_overwrite,
+    class_names,
+    command,
+    with_classes_of,
+)
 
 
-def add_predict(commands):
+def add_predict(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = command(
         commands,
@@ -16,13 +27,13 @@ def add_predict(commands):
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help=MODEL_FILE)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="picture files")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument("--classes", metavar="NAME,... | FILE", help="names for the legend")
+    add_output(parser, "folder for the results")
+    add_classes(parser, "classes.txt beside MODEL")
     parser.add_argument("--crf", action="store_true", help="refine along edges by the dense CRF")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    add_overwrite(parser, "files that exist")
 
 
-def _predict(arguments):
+def _predict(arguments: argparse.Namespace) -> int:
     from kseg.commands.predict import predict_files
 
     options = with_classes_of(arguments.model, {"class_names": class_names(arguments.classes)})

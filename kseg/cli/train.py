@@ -1,8 +1,19 @@
 """The command `kseg train`."""
 
+import argparse
 from pathlib import Path
 
-from kseg.cli.options import Progress, add_data, command, counts, data_options, positive, rate, size
+from kseg.cli.options import (
+    Commands,
+    Progress,
+    add_data,
+    add_epochs,
+    add_output,
+    command,
+    data_options,
+    keep_old_word,
+)
+from kseg.cli.values import counts, positive, rate, size
 
 _DESCRIPTION = """Check the data, train, and keep the epoch with the best validation mean IoU.
 
@@ -20,16 +31,18 @@ with index 1 on the second, and so on; the ports must be open between them. Work
 one is lost all end with a line that names it: run the same commands again."""
 
 
-def add_train(commands):
+def add_train(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = command(commands, "train", _train, "train on a folder of pictures and masks", _DESCRIPTION)
     add_data(parser)
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="RUN", help="new folder for the results"
-    )
+    add_output(parser, "new folder for the results")
     _add_model(parser.add_argument_group("model"))
-    _add_steps(parser.add_argument_group("steps"))
-    _add_optimizer(parser.add_argument_group("optimizer"))
+    crop_size = _add_steps(parser.add_argument_group("steps"))
+    clipnorm, accumulation, ema = _add_optimizer(parser.add_argument_group("optimizer"))
+    keep_old_word(parser, crop_size, "--crop", "--cro", "--cr")
+    keep_old_word(parser, clipnorm, "--clip-norm")
+    keep_old_word(parser, accumulation, "--accumulate")
+    keep_old_word(parser, ema, "--ema", "--em")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument(
         "--deterministic", action="store_true", help="operators that give the same sums each time"
@@ -77,17 +90,20 @@ def _add_model(group):
 
 
 def _add_steps(group):
-    group.add_argument("--crop", type=size, metavar="HxW", help="training crop (default: up to 320x320)")
+    crop_size = group.add_argument(
+        "--crop-size", type=size, metavar="HxW", help="training crop (default: up to 320x320)"
+    )
     group.add_argument(
         "--batch-size", type=positive, default=8, help="pictures per step (default: %(default)s)"
     )
-    group.add_argument("--epochs", type=positive, default=50, help="(default: %(default)s)")
+    add_epochs(group, "(default: %(default)s)", 50)
     group.add_argument(
         "--class-weights",
         choices=("none", "sqrt_median_frequency", "median_frequency"),
         default="none",
         help="give rare classes more weight (default: %(default)s)",
     )
+    return crop_size
 
 
 def _add_optimizer(group):
@@ -102,14 +118,22 @@ def _add_optimizer(group):
         "--schedule", choices=("poly", "cosine"), default="poly", help="(default: %(default)s)"
     )
     group.add_argument("--weight-decay", type=float, help="decoupled (default: 0.05; SGD: 0.001)")
-    group.add_argument("--clip-norm", type=rate, help="largest norm of all gradients together")
-    group.add_argument("--accumulate", type=positive, help="batches that make one update")
-    group.add_argument(
-        "--ema", type=float, metavar="MOMENTUM", help="keep an average of the weights, 0.999 for instance"
+    clipnorm = group.add_argument(
+        "--global-clipnorm", type=rate, metavar="NORM", help="largest norm of all gradients together"
     )
+    accumulation = group.add_argument(
+        "--gradient-accumulation-steps", type=positive, metavar="N", help="batches that make one update"
+    )
+    ema = group.add_argument(
+        "--ema-momentum",
+        type=float,
+        metavar="MOMENTUM",
+        help="keep an average of the weights, 0.999 for instance",
+    )
+    return clipnorm, accumulation, ema
 
 
-def _train(arguments):
+def _train(arguments: argparse.Namespace) -> int:
     from kseg.commands.train import train
 
     chosen = arguments.class_weights
@@ -123,10 +147,10 @@ def _train(arguments):
         aux_heads=arguments.aux_heads or None,
         start_from=arguments.start_from,
         freeze_encoder=arguments.freeze_encoder,
-        crop_size=arguments.crop,
+        crop_size=arguments.crop_size,
         batch_size=arguments.batch_size,
         epochs=arguments.epochs,
-        weighting=None if chosen == "none" else chosen,
+        class_weights=None if chosen == "none" else chosen,
         precision=arguments.precision,
         seed=arguments.seed,
         deterministic=arguments.deterministic,
@@ -138,9 +162,9 @@ def _train(arguments):
         weight_decay=arguments.weight_decay,
         optimizer=arguments.optimizer,
         schedule=arguments.schedule,
-        global_clipnorm=arguments.clip_norm,
-        gradient_accumulation_steps=arguments.accumulate,
-        ema_momentum=arguments.ema,
+        global_clipnorm=arguments.global_clipnorm,
+        gradient_accumulation_steps=arguments.gradient_accumulation_steps,
+        ema_momentum=arguments.ema_momentum,
         **data_options(arguments),
     )
     return 0

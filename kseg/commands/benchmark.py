@@ -3,7 +3,9 @@
 import os
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -21,22 +23,29 @@ class Latency:
     """Figures of a file.
 
     Attributes:
-        path: str.
+        path: where the file is.
         size: `(H, W)` of the picture.
-        size_bytes: int, of the file.
-        memory_bytes: int, what a process grows by that opens the file and runs it.
-        milliseconds: dict, number of threads → median of one picture. `.keras` and SavedModel run on
+        size_bytes: of the file.
+        memory_bytes: what a process grows by that opens the file and runs it.
+        milliseconds: number of threads → median of one picture. `.keras` and SavedModel run on
             TensorFlow's threads, all of them.
     """
 
     path: str
-    size: tuple
+    size: tuple[int, int]
     size_bytes: int
     memory_bytes: int
-    milliseconds: dict
+    milliseconds: dict[int, float]
 
 
-def benchmark(files, *, input_size=None, threads=None, runs=20, progress=None):
+def benchmark(
+    files: Sequence[str | PathLike],
+    *,
+    input_size: tuple[int, int] | None = None,
+    threads: Sequence[int] | None = None,
+    runs: int = 20,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Latency]:
     """Measure the latency of one picture, the files in turn within each of the runs.
 
     So a machine that is slower for a while is slower for all of them. Only ratios of one call compare.
@@ -45,8 +54,8 @@ def benchmark(files, *, input_size=None, threads=None, runs=20, progress=None):
         files: paths of `.keras`, `.tflite` and `.onnx` files and SavedModel folders.
         input_size: `(H, W)` in pixels of the picture for files that take any size; `None` is the size of the
             first `.tflite` or `.onnx` file, else 256×256.
-        threads: list of ints, for `.tflite` and `.onnx` files; `None` is 1 and all cores.
-        runs: int.
+        threads: for `.tflite` and `.onnx` files; `None` is 1 and all cores.
+        runs: how often each file runs.
         progress: `None` or a function called with `(runs done, runs)`.
 
     Returns:
@@ -108,7 +117,7 @@ def _timed(run):
     return timed
 
 
-def latency_table(results):
+def latency_table(results: Sequence[Latency]) -> str:
     """Return the figures as text, one line for each file."""
     threads = sorted({count for result in results for count in result.milliseconds})
     width = max(len(result.path) for result in results)

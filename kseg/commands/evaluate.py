@@ -1,10 +1,22 @@
 """What `kseg evaluate` does."""
 
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+
 from kseg.data import from_directory
-from kseg.evaluation import evaluate
+from kseg.evaluation import Evaluation, evaluate
 
 
-def evaluate_files(models, root, split="val", *, label_map=None, class_names=None, progress=None):
+def evaluate_files(
+    models: Sequence[str | PathLike],
+    root: str | PathLike,
+    split: str = "val",
+    *,
+    label_map: dict[int, int] | None = None,
+    class_names: Sequence[str] | None = None,
+    progress: Callable[[str], Callable[[int, int], None]] | None = None,
+) -> dict[str, Evaluation]:
     """Evaluate models and exported files on a split of a folder, one after the other.
 
     Args:
@@ -20,7 +32,7 @@ def evaluate_files(models, root, split="val", *, label_map=None, class_names=Non
     """
     labels = {"label_map": label_map, "class_names": class_names}
     dataset = from_directory(root, split, batch_size=1, shuffle=False, **labels)
-    results = {}
+    models, results = [Path(path) for path in models], {}
     for path in models:
         name = path.name if sum(path.name == other.name for other in models) == 1 else str(path)
         shown = progress(f"evaluating {name}") if progress else None

@@ -1,35 +1,39 @@
 """What `kseg export` does."""
 
+from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 from kseg import data
-from kseg.export import export_onnx, export_saved_model, export_tflite, read_metadata
+from kseg.commands.renaming import renamed
+from kseg.export import ExportReport, export_onnx, export_saved_model, export_tflite, read_metadata
 from kseg.export.writing import check_target
 from kseg.inference import check_file, load, report_path
 
 
+@renamed(output="output_kind")
 def export(
-    model,
-    path,
+    model: str | PathLike,
+    path: str | PathLike,
     *,
-    data_root=None,
-    input_size=None,
-    quantize=None,
-    output=None,
-    float_layers=(),
-    mediapipe=False,
-    overwrite=False,
-    label_map=None,
-    class_names=None,
-):
+    data_root: str | PathLike | None = None,
+    input_size: tuple[int, int] | None = None,
+    quantize: str | None = None,
+    output_kind: str | None = None,
+    float_layers: int | Sequence[str] = (),
+    mediapipe: bool = False,
+    overwrite: bool = False,
+    label_map: dict[int, int] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> ExportReport:
     """Export a `.keras` file: LiteRT if `path` ends in `.tflite`, ONNX if in `.onnx`, else SavedModel.
 
     Args:
-        model, path: str or `Path`.
+        model, path: the file to read and the place to write to.
         data_root: `None` or a folder: 100 pictures of its "train" split calibrate int8, 32 of "val" verify,
             both drawn over the whole split.
-        input_size, quantize, output, float_layers, mediapipe, overwrite: as for `kseg.export_tflite`; `.onnx`
-            files may leave the size open.
+        input_size, quantize, output_kind, float_layers, mediapipe, overwrite: as for `kseg.export_tflite`;
+            `.onnx` files may leave the size open.
         label_map, class_names: as for `kseg.data.from_directory`.
 
     Returns:
@@ -40,21 +44,23 @@ def export(
     """
     suffix = Path(path).suffix if Path(path).suffix in (".tflite", ".onnx") else None
     to_phone = suffix == ".tflite"
-    if not to_phone and (quantize or output or float_layers or mediapipe):
+    if not to_phone and (quantize or output_kind or float_layers or mediapipe):
         raise ValueError(
-            f"{path}: --quantize, --gives, --float-layers and --mediapipe are for paths that end in .tflite"
+            f"{path}: quantize=, output_kind=, float_layers= and mediapipe= are for paths that end in .tflite"
         )
     if suffix is None and input_size:
-        raise ValueError(f"{path}: --input-size is for paths that end in .tflite or .onnx")
+        raise ValueError(f"{path}: input_size= is for paths that end in .tflite or .onnx")
     calibrated = quantize in ("int8", "int16x8")
     if calibrated and data_root is None:
         raise ValueError(
-            f"representative_data is missing: --quantize {quantize} needs --data DIR to calibrate with"
+            f"representative_data is missing: {quantize} needs pictures to calibrate with; give data_root="
         )
     check_target(path, overwrite, suffix)
     network = load(model)
     if to_phone and input_size is None and None in network.input_shape[1:3]:
-        raise ValueError("input_size=(H, W) is missing: add --input-size HxW, a .tflite file takes one size")
+        raise ValueError(
+            "input_size=(H, W) is missing: the model takes any size, a .tflite file one; give input_size="
+        )
     validation = calibration = None
     if data_root is not None:
         options = {"label_map": label_map, "class_names": class_names, "batch_size": 1, "shuffle": True}
@@ -71,7 +77,7 @@ def export(
         path,
         input_size=input_size,
         quantize=quantize,
-        output=output,
+        output=output_kind,
         float_layers=float_layers,
         mediapipe=mediapipe,
         representative_data=calibration,
@@ -79,7 +85,7 @@ def export(
     )
 
 
-def inspect(path):
+def inspect(path: str | PathLike) -> str:
     """Return, as text, the metadata of a `.tflite` file, and the report beside it where there is one.
 
     Raises:

@@ -1,7 +1,11 @@
 """What `kseg predict` does, and the picture of what a model predicts."""
 
+from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
 
+import keras
+import numpy as np
 from PIL import Image
 
 from kseg import visualization
@@ -10,14 +14,29 @@ from kseg.data.sampling import sample_evenly
 from kseg.inference import as_picture, open_model
 
 
-def comparison(model_or_path, dataset, class_names, count=4, zoom=1):
+def comparison(
+    model_or_path: keras.Model | str | PathLike,
+    dataset: object,
+    class_names: Sequence[str],
+    count: int = 4,
+    zoom: int = 1,
+) -> np.ndarray:
     """Return rows image | truth | prediction of `count` pictures spread over a dataset."""
     runner, pairs = open_model(model_or_path), sample_evenly(dataset, count)
     masks = [runner.masks(image[None])[0] for image, _ in pairs]
     return visualization.comparison(pairs, masks, class_names, zoom)
 
 
-def predict_files(model, images, output, *, class_names=None, crf=False, overwrite=False, progress=None):
+def predict_files(
+    model: str | PathLike,
+    images: Sequence[str | PathLike],
+    output: str | PathLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    crf: bool | dict = False,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
     """Segment picture files into `output`: `NAME.png` with class ids and `NAME_overlay.png`.
 
     Args:
@@ -43,9 +62,9 @@ def predict_files(model, images, output, *, class_names=None, crf=False, overwri
         image_header(path)
     for target in results:
         if target.resolve() in {path.resolve() for path in images}:
-            raise ValueError(f"{target}: would overwrite a picture; choose another --output")
+            raise ValueError(f"{target}: would overwrite a picture; choose another output=")
         if target.exists() and not overwrite:
-            raise FileExistsError(f"{target}: exists already; add --overwrite or choose another --output")
+            raise FileExistsError(f"{target}: exists already; add overwrite=True or choose another output=")
     runner = open_model(model)
     for done, (path, (mask_path, overlay_path)) in enumerate(targets.items(), start=1):
         image = as_picture(path, runner.channels)

@@ -1,9 +1,10 @@
-"""What a training needs before its first step: checks, data, a model, and the plan to read."""
+"""What a training needs before its first step: data, what it was asked for, a model, and the plan to read."""
 
 import contextlib
 import hashlib
-import shutil
-import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 import keras
@@ -16,79 +17,99 @@ from kseg.replicas import num_replicas
 from kseg.training import encoder_layers
 from kseg.transfer import copy_weights
 
-OWN_FILES = ("classes.txt", "history.csv", "learning_curve.png", "tensorboard", ".lock")  # beside a model
 
-
-def print_on_chief(text):
+def print_on_chief(text: object) -> None:
     """Print, on one worker only."""
     if is_chief():
         print(text, flush=True)
 
 
-def check_output(path, resume):
-    """Raise unless a training may write into the folder: it is new or empty, or is resumed; a file is tried.
-
-    Raises:
-        FileExistsError: if something is in it and `resume` is false.
-        OSError: if nothing can be written there.
-        ValueError: if there is nothing to resume but a model.
-    """
-    if resume and path.is_dir() and not (path / "states").exists():
-        there = sorted(file.name for file in path.iterdir() if file.name not in OWN_FILES)
-        if there:
-            raise ValueError(
-                f"{path}: holds {there[0]}, but no states to resume from; choose another --output"
-            )
-    elif not resume and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        mend = "add --resume to go on" if (path / "states").exists() else "remove it"
-        raise FileExistsError(f"{path}: exists already and is not empty; {mend}, or choose another --output")
-    existing = next(folder for folder in (path, *path.parents) if folder.exists())
-    try:
-        with tempfile.TemporaryFile(dir=existing) as file:
-            file.write(b"kseg")
-    except OSError as error:
-        message = f"{existing}: nothing can be written there ({error.strerror}); choose another --output"
-        raise OSError(error.errno, message) from error
-
-
-def remove_remains(path):
-    """Remove what a training without a model or state left behind, and nothing else."""
-    for name in OWN_FILES:
-        if (path / name).is_dir():
-            shutil.rmtree(path / name, ignore_errors=True)
-        else:
-            (path / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        path.rmdir()
-
-
-def check_data(root, options, progress):
+def check_data(root: str | PathLike, labels: dict, progress: Callable[[int, int], None] | None) -> list[str]:
     """Check every file, print the table, refuse problems; return the class names."""
-    report = data.check(root, **options, progress=progress if is_chief() else None)
+    report = data.check(root, **labels, progress=progress if is_chief() else None)
     print_on_chief(report)
     report.raise_for_problems()
     return report.class_names
 
 
-def default_crop(dataset):
+@dataclass(frozen=True)
+class Datasets:
+    """The data of a training, of `kseg.data.from_directory`.
+
+    Attributes:
+        crops: what is trained on, in batches.
+        pictures: those of `crops`, whole and one by one.
+        validation: whole pictures, in batches of one.
+        crop_size: `(H, W)` in pixels.
+    """
+
+    crops: object
+    pictures: object
+    validation: object
+    crop_size: tuple[int, int]
+
+
+def read_datasets(
+    root: str | PathLike, labels: dict, crop_size: tuple[int, int] | None, batch_size: int, seed: int
+) -> Datasets:
+    """Open the splits of a folder; `None` as the size of a crop is that of the pictures, 320 at most."""
+    validation = data.from_directory(root, "val", batch_size=1, shuffle=False, **labels)
+    pictures = data.from_directory(root, "train", batch_size=None, shuffle=False, **labels)
+    crop_size = tuple(crop_size or _default_crop(pictures))
+    augment = data.augment(crop_size)
+    crops = data.from_directory(root, "train", augment=augment, batch_size=batch_size, seed=seed, **labels)
+    return Datasets(crops, pictures, validation, crop_size)
+
+
+def _default_crop(dataset):
     """Return the median size of the pictures, 320 at most, in multiples of 32."""
     sizes = [mask.shape for _, mask in dataset.take(50).as_numpy_iterator()]
     return tuple(int(np.clip(np.median(side) // 32 * 32, 32, 320)) for side in zip(*sizes, strict=True))
 
 
-def digest(paths):
+def run_config(
+    datasets: Datasets, of_model: dict, label_map: dict | None, start_from: object, options: dict, **asked
+) -> dict:
+    """Return what the training was asked for and on which files, as JSON can hold it.
+
+    A state of another config is not resumed: the keys are those of the states that exist.
+    """
+    return {
+        **asked,
+        **{name: _plain(value) for name, value in of_model.items()},
+        "start_from": None if start_from is None else str(start_from),
+        "classes": datasets.crops.class_names,
+        "label_map": {str(old): new for old, new in (label_map or {}).items()},
+        "pictures": _digest(datasets.crops.image_paths),
+        "validation": _digest(datasets.validation.image_paths),
+        "crop_size": [int(side) for side in datasets.crop_size],
+        **options,
+    }
+
+
+def _plain(value):
+    """Return an argument as JSON can hold it."""
+    if isinstance(value, keras.Model):
+        return value.name
+    if isinstance(value, tuple | list):
+        return [int(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _digest(paths):
     """Return how many files there are and a digest of their names: other pictures are another training."""
     names = "\n".join(Path(path).name for path in paths)
     return f"{len(paths)} files, {hashlib.sha256(names.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
 
 
-def build_network(name, num_classes, precision, start_from, freeze_encoder, arguments):
+def build_network(config: dict, of_model: dict) -> keras.Model:
     """Build the model in a precision, with the weights of an earlier one and the encoder frozen if asked."""
-    with _policy(precision):
-        network = build(name, num_classes, **arguments)
-    if start_from is not None:
-        print_on_chief(copy_weights(network, start_from))
-    if freeze_encoder:
+    name = config["model"]
+    with _policy(config["precision"]):
+        network = build(name, len(config["classes"]), **of_model)
+    if config["start_from"] is not None:
+        print_on_chief(copy_weights(network, config["start_from"]))
+    if config["freeze_encoder"]:
         layers = encoder_layers(network)
         if not layers:
             raise ValueError(f"freeze_encoder: {name!r} has no encoder of its own; leave it out")
@@ -98,7 +119,7 @@ def build_network(name, num_classes, precision, start_from, freeze_encoder, argu
 
 
 @contextlib.contextmanager
-def _policy(name):
+def _policy(name: str) -> Iterator[None]:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:
@@ -107,18 +128,21 @@ def _policy(name):
         keras.config.set_dtype_policy(before)
 
 
-def plan(network, title, *, crops, validation, crop_size, epochs, batch_size, precision, options, output):
+def plan(network: keras.Model, datasets: Datasets, config: dict, options: dict, output: Path) -> str:
     """Return what will be done, to read before it begins."""
+    title = config["model"] + (f" on {config['backbone']}" if "backbone" in config else "")
     learns = sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
     kind = type(getattr(network.optimizer, "inner_optimizer", network.optimizer)).__name__
     given = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in options.items())
+    crops, (height, width) = datasets.crops, datasets.crop_size
     rows = {
         "model": f"{title}: {network.count_params():,} parameters, {learns:,} of them learn",
-        "data": f"{crops.epochs.count} pictures to train on, {validation.epochs.count} to validate, "
+        "data": f"{crops.epochs.count} pictures to train on, {datasets.validation.epochs.count} to validate, "
         f"{crops.num_classes} classes",
-        "steps": f"{epochs} epochs of {len(crops)} steps of {batch_size} crops {crop_size[0]}×{crop_size[1]}",
+        "steps": f"{config['epochs']} epochs of {len(crops)} steps of {config['batch_size']} crops "
+        f"{height}×{width}",
         "optimizer": f"{kind}; {given or 'defaults'}",
-        "devices": f"{num_replicas()} in step, {precision}",
+        "devices": f"{num_replicas()} in step, {config['precision']}",
         "output": str(output),
     }
     return "\n".join(f"{name:10} {value}" for name, value in rows.items())

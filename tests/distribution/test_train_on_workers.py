@@ -26,17 +26,17 @@ COMMAND = [
     "train",
     "--resume",
 ]
-COMMAND += ["--model", "conv_stack", "--crop", "32x32", "--batch-size", "3", "--epochs", str(EPOCHS)]
+COMMAND += ["--model", "conv_stack", "--crop-size", "32x32", "--batch-size", "3", "--epochs", str(EPOCHS)]
 COMMAND += [
     "--optimizer",
     "sgd",
     "--learning-rate",
     "0.002",
-    "--ema",
+    "--ema-momentum",
     "0.9",
-    "--accumulate",
+    "--gradient-accumulation-steps",
     "2",
-    "--clip-norm",
+    "--global-clipnorm",
     "1",
 ]
 

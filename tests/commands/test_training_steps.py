@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 
 import kseg
-from kseg.commands.preparation import check_output, remove_remains
-from kseg.commands.train import _fit, _in_plain_words
+from kseg.commands.plain_words import in_plain_words
+from kseg.commands.run_folder import check_output, remove_remains
+from kseg.commands.train import _fit
 
 
 @pytest.fixture
@@ -59,16 +60,21 @@ def test_a_fit_that_cannot_begin_says_why_and_leaves_nothing(tmp_path):
 
 
 def test_too_large_a_batch_is_explained():
-    line = r"a batch of 8 crops 64×96 does not fit into the memory; try --batch-size 4 with --accumulate 2"
-    with pytest.raises(MemoryError, match=line), _in_plain_words(8, (64, 96), resume=False):
+    line = (
+        "a batch of 8 crops 64×96 does not fit into the memory; try half the batch_size= with twice the "
+        "gradient_accumulation_steps=, a smaller crop_size= or a smaller model"
+    )
+    with pytest.raises(MemoryError, match=line), in_plain_words(8, (64, 96), resume=False):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[8,64,96,3]")
 
 
 def test_an_operator_without_a_deterministic_form_is_named():
     text = "Determinism is not yet supported [[{{node gradient_tape/unet/decoder_up1/ResizeGrad}}]]"
     with (
-        pytest.raises(ValueError, match=r"--deterministic: gradient_tape/unet/decoder_up1/ResizeGrad has no"),
-        _in_plain_words(8, (64, 96), resume=False),
+        pytest.raises(
+            ValueError, match=r"deterministic=True: gradient_tape/unet/decoder_up1/ResizeGrad has no"
+        ),
+        in_plain_words(8, (64, 96), resume=False),
     ):
         raise tf.errors.UnimplementedError(None, None, text)
 

@@ -1,0 +1,51 @@
+"""Kinds of values that options take: each turns a word of the shell into what Python takes, or refuses it."""
+
+import argparse
+import math
+import re
+
+
+def positive(text: str) -> int:
+    """Return a number of 1 or more."""
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a number of 1 or more, got {text!r}")
+    return value
+
+
+def rate(text: str) -> float:
+    """Return a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+    return value
+
+
+def size(text: str) -> tuple[int, int]:
+    """Return `(H, W)` of `HxW`."""
+    found = re.fullmatch(r"(\d+)[xX×](\d+)", text)
+    if not found or not int(found[1]) or not int(found[2]):
+        raise argparse.ArgumentTypeError(f"expected HxW in pixels, for instance 256x320, got {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """Return the numbers of `N,N,...`."""
+    return tuple(positive(item) for item in text.split(","))
+
+
+def layers(text: str) -> int | tuple[str, ...]:
+    """Return a number of layers, or their names."""
+    return int(text) if text.isdecimal() else tuple(name.strip() for name in text.split(","))
+
+
+def label_map(text: str) -> dict[int, int]:
+    """Return the ids of `OLD:NEW,...`."""
+    try:
+        pairs = [item.split(":") for item in text.split(",") if item]
+        return {int(old): int(new) for old, new in pairs}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected OLD:NEW,..., for instance 11:255, got {text!r}") from None

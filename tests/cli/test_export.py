@@ -1,0 +1,41 @@
+"""`kseg export`."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("int8.tflite", ["--quantize", "int8", "--input-size", "48x64", "--mediapipe"]),
+        ("float32.tflite", ["--input-size", "48x64"]),
+        ("saved", []),
+    ],
+)
+def test_export_prints_the_mean_iou_of_what_it_wrote(trained, shell, tmp_path, name, options):
+    model, target = trained / "run" / "model.keras", tmp_path / name
+    code, text, err = shell("export", model, target, "--data", trained / "data", *options)
+    assert code == 0, err
+    assert "mean IoU" in text and name in text
+    assert target.exists()
+
+
+def test_inspect_prints_what_a_file_tells_of_itself(exported, shell):
+    code, text, _ = shell("export", "--inspect", exported[-1])
+    assert code == 0 and "labels: class 0, class 1" in text and '"sha256"' in text
+
+
+def test_export_refuses_in_one_line(trained, tmp_path, refused):
+    model = trained / "run" / "model.keras"
+    target = tmp_path / "m.tflite"
+    assert "input_size=(H, W) is missing" in refused("export", model, target)
+    arguments = ("export", model, target, "--input-size", "32x32", "--quantize", "int8")
+    assert "representative_data is missing" in refused(*arguments)
+    assert "MODEL and PATH are missing" in refused("export", model)
+    assert "are for paths that end" in refused("export", model, tmp_path / "saved", "--mediapipe")
+    layer = [*arguments[:5], "--float-layers", "1"]
+    assert "float_layers is for quantize='int8'" in refused(*layer)
+    assert "no such file" in refused("export", tmp_path / "none.keras", target)
+    assert list(tmp_path.iterdir()) == []
+    target.write_bytes(b"mine")
+    assert "exists already" in refused("export", model, target, "--input-size", "32x32")
+    assert target.read_bytes() == b"mine"

@@ -1,0 +1,171 @@
+"""`kseg train`: what it writes, refuses and resumes."""
+
+import csv
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+import kseg
+
+
+def test_train_leaves_model_names_history_and_pictures(trained, pixels):
+    run = trained / "run"
+    assert sorted(file.name for file in run.iterdir()) == [
+        "classes.txt",
+        "history.csv",
+        "learning_curve.png",
+        "model.keras",
+        "predictions.png",
+        "states",
+    ]
+    assert pixels(run / "learning_curve.png").shape == (260, 840, 3)
+    assert (run / "classes.txt").read_text().split("\n")[:2] == ["class 0", "class 1"]
+    with (run / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert 0 <= float(rows[1]["val_iou_class 0"]) <= 1
+
+
+def spoil_missing_folder(folder):
+    return folder.rename(folder.with_name("elsewhere"))
+
+
+def spoil_no_pairs(folder):
+    for number, mask in enumerate(sorted((folder / "train" / "masks").iterdir())):
+        mask.rename(mask.with_name(f"other{number}.png"))
+
+
+def spoil_image_without_mask(folder):
+    (folder / "train" / "masks" / "2.png").unlink()
+
+
+def spoil_size(folder):
+    Image.new("L", (10, 12)).save(folder / "train" / "masks" / "2.png")
+
+
+def spoil_picture(folder):
+    whole = (folder / "train" / "images" / "2.png").read_bytes()
+    (folder / "train" / "images" / "2.png").write_bytes(whole[: len(whole) // 2])
+
+
+def spoil_ids(folder):
+    Image.new("L", (64, 48), 77).save(folder / "val" / "masks" / "2.png")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_missing_folder, "data: no such folder"),
+        (spoil_no_pairs, "train/images: no picture shares its stem with a mask"),
+        (spoil_image_without_mask, "train/images: pictures without a mask in"),
+        (spoil_size, "train/masks/2.png: 10×12 pixels, but 2.png has 64×48"),
+        (spoil_picture, "train/images/2.png: the file is cut short"),
+        (spoil_ids, "val/masks/2.png: class ids [77] outside 0..5"),
+    ],
+)
+def test_train_refuses_bad_data_in_one_line(folder, spoil, message, refused):
+    spoil(folder)
+    output = folder.parent / "run"
+    line = refused("train", "--data", folder, "--output", output, "--epochs", "1")
+    assert message in line
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "unnet"], "unknown model 'unnet'; did you mean 'unet'?"),
+        (["--backbone", "mobilnet_v2"], "unknown backbone 'mobilnet_v2'; did you mean 'mobilenet_v2'?"),
+        (["--model", "conv_stack", "--backbone", "vgg16"], "'conv_stack' takes no argument 'backbone'"),
+        (["--classes", "a,b"], "outside 0..1"),
+        (["--start-from", "none.keras"], "none.keras: no such file"),
+        (["--freeze-encoder"], "freeze_encoder would keep random weights"),
+        (["--freeze-encoder", "--encoder-learning-rate", "1"], "give one of them"),
+        (["--ema-momentum", "1"], "ema_momentum must be a number from 0 to below 1"),
+        (["--weight-decay", "-1"], "weight_decay must be a number of 0 or more"),
+        (["--seed", "-1"], "seed must be an int of 0 or more"),
+        (["--gradient-accumulation-steps", "99"], "gradient_accumulation_steps=99 is more than all"),
+        (["--aux-heads"], "'unet' takes no argument 'aux_heads'"),
+    ],
+)
+def test_train_refuses_bad_options_in_one_line(folder, options, message, refused):
+    output = folder.parent / "run"
+    line = refused("train", "--data", folder, "--output", output, "--epochs", "1", *options)
+    assert message in line
+    assert not output.exists()
+
+
+SMALL = ["--model", "conv_stack", "--crop-size", "32x32", "--batch-size", "2", "--epochs"]
+
+
+def test_a_stopped_training_is_resumed(folder, shell, refused):
+    output = folder.parent / "run"
+    command = [sys.executable, "-c", "import sys; from kseg.cli import main; sys.exit(main())", "train"]
+    command += ["--data", str(folder), "--output", str(output), *SMALL, "12"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (output / "states" / "epoch-000002").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    arguments = ("train", "--data", folder, "--output", output, *SMALL)
+    assert f"run is in use by process {process.pid}" in refused(*arguments, "12", "--resume")
+    process.terminate()
+    _, err = process.communicate()
+    assert process.returncode == 143
+    assert "stopped by SIGTERM in" in err and "go on with the same command and --resume" in err
+    assert "add --resume to go on" in refused(*arguments, "12")
+    assert "epochs: 12 before, 13 now" in refused(*arguments, "13", "--resume")
+    code, out, _ = shell(*arguments, "12", "--resume")
+    assert code == 0 and "resuming after epoch" in out
+    with (output / "history.csv").open() as file:
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 13))
+
+
+def test_a_training_that_diverges_leaves_no_broken_model(folder, shell):
+    output = folder.parent / "run"
+    arguments = ["--data", folder, "--output", output, *SMALL, "2", "--learning-rate", "1e30"]
+    code, _, err = shell("train", *arguments)
+    assert code == 4
+    assert re.search(
+        r"^kseg: error: epoch \d, step \d: the loss is (nan|inf); its pictures: .*train/images", err
+    )
+    assert not output.exists()
+
+
+@pytest.mark.slow
+def test_train_takes_every_option(folder, shell):
+    """From the weights of a model with other classes."""
+    output, start = folder.parent / "run", folder.parent / "start.keras"
+    kseg.build_unet(6, backbone="mobilenet_v2").save(start)
+    arguments = ["--data", folder, "--output", output, "--start-from", start]
+    arguments += ["--classes", "a,b,c,d,e,f,g", "--crop-size", "32x48", "--batch-size", "2", "--epochs", "2"]
+    arguments += ["--backbone", "mobilenet_v2", "--precision", "mixed_bfloat16", "--tensorboard"]
+    arguments += ["--optimizer", "sgd", "--schedule", "cosine", "--encoder-learning-rate", "0.001"]
+    arguments += ["--global-clipnorm", "1", "--gradient-accumulation-steps", "2"]
+    arguments += ["--ema-momentum", "0.9", "--weight-decay", "0"]
+    code, out, err = shell("train", *arguments)
+    assert code == 0, err
+    assert re.search(r"logits starts anew: kernel is \(.*, 7\) here, \(.*, 6\) there", out)
+    assert re.search(r"optimizer  SGD; .*optimizer sgd, schedule cosine", out)
+    assert "devices    1 in step, mixed_bfloat16" in out
+    kinds = {path.parent.name for path in (output / "tensorboard").rglob("events.out.tfevents.*")}
+    assert kinds == {"train", "validation", "predictions"}
+    model = kseg.load(output / "model.keras")
+    assert model.output_shape[-1] == 7 and model.optimizer.use_ema
+
+
+def test_resume_needs_states(trained, folder, tmp_path, refused):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.keras").write_bytes(b"mine")
+    line = refused("train", "--data", folder, "--output", tmp_path / "run", "--resume")
+    assert "holds model.keras, but no states to resume from" in line
+
+
+def test_train_leaves_an_existing_run_alone(folder, trained, refused):
+    before = (trained / "run" / "model.keras").read_bytes()
+    line = refused("train", "--data", folder, "--output", trained / "run")
+    assert "run: exists already and is not empty" in line
+    assert (trained / "run" / "model.keras").read_bytes() == before
