@@ -1,13 +1,17 @@
 """Checks of arguments that several modules share; each error names the argument and the mend."""
 
 import difflib
-from collections.abc import Collection, Iterable, Sequence
+import functools
+import warnings
+from collections.abc import Callable, Collection, Iterable, Sequence
 from numbers import Integral
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar, cast
 
 import keras
 
 from kseg.types import InputShape
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
@@ -103,3 +107,33 @@ def check_class_names(class_names: Sequence[str] | None, num_classes: int) -> No
         raise ValueError(
             f"class_names has {len(class_names)} names for num_classes={num_classes}; give one name per class"
         )
+
+
+def renamed(**words: str) -> Callable[[Function], Function]:
+    """Return a decorator: the function takes these older words too and warns of them.
+
+    Args:
+        **words: older word → the word of today.
+
+    Example:
+        >>> @renamed(colour="color")
+        ... def paint(*, color):
+        ...     return color
+        >>> paint(color="red")
+        'red'
+    """
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def with_older_words(*args, **kwargs):
+            for old in [name for name in kwargs if name in words]:
+                new = words[old]
+                if new in kwargs:
+                    raise TypeError(f"{function.__name__}: {old}= is now {new}=; give {new}= alone")
+                warnings.warn(f"{function.__name__}: {old}= is now {new}=", DeprecationWarning, stacklevel=2)
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return cast(Function, with_older_words)
+
+    return decorate

@@ -14,7 +14,7 @@ from kseg.checks import check_choice, check_tensorflow, is_count
 from kseg.distribution import patch_trainer
 from kseg.graphs import ModelFacts, computes_in_float16, encoder_layers
 from kseg.losses import Auxiliary, CrossEntropy, Focal, OhemCrossEntropy, PerReplica, WeightedSum
-from kseg.losses.base import for_replicas
+from kseg.losses.combining import for_replicas
 from kseg.metrics import MeanIoU
 from kseg.optimizers import SGD, AdamW, LossScaleOptimizer, WarmupPoly
 from kseg.replicas import num_replicas

@@ -1,6 +1,7 @@
 """The package as a whole: import, layers of imports, README."""
 
 import ast
+import graphlib
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 import kseg
 
 ROOT = Path(__file__).parents[1]
-# A module may import those that stand before it, and modules of its own row.
+# The rooms from the ground up: a module may import those of the rows before, and modules of its own room.
 ROWS = [
     ["version", "quiet", "checks", "replicas", "xla", "sandbox", "litert", "runtime", "types"],
     ["disk", "graphs"],
@@ -33,7 +34,15 @@ ROWS = [
     ["commands"],
     ["cli"],
 ]
+# Where Keras has no right name for a thing, graph code asks TensorFlow, inside these functions.
+ASK_TENSORFLOW = {
+    "layers/normalization.py": {"BatchNormalization.call"},
+    "layers/sizes.py": {"resize", "PadToMultiple.call"},
+    "masks.py": {"count_ids", "size_checked", "ids_checked"},
+    "metrics/reading.py": {"_by_arg_max"},
+}
 GRAPH_CODE = ["layers", "blocks", "encoders", "models", "losses", "metrics", "masks"]
+LONGEST_FUNCTION = 60  # lines of code, without docstring, comments and empty lines
 
 
 def modules():
@@ -44,11 +53,21 @@ def part_of(path):
     return path.relative_to(ROOT / "kseg").parts[0].removesuffix(".py")
 
 
-def imported_parts(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imported_modules(tree):
+    """Yield the modules of kseg that code imports, for instance "kseg.layers.sizes"."""
+    known = {module_name(path) for path in modules()}
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "kseg":
-            parts = node.module.split(".")[1:]
-            yield from parts[:1] or [alias.name for alias in node.names]
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from [name for name in inside if name in known] or [node.module]
+
+
+def module_name(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def is_for_tools(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -57,10 +76,53 @@ def test_imports_point_one_way(path):
     if part == "__init__":
         return
     row = next(number for number, names in enumerate(ROWS) if part in names)
-    allowed = {name for names in ROWS[: row + 1] for name in names}
-    assert set(imported_parts(path)) <= allowed
-    if part in ("data", "training", "export", "inference"):
-        assert "models" not in imported_parts(path)
+    allowed = {name for names in ROWS[:row] for name in names} | {part}
+    parts = {name.split(".")[1] for name in imported_modules(ast.parse(path.read_text(encoding="utf-8")))}
+    assert parts <= allowed
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {}
+    for path in modules():
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        top = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+        graph[module_name(path)] = {name for node in top for name in imported_modules(node)}
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) >= len(graph)
+
+
+def functions(path):
+    """Yield `(qualified name, node)` of the functions of a file, also of those in classes and functions."""
+
+    def walk(node, names):
+        for child in ast.iter_child_nodes(node):
+            inner = [*names, child.name] if isinstance(child, ast.FunctionDef | ast.ClassDef) else names
+            if isinstance(child, ast.FunctionDef):
+                yield ".".join(inner), child
+            yield from walk(child, inner)
+
+    yield from walk(ast.parse(path.read_text(encoding="utf-8")), [])
+
+
+def test_no_function_is_long():
+    long = []
+    for path in modules():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for name, node in functions(path):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            code = lines[node.lineno - 1 : node.body[0].lineno - 1]
+            code += lines[body[0].lineno - 1 : node.end_lineno] if body else []
+            count = sum(bool(line.strip()) and not line.strip().startswith("#") for line in code)
+            if count > LONGEST_FUNCTION:
+                long.append(f"{path.relative_to(ROOT)}: {name} has {count} lines of code")
+    assert long == []
+
+
+def test_every_module_says_in_its_first_line_what_it_holds():
+    for path in modules():
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        assert path.name == "__main__.py" or text, path
+        if text:
+            assert text.splitlines()[0].endswith((".", ":", "`")), f"{path}: {text.splitlines()[0]}"
 
 
 @pytest.mark.parametrize(
@@ -70,12 +132,27 @@ def test_a_model_never_imports_a_model(path):
     assert "kseg.models" not in path.read_text(encoding="utf-8")
 
 
+def asks_tensorflow(node):
+    if isinstance(node, ast.Import):
+        return any(alias.name.split(".")[0] == "tensorflow" for alias in node.names)
+    return isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tensorflow"
+
+
 @pytest.mark.parametrize(
     "path", [p for p in modules() if part_of(p) in GRAPH_CODE], ids=lambda path: path.name
 )
-def test_graph_code_loads_without_tensorflow(path):
-    top = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.Import)]
-    assert not any(alias.name.startswith("tensorflow") for node in top for alias in node.names)
+def test_graph_code_asks_tensorflow_only_inside_named_functions(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = {name for name, node in functions(path) if any(map(asks_tensorflow, ast.walk(node)))}
+    assert inside == ASK_TENSORFLOW.get(str(path.relative_to(ROOT / "kseg")), set())
+    counted = sum(map(asks_tensorflow, ast.walk(tree)))
+    in_functions = sum(
+        asks_tensorflow(each) for name, node in functions(path) if name in inside for each in ast.walk(node)
+    )
+    for_tools = sum(
+        asks_tensorflow(each) for node in tree.body if is_for_tools(node) for each in ast.walk(node)
+    )
+    assert counted == in_functions + for_tools
 
 
 def test_import_prints_nothing_and_loads_no_edges():

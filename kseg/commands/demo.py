@@ -5,11 +5,10 @@ from os import PathLike
 from pathlib import Path
 
 import keras
-from PIL import Image
 
 from kseg import data
 from kseg.callbacks import EpochLine, save_model
-from kseg.commands.predict import comparison
+from kseg.commands.predict import comparison, save_picture
 from kseg.evaluation import Evaluation, evaluate, table
 from kseg.export import export_saved_model, export_tflite
 from kseg.losses import CrossEntropy, Dice
@@ -62,7 +61,7 @@ def demo(
     reports = _export(model, scenes, held_out, output)
     evaluations = {name: evaluate(output / name, held_out) for name in ("model.keras", *reports)}
     picture = comparison(model, held_out, held_out.class_names, count=5, zoom=3)
-    Image.fromarray(picture).save(output / "predictions.png")
+    save_picture(picture, output / "predictions.png")
     print(f"\nIoU on {asked['held_out_scenes']} scenes the model never saw")
     print(table(evaluations))
     _print_costs(reports, output)

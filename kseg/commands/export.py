@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 
 from kseg import data
-from kseg.commands.renaming import renamed
+from kseg.checks import renamed
 from kseg.export import ExportReport, export_onnx, export_saved_model, export_tflite, read_metadata
 from kseg.export.writing import check_target
 from kseg.inference import check_file, load, report_path
@@ -77,7 +77,7 @@ def export(
         path,
         input_size=input_size,
         quantize=quantize,
-        output=output_kind,
+        output_kind=output_kind,
         float_layers=float_layers,
         mediapipe=mediapipe,
         representative_data=calibration,

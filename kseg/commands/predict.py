@@ -11,6 +11,7 @@ from PIL import Image
 from kseg import visualization
 from kseg.data.reading import image_header
 from kseg.data.sampling import sample_evenly
+from kseg.disk import whole_file
 from kseg.inference import as_picture, open_model
 
 
@@ -70,19 +71,14 @@ def predict_files(
         image = as_picture(path, runner.channels)
         mask = runner.masks(image[None], crf)[0]
         names = class_names or [f"class {number}" for number in range(int(mask.max()) + 1)]
-        _save_picture(visualization.overlay(image, mask, names), overlay_path)
-        _save_picture(mask, mask_path)
+        save_picture(visualization.overlay(image, mask, names), overlay_path)
+        save_picture(mask, mask_path)
         print(mask_path)
         if progress:
             progress(done, len(images))
 
 
-def _save_picture(pixels, path):
+def save_picture(pixels: np.ndarray, path: Path) -> None:
     """Write a PNG whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    try:
+    with whole_file(path, "the picture") as partial:
         Image.fromarray(pixels).save(partial, format="PNG")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

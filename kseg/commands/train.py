@@ -7,15 +7,14 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
-from PIL import Image
 
 from kseg import callbacks, data, states
-from kseg.checks import check_choice, check_tensorflow, unknown_name
+from kseg.checks import check_choice, check_tensorflow, renamed, unknown_name
 from kseg.commands import preparation
 from kseg.commands.plain_words import in_plain_words
-from kseg.commands.predict import comparison
-from kseg.commands.renaming import renamed
+from kseg.commands.predict import comparison, save_picture
 from kseg.commands.run_folder import check_output, remove_remains
+from kseg.disk import write_whole
 from kseg.distribution import is_chief, strategy
 from kseg.inference import load
 from kseg.models import check_build
@@ -180,7 +179,7 @@ def _fit_in_folder(network, datasets, config, output, resume, tensorboard):
     with states.locked(output) if is_chief() else contextlib.nullcontext():
         if is_chief() and not (output / "states").exists():  # else they are those of the run there is
             names = "\n".join(datasets.crops.class_names) + "\n"
-            (output / "classes.txt").write_text(names, encoding="utf-8")
+            write_whole(output / "classes.txt", names.encode(), "the names of the classes")
         with in_plain_words(config["batch_size"], datasets.crop_size, resume):
             _fit(network, datasets.crops, datasets.validation, config["epochs"], output, config, tensorboard)
 
@@ -229,6 +228,6 @@ def _best_epoch(output, datasets):
     """Return the model of the best epoch and leave a picture of what it predicts."""
     best = load(output / "model.keras")
     picture = comparison(best, datasets.validation, datasets.crops.class_names)
-    Image.fromarray(picture).save(output / "predictions.png")
+    save_picture(picture, output / "predictions.png")
     print(f"best epoch: {output / 'model.keras'}\npictures: {output / 'predictions.png'}")
     return best

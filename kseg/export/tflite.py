@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ import keras
 import numpy as np
 
 from kseg import sandbox
-from kseg.checks import check_choice, unknown_name
+from kseg.checks import check_choice, renamed, unknown_name
 from kseg.export.convolve_before_resize import names_in_split, split_convolutions
 from kseg.export.pictures import MAX_PICTURES, collect, fit
 from kseg.export.report import ExportReport
@@ -34,6 +33,7 @@ _FEWEST_PICTURES = 4  # of which the ranges of int8 are known at all; some dozen
 _FORBIDDEN = ("ASSIGN_VARIABLE", "VAR_HANDLE", "READ_VARIABLE", "SPACE_TO_BATCH_ND", "CUSTOM")
 
 
+@renamed(output="output_kind")
 def export_tflite(
     model: keras.Model,
     path: str | os.PathLike,
@@ -48,7 +48,6 @@ def export_tflite(
     validation_data: Any = None,
     ignore_class: int | Sequence[int] | None = 255,
     overwrite: bool = False,
-    output: str | None = None,
 ) -> ExportReport:
     """Write a `.tflite` file for phones and prove that it agrees with the model.
 
@@ -83,7 +82,6 @@ def export_tflite(
             data, else generated pictures. With masks the report has the mean IoU of both.
         ignore_class: int or several, void in those masks.
         overwrite: bool, replace what is at `path`.
-        output: the older name of `output_kind`.
 
     Returns:
         `ExportReport`.
@@ -103,7 +101,6 @@ def export_tflite(
         >>> report.format
         'LiteRT float32'
     """
-    output_kind = _renamed(output, output_kind)
     facts, path = begin("kseg.export_tflite", model, path, ".tflite", overwrite, class_names)
     check_choice("quantize", quantize, _QUANTIZATIONS)
     check_choice("output_kind", output_kind, (None, *OUTPUT_KINDS))
@@ -125,16 +122,6 @@ def export_tflite(
         quantize=quantize,
         ignore_class=ignore_class,
     )
-
-
-def _renamed(output, output_kind):
-    """Return `output_kind`, or what was given by its name of version 0.1."""
-    if output is None:
-        return output_kind
-    warnings.warn("output= of export_tflite is now output_kind=", DeprecationWarning, stacklevel=3)
-    if output_kind not in (None, output):
-        raise ValueError(f"output={output!r} and output_kind={output_kind!r} differ; give output_kind alone")
-    return output
 
 
 @dataclass

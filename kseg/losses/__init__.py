@@ -6,8 +6,8 @@ neither a class nor void makes them NaN, unless TensorFlow raises first. They co
 `CrossEntropy() + 0.5 * Dice()`.
 """
 
-from kseg.losses.base import Auxiliary, PerReplica, WeightedSum
 from kseg.losses.boundary import Boundary
+from kseg.losses.combining import Auxiliary, PerReplica, WeightedSum
 from kseg.losses.lovasz import Lovasz
 from kseg.losses.pixel import CrossEntropy, Focal, OhemCrossEntropy
 from kseg.losses.region import Dice, Jaccard, Tversky

@@ -259,10 +259,10 @@ def test_a_file_may_give_probabilities_or_ids(tmp_path, classes):
 
 
 def test_the_older_name_of_output_kind_still_works(tmp_path):
-    with pytest.warns(DeprecationWarning, match="output= of export_tflite is now output_kind="):
+    with pytest.warns(DeprecationWarning, match="export_tflite: output= is now output_kind="):
         report = kseg.export_tflite(small_model(), tmp_path / "m.tflite", output="classes")
     assert report.output_kind == "classes"
-    with pytest.warns(DeprecationWarning), pytest.raises(ValueError, match="give output_kind alone"):
+    with pytest.raises(TypeError, match="give output_kind= alone"):
         kseg.export_tflite(small_model(), tmp_path / "n.tflite", output="classes", output_kind="logits")
 
 
