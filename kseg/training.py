@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any, Literal
 
 import keras
 
-from kseg.checks import check_choice, check_tensorflow, is_count
+from kseg.checks import check_tensorflow
 from kseg.distribution import patch_trainer
-from kseg.graphs import ModelFacts, computes_in_float16, encoder_layers
+from kseg.graphs import ModelFacts, computes_in_float16
 from kseg.losses import Auxiliary, CrossEntropy, Focal, OhemCrossEntropy, PerReplica, WeightedSum
 from kseg.losses.combining import for_replicas
 from kseg.metrics import MeanIoU
-from kseg.optimizers import SGD, AdamW, LossScaleOptimizer, WarmupPoly
+from kseg.optimizers import LossScaleOptimizer
+from kseg.optimizers.by_name import named_optimizer
 from kseg.replicas import num_replicas
 
 _OF_ONE_CLASS = (CrossEntropy, OhemCrossEntropy, Focal)  # they look at the pixel's own class alone
@@ -56,9 +55,9 @@ def compile(
         optimizer: `"adamw"`, `"sgd"`, or a `keras.optimizers.Optimizer`: the arguments of rate, decay,
             schedule, clipping, accumulation and averages, and `steps`, are then its own affair.
         schedule: `"poly"` (as `None`) or `"cosine"`, how the rate decays over `steps`.
-        encoder_learning_rate: float, the peak for the encoder (see `encoder_layers`) where it differs; a
-            tenth is usual for pretrained weights. To freeze it, set `trainable = False` on its layers
-            before compiling: its batch statistics then hold too.
+        encoder_learning_rate: float, the peak for the encoder (see `kseg.graphs.encoder_layers`) where it
+            differs; a tenth is usual for pretrained weights. To freeze it, set `trainable = False` on its
+            layers before compiling: its batch statistics then hold too.
         global_clipnorm: float, the largest norm of all gradients together.
         gradient_accumulation_steps: int: as many batches make one update, with the mean of their
             gradients; `steps` still counts batches.
@@ -142,7 +141,7 @@ def _with_heads(loss):
 def _optimizer(model, optimizer, steps, options):
     """Return the optimizer, by name with `options` or the user's own; of a model in float16 it scales."""
     if isinstance(optimizer, str):
-        optimizer = _named_optimizer(model, optimizer, steps, **options)
+        optimizer = named_optimizer(model, optimizer, steps, **options)
     else:
         own = [name for name, value in {"steps": steps, **options}.items() if value is not None]
         if own:
@@ -154,87 +153,6 @@ def _optimizer(model, optimizer, steps, options):
     if computes_in_float16(model) and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return LossScaleOptimizer(optimizer)
     return optimizer
-
-
-def _named_optimizer(model, name, steps, *, schedule, learning_rate, encoder_learning_rate, **options):
-    """Return kseg's AdamW or SGD. Arguments are those of `compile`."""
-    check_optimizer(name, schedule, steps, learning_rate, encoder_learning_rate, **options)
-    kind, rate, decay = (AdamW, 1e-3, 0.05) if name == "adamw" else (SGD, 1e-2, 1e-3)
-    rate = rate if learning_rate is None else float(learning_rate)
-    factors = None
-    if encoder_learning_rate is not None:
-        factors = _factors(model, encoder_learning_rate / rate)
-    if options["gradient_accumulation_steps"] == 1:
-        options["gradient_accumulation_steps"] = None  # Keras takes 2 or more
-    if options["weight_decay"] is None:
-        options["weight_decay"] = decay
-    if name == "sgd":
-        options["momentum"] = 0.9
-    ema_momentum = options.pop("ema_momentum")
-    if ema_momentum is not None:
-        options |= {"use_ema": True, "ema_momentum": ema_momentum}
-    return kind(_schedule(schedule or "poly", rate, steps), rate_factors=factors, **options)
-
-
-def check_optimizer(
-    name="adamw",
-    schedule=None,
-    steps=None,
-    learning_rate=None,
-    encoder_learning_rate=None,
-    weight_decay=None,
-    global_clipnorm=None,
-    gradient_accumulation_steps=None,
-    ema_momentum=None,
-):
-    """Raise `ValueError` unless the arguments of `compile` name an optimizer and are in their range."""
-    check_choice("optimizer", name, ("adamw", "sgd"))
-    check_choice("schedule", schedule, (None, "poly", "cosine"))
-    _check_number("learning_rate", learning_rate, "above 0", lambda x: x > 0)
-    _check_number("encoder_learning_rate", encoder_learning_rate, "above 0", lambda x: x > 0)
-    _check_number("global_clipnorm", global_clipnorm, "above 0", lambda x: x > 0)
-    _check_number("weight_decay", weight_decay, "of 0 or more", lambda x: x >= 0)
-    _check_number("ema_momentum", ema_momentum, "from 0 to below 1", lambda x: 0 <= x < 1)
-    accumulate = gradient_accumulation_steps
-    if accumulate is not None and not is_count(accumulate):
-        raise ValueError(f"gradient_accumulation_steps must be a positive int, got {accumulate!r}")
-    if steps is not None and not is_count(steps):
-        raise ValueError(f"steps must be a positive int: epochs * len(dataset), got {steps!r}")
-    if steps is not None and accumulate is not None and steps < accumulate:
-        raise ValueError(
-            f"gradient_accumulation_steps={accumulate} is more than all {steps} steps; take fewer"
-        )
-
-
-def _check_number(argument, value, which, fits):
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or not fits(value):
-        mend = "; a schedule goes into optimizer=" if argument == "learning_rate" else ""
-        raise ValueError(f"{argument} must be a number {which}, got {value!r}{mend}")
-
-
-def _schedule(name, rate, steps):
-    if steps is None:
-        return rate
-    warmup = min(200, steps // 10)
-    if name == "poly":
-        return WarmupPoly(rate, steps, warmup_steps=warmup)
-    if warmup == 0:
-        return keras.optimizers.schedules.CosineDecay(rate, steps)
-    return keras.optimizers.schedules.CosineDecay(
-        rate / warmup, steps - warmup, warmup_target=rate, warmup_steps=warmup
-    )
-
-
-def _factors(model, factor):
-    """Return one factor per trainable variable: this one in the encoder, else 1."""
-    layers = encoder_layers(model)
-    encoder = {id(variable) for layer in layers for variable in layer.trainable_variables}
-    if not encoder:
-        why = "is frozen" if layers else "is missing"
-        raise ValueError(f"encoder_learning_rate: the encoder of {model.name!r} {why}; leave it out")
-    return [factor if id(variable) in encoder else 1.0 for variable in model.trainable_variables]
 
 
 def _check_activation(loss, activation, channels):

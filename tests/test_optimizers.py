@@ -8,8 +8,9 @@ import pytest
 
 import kseg
 from kseg.callbacks import EvaluateEMA, SaveBest
-from kseg.optimizers import SGD, AdamW, LossScaleOptimizer, averaged, averages
-from kseg.training import encoder_layers
+from kseg.graphs import encoder_layers
+from kseg.optimizers import SGD, AdamW, LossScaleOptimizer
+from kseg.optimizers.averages import averaged, averages
 
 CPUS = ["CPU:0", "CPU:1"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from kseg.optimizers import averaging_optimizer, put_averages
+from kseg.optimizers.averages import averaging_optimizer, put_averages
 
 
 class EvaluateEMA(keras.callbacks.Callback):

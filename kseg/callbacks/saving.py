@@ -11,7 +11,7 @@ import numpy as np
 from kseg.callbacks.stopping import not_finite
 from kseg.disk import whole_file
 from kseg.distribution import is_chief
-from kseg.optimizers import averaged
+from kseg.optimizers.averages import averaged
 from kseg.types import PathLike
 
 

@@ -11,7 +11,7 @@ from kseg.data.sampling import sample_evenly
 from kseg.distribution import is_chief
 from kseg.graphs import output_activation
 from kseg.masks import to_mask
-from kseg.optimizers import averaged
+from kseg.optimizers.averages import averaged
 from kseg.types import Dataset, PathLike
 from kseg.visualization import comparison
 

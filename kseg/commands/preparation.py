@@ -12,9 +12,9 @@ import numpy as np
 
 from kseg import data
 from kseg.distribution import is_chief
+from kseg.graphs import encoder_layers
 from kseg.models import build
 from kseg.replicas import num_replicas
-from kseg.training import encoder_layers
 from kseg.transfer import copy_weights
 
 

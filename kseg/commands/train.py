@@ -18,7 +18,8 @@ from kseg.disk import write_whole
 from kseg.distribution import is_chief, strategy
 from kseg.inference import load
 from kseg.models import check_build
-from kseg.training import check_optimizer, compile
+from kseg.optimizers.by_name import check_optimizer
+from kseg.training import compile
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 

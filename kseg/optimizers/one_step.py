@@ -1,79 +1,18 @@
-"""AdamW and SGD that take the same step on one device and on many, and the schedule of DeepLab.
+"""AdamW and SGD that take the same step on one device and on many.
 
 Keras clips the gradients of each replica before it adds them up, cannot accumulate under several replicas,
 decays biases again once a model was loaded, and has one rate for all weights.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from kseg.graphs import moving_averages
 from kseg.replicas import replica_context
 from kseg.types import Tensor
-
-__all__ = ["SGD", "AdamW", "LossScaleOptimizer", "WarmupPoly"]
-
-
-@keras.saving.register_keras_serializable(package="kseg")
-class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
-    """Polynomial decay to zero, `rate * (1 - step / steps) ** power`, times a linear warm-up.
-
-    Reference: Chen et al. 2018 (DeepLab v2), section 4.1 ("poly"), with power 0.9.
-
-    Args:
-        learning_rate: the decay goes on during the warm-up, so it is not quite reached.
-        steps: all steps of the training; 0 keeps the rate after the warm-up.
-        warmup_steps: steps of the warm-up.
-        power: exponent of the decay.
-        name: of the schedule.
-
-    Example:
-        >>> schedule = WarmupPoly(0.1, steps=100, warmup_steps=10)
-        >>> [round(float(schedule(step)), 3) for step in (0, 5, 10, 100)]
-        [0.01, 0.057, 0.091, 0.0]
-    """
-
-    def __init__(
-        self,
-        learning_rate: float,
-        steps: int = 0,
-        warmup_steps: int = 0,
-        power: float = 0.9,
-        name: str = "warmup_poly",
-    ) -> None:
-        super().__init__()
-        if steps and warmup_steps >= steps:
-            raise ValueError(f"warmup_steps={warmup_steps} must be smaller than steps={steps}")
-        self.learning_rate = learning_rate
-        self.steps = steps
-        self.warmup_steps = warmup_steps
-        self.power = power
-        self.name = name
-
-    def __call__(self, step: Tensor) -> Tensor:
-        step = ops.cast(step, "float32")
-        rate = self.learning_rate
-        if self.warmup_steps:
-            rate = rate * ops.minimum(1.0, (step + 1) / self.warmup_steps)
-        if self.steps:
-            rate = rate * ops.power(ops.maximum(0.0, 1 - step / self.steps), self.power)
-        return ops.cast(rate, "float32")
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "learning_rate": self.learning_rate,
-            "steps": self.steps,
-            "warmup_steps": self.warmup_steps,
-            "power": self.power,
-            "name": self.name,
-        }
-
 
 _Optimizer: Any = object  # for type checkers: Keras' optimizer stands behind `_OneStep` in both classes
 
@@ -200,42 +139,3 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
 def _plain(variable):
     """Return the variable of TensorFlow in one of Keras."""
     return variable.value if isinstance(variable, keras.Variable) else variable
-
-
-def averages(model: keras.Model) -> list[tuple[Any, Any]]:
-    """Return `[(variable, average)]` where the optimizer of a model has moving averages by now, else `[]`."""
-    optimizer = averaging_optimizer(model)
-    if optimizer is None or not optimizer.built or not int(ops.convert_to_numpy(optimizer.iterations)):
-        return []
-    return moving_averages(optimizer)
-
-
-def averaging_optimizer(model: keras.Model) -> Any:
-    """Return the optimizer of a model if it keeps moving averages, else `None`."""
-    optimizer = getattr(model, "optimizer", None)
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    return optimizer if getattr(optimizer, "use_ema", False) else None
-
-
-def put_averages(model: keras.Model) -> Callable[[], None]:
-    """Give a model the averages of its weights; return a function that gives it back the weights."""
-    pairs = averages(model)
-    weights = [np.array(ops.convert_to_numpy(variable)) for variable, _ in pairs]
-    for variable, average in pairs:
-        variable.assign(ops.convert_to_numpy(average))
-
-    def restore():
-        for (variable, _), weight in zip(pairs, weights, strict=True):
-            variable.assign(weight)
-
-    return restore
-
-
-@contextlib.contextmanager
-def averaged(model: keras.Model) -> Iterator[keras.Model]:
-    """Within this context the model has the averages of its weights, where its optimizer keeps any."""
-    restore = put_averages(model)
-    try:
-        yield model
-    finally:
-        restore()
