@@ -11,9 +11,9 @@ from kseg.cli.check import add_check
 from kseg.cli.demo import add_demo
 from kseg.cli.evaluate import add_evaluate
 from kseg.cli.export import add_export
-from kseg.cli.options import in_words_of_shell
 from kseg.cli.predict import add_predict
 from kseg.cli.train import add_train
+from kseg.cli.words import in_words_of_shell
 from kseg.quiet import quiet_libraries
 
 # in the order of the help
@@ -64,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kseg",
         description="Semantic segmentation: from a folder of pictures to a checked file for a phone.",
-        epilog="kseg COMMAND --help explains a command. Start with: kseg demo",
+        epilog="kseg COMMAND --help explains a command. Start with: kseg demo, or kseg demo --quick",
     )
     commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
     for add in COMMANDS:

@@ -10,10 +10,10 @@ from kseg.cli.options import (
     add_overwrite,
     command,
     data_options,
-    keep_old_word,
     with_classes_of,
 )
 from kseg.cli.values import layers
+from kseg.cli.words import keep_old_word
 
 
 def add_export(commands: Commands) -> None:

@@ -1,7 +1,6 @@
-"""What the commands share: options, their older words, the words of errors, the progress line."""
+"""What the commands share: options and the progress line."""
 
 import argparse
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -11,11 +10,6 @@ from kseg.cli.values import label_map, positive, size
 
 MODEL_FILE = ".keras, .tflite or .onnx file or SavedModel folder"  # what runs a model
 Commands = argparse._SubParsersAction  # it has no public name
-_FLAGS = {
-    "root": "--data",
-    "data_root": "--data",
-    "class_names": "--classes",
-}  # of another word than the argument
 
 
 def command(
@@ -120,48 +114,6 @@ def add_input_size(parser: argparse.ArgumentParser, what: str) -> None:
 def add_epochs(parser: argparse.ArgumentParser, what: str, default: int | None = None) -> None:
     """Add how often a training sees all pictures."""
     parser.add_argument("--epochs", type=positive, default=default, help=what)
-
-
-def keep_old_word(
-    parser: argparse.ArgumentParser, action: argparse.Action, old: str, *abbreviations: str
-) -> None:
-    """Let an option be given by its older word too, with a hint on stderr; the help does not show it.
-
-    Args:
-        parser: it has the option.
-        action: what `add_argument` returned for it.
-        old: the older word.
-        abbreviations: beginnings of the older word that are beginnings of the new one as well, and of no
-            other option: of two words argparse would take neither.
-    """
-    for word in (old, *abbreviations):
-        parser.add_argument(
-            word,
-            action=_OldWord,
-            dest=action.dest,
-            type=action.type,
-            choices=action.choices,
-            default=argparse.SUPPRESS,
-            help=argparse.SUPPRESS,
-            const=action.option_strings[0] if word == old else None,
-        )
-
-
-class _OldWord(argparse.Action):
-    """Store the value; say the new word, `const`."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        if self.const is not None:
-            print(f"{option_string} is now {self.const}", file=sys.stderr)
-        setattr(namespace, self.dest, values)
-
-
-def in_words_of_shell(text: str, arguments: argparse.Namespace) -> str:
-    """Return a message with flags for arguments: `output=` becomes `--output`, `resume=True` `--resume`."""
-    flags = {name: f"--{name.replace('_', '-')}" for name in vars(arguments)} | _FLAGS
-    return re.sub(
-        r"(?<!\S)([a-z_]+)=(?:True)?(?=[\s,;:]|$)", lambda found: flags.get(found[1], found[0]), text
-    )
 
 
 class Progress:

@@ -11,9 +11,9 @@ from kseg.cli.options import (
     add_output,
     command,
     data_options,
-    keep_old_word,
 )
 from kseg.cli.values import counts, positive, rate, size
+from kseg.cli.words import keep_old_word
 
 _DESCRIPTION = """Check the data, train, and keep the epoch with the best validation mean IoU.
 

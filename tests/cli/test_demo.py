@@ -2,6 +2,7 @@
 
 import pytest
 
+from kseg.cli import main
 from kseg.commands.demo import demo
 
 
@@ -17,3 +18,37 @@ def test_demo_leaves_every_file_and_compares_them(tmp_path, capsys):
     assert "mean IoU" in out and "ms/picture" in out
     with pytest.raises(FileExistsError, match="exists already"):
         demo(tmp_path / "demo")
+
+
+@pytest.mark.parametrize(
+    ("words", "scenes", "held_out", "epochs"),
+    [
+        ([], 2000, 200, 11),
+        (["--epochs", "3"], 2000, 200, 3),
+        (["--quick"], 800, 50, 8),
+        (["--quick", "--epochs", "3"], 800, 50, 3),
+    ],
+)
+def test_quick_is_less_of_the_same(monkeypatch, tmp_path, words, scenes, held_out, epochs):
+    def begun(**asked):
+        raise LookupError(asked)
+
+    monkeypatch.setattr("kseg.commands.demo._train", begun)
+    with pytest.raises(LookupError) as caught:
+        main(["demo", "--debug", "--output", str(tmp_path / "demo"), *words])
+    expected = {
+        "train_scenes": scenes,
+        "held_out_scenes": held_out,
+        "epochs": epochs,
+        "filters": 8,
+        "seed": 0,
+    }
+    assert caught.value.args == (expected,)
+
+
+@pytest.mark.slow
+def test_a_quick_demo_writes_the_same_files(tmp_path, capsys):
+    assert main(["demo", "--quick", "--output", str(tmp_path / "demo"), "--epochs", "1"]) == 0
+    names = {file.name for file in (tmp_path / "demo").iterdir()}
+    assert {"model.keras", "saved_model", "float32.tflite", "int8.tflite", "predictions.png"} <= names
+    assert "IoU on 50 scenes the model never saw" in capsys.readouterr().out

@@ -1,6 +1,8 @@
 """`kseg train`: what it writes, refuses and resumes."""
 
 import csv
+import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -28,6 +30,34 @@ def test_train_leaves_model_names_history_and_pictures(trained, pixels):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert 0 <= float(rows[1]["val_iou_class 0"]) <= 1
+
+
+def test_the_states_of_trainings_that_exist_stay_those_of_the_same_training(trained):
+    """What a state remembers of the arguments, key by key: another key would refuse every older state."""
+
+    def digest(count):
+        names = "\n".join(f"{number}.png" for number in range(count))
+        return f"{count} files, {hashlib.sha256(names.encode()).hexdigest()[:12]}"
+
+    (record, *_) = (trained / "run" / "states").glob("epoch-*/state.json")
+    assert json.loads(record.read_text())["facts"]["config"] == {
+        "model": "conv_stack",
+        "start_from": None,
+        "freeze_encoder": False,
+        "classes": [f"class {number}" for number in range(6)],
+        "label_map": {},
+        "pictures": digest(8),
+        "validation": digest(3),
+        "crop_size": [32, 48],
+        "batch_size": 4,
+        "epochs": 2,
+        "class_weights": "sqrt_median_frequency",
+        "precision": "float32",
+        "seed": 0,
+        "deterministic": False,
+        "optimizer": "adamw",
+        "schedule": "poly",
+    }
 
 
 def spoil_missing_folder(folder):

@@ -5,7 +5,7 @@ from argparse import Namespace
 import pytest
 
 from kseg.cli import main, make_parser
-from kseg.cli.options import in_words_of_shell
+from kseg.cli.words import in_words_of_shell
 
 NEEDED = {
     "demo": [],

@@ -1,0 +1,50 @@
+"""Words of the shell: those that options had before, and flags in errors that name arguments."""
+
+import argparse
+import re
+import sys
+
+# whose flag is another word
+_FLAGS = {"root": "--data", "data_root": "--data", "class_names": "--classes"}
+
+
+def keep_old_word(
+    parser: argparse.ArgumentParser, action: argparse.Action, old: str, *abbreviations: str
+) -> None:
+    """Let an option be given by its older word too, with a hint on stderr; the help does not show it.
+
+    Args:
+        parser: it has the option.
+        action: what `add_argument` returned for it.
+        old: the older word.
+        abbreviations: beginnings of the older word that are beginnings of the new one as well, and of no
+            other option: of two words argparse would take neither.
+    """
+    for word in (old, *abbreviations):
+        parser.add_argument(
+            word,
+            action=_OldWord,
+            dest=action.dest,
+            type=action.type,
+            choices=action.choices,
+            default=argparse.SUPPRESS,
+            help=argparse.SUPPRESS,
+            const=action.option_strings[0] if word == old else None,
+        )
+
+
+class _OldWord(argparse.Action):
+    """Store the value; say the new word, `const`."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        if self.const is not None:
+            print(f"{option_string} is now {self.const}", file=sys.stderr)
+        setattr(namespace, self.dest, values)
+
+
+def in_words_of_shell(text: str, arguments: argparse.Namespace) -> str:
+    """Return a message with flags for arguments: `output=` becomes `--output`, `resume=True` `--resume`."""
+    flags = {name: f"--{name.replace('_', '-')}" for name in vars(arguments)} | _FLAGS
+    return re.sub(
+        r"(?<!\S)([a-z_]+)=(?:True)?(?=[\s,;:]|$)", lambda found: flags.get(found[1], found[0]), text
+    )
