@@ -109,7 +109,16 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+QUICK = ("slow encoder", "all")  # what the others ask for is in "all"; slow, they tell which of it fails
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(options, id=name, marks=[] if name in QUICK else pytest.mark.slow)
+        for name, options in OPTIONS.items()
+    ],
+)
 def test_two_devices_take_the_steps_of_one(options):
     one, two = trained(None, **options), trained(CPUS, **options)
     for a, b in zip(one[0], two[0], strict=True):

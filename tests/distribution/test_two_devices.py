@@ -111,7 +111,13 @@ def assert_alike(results, start, precision):
     assert other_logs == {key: pytest.approx(value, rel=precision) for key, value in logs.items()}
 
 
-@pytest.fixture(scope="module", params=LOSSES)
+SLOW = ("focal", "dice", "jaccard")  # built as "hard pixels" and "tversky" are
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else []) for name in LOSSES],
+)
 def trained(request):
     return train_every_case(LOSSES[request.param])
 

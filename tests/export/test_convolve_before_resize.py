@@ -155,10 +155,21 @@ def test_state_that_is_no_weight_keeps_the_model_whole():
     assert split_convolutions(model, SIZE) is model
 
 
+def small_backbone():
+    """Return an encoder of one convolution per stride."""
+    x = image = keras.Input((None, None, 3))
+    for _ in range(5):
+        x = keras.layers.Conv2D(16, 3, strides=2, padding="same", activation="relu")(x)
+    return keras.Model(image, x, name="small_backbone")
+
+
 @pytest.mark.parametrize("output_kind", ["classes", "probabilities", "fast_classes"])
-def test_what_the_file_gives_is_as_before(output_kind, tmp_path):
+@pytest.mark.parametrize(
+    "backbone", [small_backbone, pytest.param(None, id="resnet50", marks=pytest.mark.slow)]
+)
+def test_what_the_file_gives_is_as_before(backbone, output_kind, tmp_path):
     keras.utils.set_random_seed(0)
-    model = kseg.build_pspnet(4, filters=4)
+    model = kseg.build_pspnet(4, filters=4, **({"backbone": backbone()} if backbone else {}))
     given = {"input_size": (64, 96), "output_kind": output_kind}
     report = kseg.export_tflite(model, tmp_path / "m.tflite", **given)
     assert report.same_class > (0.3 if output_kind == "fast_classes" else 0.999)
@@ -229,7 +240,10 @@ def test_a_compiled_model_is_split_whatever_the_policy_now():
     assert all(layer.compute_dtype == "float32" for layer in split.layers[1:])
 
 
-@pytest.mark.parametrize("mode", [None, "float16", "dynamic", "int8", "int16x8"])
+SLOW = [pytest.param(mode, marks=pytest.mark.slow) for mode in ("float16", "dynamic", "int16x8")]
+
+
+@pytest.mark.parametrize("mode", [None, "int8", *SLOW])
 def test_a_pyramid_is_convolved_small(mode, tmp_path):
     keras.utils.set_random_seed(0)
     maps = (mean, pooled(12), pooled(8), pooled(4))

@@ -73,11 +73,24 @@ def test_int8_takes_raw_bytes_whatever_the_calibration_pictures_show(model, tmp_
     assert Interpreter(str(path)).get_input_details()[0]["quantization"] == (1.0, 0)
 
 
-def test_a_mixed_precision_model_is_exported_in_float32(tmp_path):
+def small_backbone():
+    """Return an encoder of one convolution per stride, normalised."""
+    x = image = keras.Input((None, None, 3))
+    for _ in range(5):
+        x = keras.layers.Conv2D(8, 3, strides=2, padding="same")(x)
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    return keras.Model(image, x, name="small_backbone")
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [small_backbone, pytest.param(lambda: "mobilenet_v2", id="mobilenet_v2", marks=pytest.mark.slow)],
+)
+def test_a_mixed_precision_model_is_exported_in_float32(backbone, tmp_path):
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     try:
-        model = kseg.build_unet(3, backbone="mobilenet_v2", decoder_filters=(8, 8, 8, 8, 8))
+        model = kseg.build_unet(3, backbone=backbone(), decoder_filters=(8, 8, 8, 8, 8))
     finally:
         keras.mixed_precision.set_dtype_policy(before)
     report = kseg.export_tflite(model, tmp_path / "m.tflite", input_size=(64, 64))
@@ -153,7 +166,10 @@ def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused(export, given, fo
     ):
         export(model, tmp_path / folder / "m.tflite", **given)
     assert list(tmp_path.iterdir()) == []
-    kseg.export_tflite(model, tmp_path / "a]b" / "m.tflite", input_size=SIZE)
+
+
+def test_a_path_that_is_no_pattern_is_taken(tmp_path):
+    kseg.export_tflite(small_model(), tmp_path / "a]b" / "m.tflite")
 
 
 def test_a_static_model_keeps_its_size(tmp_path):
@@ -195,7 +211,7 @@ def test_a_failed_conversion_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("job", ["convert", "describe", "run_file"])
+@pytest.mark.parametrize("job", ["convert", "run_file", pytest.param("describe", marks=pytest.mark.slow)])
 def test_a_crash_of_converter_or_interpreter_is_an_error_and_leaves_nothing(tmp_path, monkeypatch, job):
     real = sandbox.call
 

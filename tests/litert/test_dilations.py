@@ -159,8 +159,15 @@ def of_two_maps(x):
     ]
 
 
-@pytest.mark.parametrize("mode", [None, "int8"])
-@pytest.mark.parametrize("make", [one_kernel, one_layer_twice, read_twice, spread_over_channels, of_two_maps])
+SHARED = (one_kernel, one_layer_twice, read_twice, spread_over_channels, of_two_maps)
+CASES = [(make, mode) for mode in (None, "int8") for make in SHARED]
+QUICK = [*CASES[: len(SHARED)], (one_layer_twice, "int8"), (of_two_maps, "int8")]
+
+
+@pytest.mark.parametrize(
+    ("make", "mode"),
+    [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in CASES],
+)
 def test_only_what_belongs_to_one_convolution_goes_into_it(make, mode, tmp_path):
     _, difference = exported([make], tmp_path / "model.tflite", mode)
     assert difference <= (1e-5 if mode is None else 5e-2)

@@ -87,7 +87,7 @@ def quantizations(file):
     made = [
         each["outputs"][0] for each in file.interpreter._get_ops_details() if each["op_name"] != "QUANTIZE"
     ]
-    return [details(index, 0)["quantization"] for index in (file.given["index"], *made)]
+    return [details(index, 0)["quantization"] for index in (file.input["index"], *made)]
 
 
 @pytest.fixture

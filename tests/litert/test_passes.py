@@ -5,7 +5,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 import kseg
 from kseg import sandbox
-from kseg.litert import passes
+from kseg.litert import conversion, passes
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the converter, which runs in this process here
 
@@ -61,11 +61,19 @@ NORMALIZATIONS = {
 }
 
 
-@pytest.mark.parametrize("mode", [None, "float16", "int8"])
-@pytest.mark.parametrize("layers", NORMALIZATIONS.values(), ids=NORMALIZATIONS)
-def test_the_factor_of_the_normalization_goes_into_the_kernels(layers, mode, tmp_path, monkeypatch):
+MODES = [(name, mode) for mode in (None, "float16", "int8") for name in NORMALIZATIONS]
+QUICK = [*MODES[: len(NORMALIZATIONS)], ("the factor and the shift", "float16")]
+QUICK += [("one of each per channel", "int8"), ("padding below what pictures show", "int8")]
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in MODES],
+)
+def test_the_factor_of_the_normalization_goes_into_the_kernels(name, mode, tmp_path, monkeypatch):
     keras.utils.set_random_seed(0)
-    model = convolved(keras.layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"), layers)
+    other = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same")
+    model = convolved(other, NORMALIZATIONS[name])
     folded, scores, expected = _with_and_without("fold_scale", model, mode, tmp_path, monkeypatch)
     assert ("MUL" in folded.operators) == (mode == "float16")  # its kernels are not in float32
     difference = np.abs(scores - expected)
@@ -96,12 +104,22 @@ def _with_and_without(name, model, mode, folder, monkeypatch):
     """Export with and without one of the rewritings; return the first report and the scores of both files."""
     pictures = np.random.default_rng(0).integers(0, 256, (6, *model.input_shape[1:])).astype("uint8")
     arguments = {"quantize": mode, "representative_data": pictures if mode == "int8" else None}
+    converted = []
+
+    def rewritten(content):
+        converted.append(content)
+        return passes.rewritten(content)
+
+    monkeypatch.setattr(sandbox, "call", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(conversion, "rewritten", rewritten)
     report = kseg.export_tflite(model, folder / "with.tflite", **arguments)
     content = (folder / "with.tflite").read_bytes()
     assert passes.rewritten(content) is content  # nothing is left to gain
-    monkeypatch.setattr(sandbox, "call", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(passes, name, lambda graph: 0)
-    kseg.export_tflite(model, folder / "without.tflite", **arguments)
+    if mode == "int8":  # what is rewritten is still to be quantized
+        kseg.export_tflite(model, folder / "without.tflite", **arguments)
+    else:
+        (folder / "without.tflite").write_bytes(passes.rewritten(*converted))
     return report, *(_run(folder / f"{each}.tflite", pictures[:1]) for each in ("with", "without"))
 
 

@@ -1,5 +1,7 @@
 """What holds for every loss: its value and slope, void, shapes, extreme scores, XLA."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -15,16 +17,33 @@ both = pytest.mark.parametrize(("loss", "formula"), FORMULAS, ids=IDS)
 each = pytest.mark.parametrize("loss", [loss for loss, _ in FORMULAS])
 
 
-def value_and_gradient(loss, target, scores, sample_weight=None):
-    scores = tf.convert_to_tensor(scores)
+def tensors(loss, target, scores, sample_weight=None):
     with tf.GradientTape() as tape:
         tape.watch(scores)
         value = loss(target, scores, sample_weight)
-    return np.asarray(value, "float64"), np.asarray(tape.gradient(value, scores), "float64")
+    return value, tape.gradient(value, scores)
+
+
+def value_and_gradient(loss, target, scores, sample_weight=None):
+    made = tensors(loss, target, tf.convert_to_tensor(scores), sample_weight)
+    return [np.asarray(tensor, "float64") for tensor in made]
+
+
+@functools.cache
+def by_xla(loss, from_logits):
+    """Return value and gradient as a function that is compiled once for each form of its arguments."""
+    return tf.function(functools.partial(tensors, loss(from_logits=from_logits)), jit_compile=True)
+
+
+@functools.cache
+def traced(loss, from_logits=True, *channels):
+    """Return the loss as a function that is traced once, for any size."""
+    open_sizes = [tf.TensorSpec((None, None, None, *channels), "int32"), tf.TensorSpec((None, None, None, 3))]
+    return tf.function(loss(from_logits=from_logits), input_signature=open_sizes)
 
 
 @both
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(batches())
 def test_value_is_the_formula_in_float64(loss, formula, batch):
     target, scores, sample_weight, options = batch
@@ -33,7 +52,7 @@ def test_value_is_the_formula_in_float64(loss, formula, batch):
 
 
 @both
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(batches())
 def test_gradient_is_the_slope_of_the_formula(loss, formula, batch):
     target, scores, sample_weight, options = batch
@@ -45,7 +64,7 @@ def test_gradient_is_the_slope_of_the_formula(loss, formula, batch):
 
 
 @each
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(batches())
 def test_void_pixels_have_no_gradient_at_all(loss, batch):
     target, scores, sample_weight, options = batch
@@ -141,11 +160,7 @@ def test_shapes_that_do_not_fit_are_refused(loss, target, scores):
 @each
 @pytest.mark.parametrize("target", [(1, 4, 5), (2, 1, 5), (2, 5, 4), (1, 4, 5, 3), (2, 4, 1, 3)])
 def test_shapes_that_do_not_fit_are_refused_when_known_at_run_time_only(loss, target):
-    open_sizes = [
-        tf.TensorSpec((None, None, None, *target[3:]), "int32"),
-        tf.TensorSpec((None, None, None, 3)),
-    ]
-    function = tf.function(loss(), input_signature=open_sizes)
+    function = traced(loss, True, *target[3:])
     with pytest.raises(tf.errors.InvalidArgumentError, match="differ in size"):
         function(np.zeros(target, "int32"), np.zeros((2, 4, 5, 3), "float32"))
 
@@ -185,13 +200,15 @@ def test_bad_class_weights_are_refused(loss, weights):
 @pytest.mark.parametrize("from_logits", [True, False])
 @pytest.mark.parametrize("number", [3, 254, -1])
 def test_an_id_that_is_no_class_never_passes(loss, from_logits, number):
-    batch = np.array([[[0, 1, number]]]), np.full((1, 1, 3, 3), 0.5, "float32")
-    compiled = tf.function(loss(from_logits=from_logits), jit_compile=True)
-    assert np.isnan(compiled(*batch))
+    target, logits, probabilities = batch()
+    target[0, 0, 2] = number
+    scores = tf.constant(logits if from_logits else probabilities)
+    value, _ = by_xla(loss, from_logits)(target, scores)
+    assert np.isnan(value)
     said = rf"y_true must hold ids 0..2 or void.*{number}.*map them to a class or to ignore_class"
-    for run in (loss(from_logits=from_logits), tf.function(loss(from_logits=from_logits))):
+    for run in (loss(from_logits=from_logits), traced(loss, from_logits)):
         with pytest.raises(tf.errors.InvalidArgumentError, match=f"(?s){said}"):
-            run(*batch)
+            run(target, scores)
 
 
 @each
@@ -241,23 +258,24 @@ def test_cross_entropy_keeps_its_precision_for_scores_of_any_size(largest):
     np.testing.assert_allclose(gradient, (p - hot) / target.size, atol=1e-7 / target.size * 5)
 
 
-@each
-@pytest.mark.parametrize("one_hot", [False, True])
-def test_compiled_by_xla_it_is_the_same(loss, one_hot):
+def batch():
+    """Return ids with void, logits, and their probabilities."""
     rng = np.random.default_rng(0)
-    target = rng.choice([0, 1, 255], (4, 8, 6)).astype("uint8")
-    target = np.asarray(kseg.one_hot(target, 2)) if one_hot else target
-    scores = rng.standard_normal((4, 8, 6, 2)).astype("float32")
-    expected = value_and_gradient(loss(), target, scores)
+    scores = rng.standard_normal((4, 8, 6, 3)).astype("float32")
+    target = rng.choice([0, 1, 255], (4, 8, 6)).astype("int32")
+    return target, scores, np.asarray(keras.ops.softmax(scores))
 
-    @tf.function(jit_compile=True)
-    def compiled(target, scores):
-        with tf.GradientTape() as tape:
-            tape.watch(scores)
-            value = loss()(target, scores)
-        return value, tape.gradient(value, scores)
 
-    for actual, value in zip(compiled(target, tf.constant(scores)), expected, strict=True):
+@each
+@pytest.mark.parametrize("form", ["ids", "ids, probabilities", "one-hot"])
+def test_compiled_by_xla_it_is_the_same(loss, form):
+    target, scores, probabilities = batch()
+    from_logits = "probabilities" not in form
+    scores = scores if from_logits else probabilities
+    target = np.asarray(kseg.one_hot(target, 3)) if form == "one-hot" else target
+    expected = value_and_gradient(loss(from_logits=from_logits), target, scores)
+    made = by_xla(loss, from_logits)(target, tf.constant(scores))
+    for actual, value in zip(made, expected, strict=True):
         np.testing.assert_allclose(actual, value, rtol=1e-4, atol=1e-7)
 
 

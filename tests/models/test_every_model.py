@@ -20,7 +20,15 @@ def row(request):
     keras.utils.clear_session()
 
 
-QUICK = "unet"  # the others' first rows are for `pytest -m slow`
+@pytest.fixture(scope="module")
+def fixed(row):
+    """The same for pictures of one size, and the weights it was built with."""
+    keras.utils.set_random_seed(row.seed)
+    model = row.build((37, 50, 3))
+    return model, model.get_weights()
+
+
+QUICK = "deeplabv1"  # the others' first rows are for `pytest -m slow`
 FIRST_ROWS = [
     pytest.param(row, id=row[0], marks=[] if row[0] == QUICK else pytest.mark.slow) for row in ARCHITECTURES
 ]
@@ -33,7 +41,7 @@ def first_row(request):
     keras.utils.clear_session()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(height=st.integers(1, 97), width=st.integers(1, 97))
 def test_gives_float32_scores_at_the_size_of_the_picture(row, height, width):
     scores = row.model(pictures(1, height, width).astype("float32"), training=False)
@@ -53,16 +61,21 @@ def test_sizes_channels_and_activations(row, shape, activation):
         np.testing.assert_allclose(scores.sum(-1), 1, atol=1e-5)
 
 
-def test_static_and_open_sizes_compute_the_same(row):
-    fixed = row.build((37, 50, 3))
-    fixed.set_weights(row.model.get_weights())
+def test_a_seed_fixes_the_weights(row, fixed):
+    for first, second in zip(row.initial_weights, fixed[1], strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_static_and_open_sizes_compute_the_same(row, fixed):
+    model, _ = fixed
+    model.set_weights(row.model.get_weights())
     image = pictures(1, 37, 50).astype("float32")
     expected = np.asarray(row.model(image))
     assert np.ptp(expected) > 0
-    np.testing.assert_allclose(fixed(image), expected, atol=1e-4 * np.ptp(expected))
+    np.testing.assert_allclose(model(image), expected, atol=1e-4 * np.ptp(expected))
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_scores_stay_float32_under_mixed_precision(row, policy):
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy(policy)
@@ -83,15 +96,6 @@ def test_every_trainable_weight_gets_a_gradient(row):
     gradients = tape.gradient(loss, row.model.trainable_weights)
     lost = [w.path for w, g in zip(row.model.trainable_weights, gradients, strict=True) if g is None]
     assert lost == []
-
-
-def test_a_seed_fixes_the_weights(row):
-    def weights():
-        keras.utils.set_random_seed(3)
-        return row.build().get_weights()
-
-    for first, second in zip(weights(), weights(), strict=True):
-        np.testing.assert_array_equal(first, second)
 
 
 def test_layer_names_tell_the_place(row):

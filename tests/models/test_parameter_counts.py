@@ -163,12 +163,20 @@ ROWS = [
         49_152,
     ),
 ]
-IDS = ["-".join([name, *(f"{key}={value}" for key, value in given.items())]) for name, given, *_ in ROWS]
 
 
-@pytest.mark.parametrize(("name", "arguments", "counts", "statistics"), ROWS, ids=IDS)
-def test_parameters_of_the_reference(count, name, arguments, counts, statistics):
-    for num_classes, learn in counts.items():
-        got, total = count(getattr(kseg, f"build_{name}"), num_classes, **arguments)
-        assert got == learn
-        assert statistics is None or total - got == statistics
+def cases():
+    """Yield every count of every row; those of the most classes are quick enough for every day."""
+    for name, arguments, counts, statistics in ROWS:
+        options = [f"{key}={value}" for key, value in arguments.items()]
+        for num_classes, learn in counts.items():
+            marks = [] if num_classes == max(counts) else pytest.mark.slow
+            label = "-".join([name, *options, f"classes={num_classes}"])
+            yield pytest.param(name, arguments, num_classes, learn, statistics, id=label, marks=marks)
+
+
+@pytest.mark.parametrize(("name", "arguments", "num_classes", "learn", "statistics"), list(cases()))
+def test_parameters_of_the_reference(count, name, arguments, num_classes, learn, statistics):
+    got, total = count(getattr(kseg, f"build_{name}"), num_classes, **arguments)
+    assert got == learn
+    assert statistics is None or total - got == statistics
