@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ import tensorflow as tf
 from PIL import Image
 
 from kseg import sandbox
-from kseg.checks import unknown_name
+from kseg.checks import check_choice, unknown_name
 from kseg.data.reading import pixels_of, read_image
 from kseg.graphs import ModelFacts
 from kseg.runtime import opened, try_out
@@ -74,18 +74,28 @@ class Runner:
 
     def masks(self, images: np.ndarray, crf: bool | Mapping[str, Any] | None = False) -> np.ndarray:
         """Return uint8 class ids `(B, H, W)`; `crf` is as for `predict`."""
+        self._check_whole()
+        if crf_arguments(crf) is None:
+            return self.ids(images).astype("uint8")
+        return self.probabilities(images, crf).argmax(-1).astype("uint8")
+
+    def probabilities(self, images: np.ndarray, crf: bool | Mapping[str, Any] | None = False) -> np.ndarray:
+        """Return float32 probabilities `(B, H, W, classes)`, two of one channel; `crf` as for `predict`."""
+        self._check_whole()
+        found, arguments = as_probabilities(self.scores(images), self.from_logits), crf_arguments(crf)
+        if arguments is None:
+            return found
+        from kseg.crf import dense_crf  # loads SciPy, which only the CRF needs
+
+        pairs = zip(found, images, strict=True)
+        return np.stack([dense_crf(each, image, **arguments) for each, image in pairs])
+
+    def _check_whole(self):
         if self.scores_only_centre:
             raise ValueError(
                 "the model scores the middle of its picture alone (padding='valid'): call it yourself, or "
                 "build it with padding='same'"
             )
-        arguments = crf_arguments(crf)
-        if arguments is None:
-            return self.ids(images).astype("uint8")
-        from kseg.crf import dense_crf  # loads SciPy, which only the CRF needs
-
-        pairs = zip(as_probabilities(self.scores(images), self.from_logits), images, strict=True)
-        return np.stack([dense_crf(p, i, **arguments).argmax(-1) for p, i in pairs]).astype("uint8")
 
 
 def collapse(scores: np.ndarray, from_logits: bool) -> np.ndarray:
@@ -255,6 +265,7 @@ def predict(
     image: str | os.PathLike | Image.Image | np.ndarray,
     *,
     crf: bool | Mapping[str, Any] | None = False,
+    output_kind: Literal["classes", "probabilities"] = "classes",
 ) -> np.ndarray:
     """Segment one picture.
 
@@ -265,15 +276,17 @@ def predict(
         image: path of a picture, or `(H, W, C)` array, values 0–255.
         crf: whether `kseg.dense_crf` refines the probabilities by the picture's edges; a dict gives its
             arguments, for instance `kseg.tune_crf(...).parameters`.
+        output_kind: `"classes"`, or `"probabilities"`, which a file that gives ids cannot tell.
 
     Returns:
-        uint8 class ids `(H, W)`, at the picture's size.
+        uint8 class ids `(H, W)`, at the picture's size; or float32 probabilities `(H, W, classes)`, which sum
+        to 1; of a model with one channel those of both classes.
 
     Raises:
         FileNotFoundError: if a file is missing.
         TypeError: if `crf` is neither a bool nor a dict.
         ValueError: if a file is damaged or the picture has another number of channels than the model; for
-            arguments in `crf` that do not fit.
+            arguments in `crf` and an `output_kind` that do not fit.
 
     Example:
         >>> import kseg
@@ -281,8 +294,10 @@ def predict(
         >>> predict(model, np.zeros((24, 32, 3), "uint8")).shape
         (24, 32)
     """
+    check_choice("output_kind", output_kind, ("classes", "probabilities"))
     runner = open_model(model_or_path)
-    return runner.masks(as_picture(image, runner.channels)[None], crf)[0]
+    give = runner.masks if output_kind == "classes" else runner.probabilities
+    return give(as_picture(image, runner.channels)[None], crf)[0]
 
 
 def as_picture(image: Any, channels: int) -> np.ndarray:

@@ -203,3 +203,35 @@ def test_a_model_that_scores_the_middle_alone_is_refused(tmp_path):
         kseg.export_saved_model(model, tmp_path / "saved")
     picture = np.zeros((1, 188, 188, 3), "uint8")
     assert kseg.export_saved_model(model, tmp_path / "saved", validation_data=[picture]).same_class == 1
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+@pytest.mark.parametrize("crf", [False, {"iterations": 2}])
+def test_probabilities_sum_to_one_and_decide_the_classes(activation, crf):
+    keras.utils.set_random_seed(0)
+    model = kseg.build_conv_stack(3, depth=1, filters=4, activation=activation)
+    image = np.random.default_rng(0).integers(0, 256, (12, 17, 3)).astype("uint8")
+    found = kseg.predict(model, image, crf=crf, output_kind="probabilities")
+    assert found.shape == (12, 17, 3) and found.dtype == "float32"
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-4)
+    np.testing.assert_array_equal(found.argmax(-1), kseg.predict(model, image, crf=crf))
+    if not crf:
+        scores = np.asarray(model(image[None].astype("float32")))[0].astype("float64")
+        exponents = np.exp(scores - scores.max(-1, keepdims=True))
+        expected = scores if activation else exponents / exponents.sum(-1, keepdims=True)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_one_channel_gives_the_probabilities_of_two_classes():
+    model = kseg.build_conv_stack(1, depth=1, filters=4)
+    image = np.random.default_rng(0).integers(0, 256, (6, 7, 3)).astype("uint8")
+    found = kseg.predict(model, image, output_kind="probabilities")
+    logits = np.asarray(model(image[None].astype("float32")))[0, ..., 0]
+    np.testing.assert_allclose(found[..., 1], 1 / (1 + np.exp(-logits)), atol=1e-5)
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-6)
+
+
+def test_an_unknown_output_kind_is_named():
+    model = kseg.build_conv_stack(2, depth=1, filters=4)
+    with pytest.raises(ValueError, match="unknown output_kind 'probs'; did you mean 'probabilities'"):
+        kseg.predict(model, np.zeros((4, 4, 3)), output_kind="probs")

@@ -7,6 +7,7 @@ from kseg.cli.options import (
     Commands,
     add_data,
     add_input_size,
+    add_output_kind,
     add_overwrite,
     command,
     data_options,
@@ -39,11 +40,8 @@ def add_export(commands: Commands) -> None:
     parser.add_argument(
         "--quantize", choices=("float16", "dynamic", "int8", "int16x8"), help="(default: float32)"
     )
-    output_kind = parser.add_argument(
-        "--output-kind",
-        choices=("logits", "probabilities", "classes", "fast_classes"),
-        help="output of a .tflite file (default: what the model gives)",
-    )
+    kinds = ("logits", "probabilities", "classes", "fast_classes")
+    output_kind = add_output_kind(parser, kinds, "output of a .tflite file (default: what the model gives)")
     keep_old_word(parser, output_kind, "--gives")
     _keep_output_a_place(parser)
     parser.add_argument(

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kseg.cli.values import label_map, positive, size
@@ -93,12 +93,30 @@ def add_model_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="+", type=Path, metavar="MODEL", help=MODEL_FILE)
 
 
-def add_output(parser: argparse.ArgumentParser, what: str, default: Path | None = None) -> None:
-    """Add the place of the results; it must be given where there is no default."""
+def add_output(
+    parser: argparse.ArgumentParser, what: str, default: Path | None = None, abbreviations: Sequence[str] = ()
+) -> None:
+    """Add the place of the results; it must be given where there is no default.
+
+    Args:
+        parser: of the command.
+        what: the help.
+        default: the place, if there is one.
+        abbreviations: beginnings of `--output` that are beginnings of another option too.
+    """
     shown = f"{what} (default: %(default)s)" if default else what
-    parser.add_argument(
-        "--output", type=Path, required=default is None, default=default, metavar="DIR", help=shown
+    required = default is None
+    action = parser.add_argument(
+        "--output", *abbreviations, type=Path, required=required, default=default, metavar="DIR", help=shown
     )
+    action.option_strings = ["--output"]  # the help shows the whole word
+
+
+def add_output_kind(
+    parser: argparse.ArgumentParser, kinds: Sequence[str], what: str, default: str | None = None
+) -> argparse.Action:
+    """Add what is given of each picture."""
+    return parser.add_argument("--output-kind", choices=kinds, default=default, help=what)
 
 
 def add_overwrite(parser: argparse.ArgumentParser, what: str) -> None:

@@ -9,6 +9,7 @@ from kseg.cli.options import (
     Progress,
     add_classes,
     add_output,
+    add_output_kind,
     add_overwrite,
     class_names,
     command,
@@ -23,13 +24,16 @@ def add_predict(commands: Commands) -> None:
         "predict",
         _predict,
         "segment pictures",
-        "Segment pictures and write NAME.png (class ids) and NAME_overlay.png into --output.",
+        "Segment pictures and write NAME.png (class ids) and NAME_overlay.png into --output; probabilities\n"
+        "go into NAME.npy, float32 (H, W, classes).",
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help=MODEL_FILE)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="picture files")
-    add_output(parser, "folder for the results")
+    add_output(parser, "folder for the results", abbreviations=("--outpu", "--outp", "--out", "--ou"))
     add_classes(parser, "classes.txt beside MODEL")
     parser.add_argument("--crf", action="store_true", help="refine along edges by the dense CRF")
+    what = "what is written of each picture (default: %(default)s)"
+    add_output_kind(parser, ("classes", "probabilities"), what, "classes")
     add_overwrite(parser, "files that exist")
 
 
@@ -43,6 +47,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         arguments.output,
         class_names=options["class_names"],
         crf=arguments.crf,
+        output_kind=arguments.output_kind,
         overwrite=arguments.overwrite,
         progress=Progress("predicting"),
     )

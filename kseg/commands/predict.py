@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from kseg import visualization
+from kseg.checks import check_choice
 from kseg.data.reading import image_header
 from kseg.data.sampling import sample_evenly
 from kseg.disk import whole_file
@@ -35,16 +36,19 @@ def predict_files(
     *,
     class_names: Sequence[str] | None = None,
     crf: bool | dict = False,
+    output_kind: str = "classes",
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Segment picture files into `output`: `NAME.png` with class ids and `NAME_overlay.png`.
 
+    Probabilities go into `NAME.npy` instead of `NAME.png`.
+
     Args:
         model: path of a `.keras`, `.tflite` or `.onnx` file or a SavedModel folder.
         images: paths of pictures; output: folder.
         class_names: `None` or names for the legend.
-        crf: as for `kseg.predict`.
+        crf, output_kind: as for `kseg.predict`.
         overwrite: bool.
         progress: `None` or a function `(done, total)`.
 
@@ -53,7 +57,9 @@ def predict_files(
         FileNotFoundError, ValueError: if a picture cannot be read, or two would write the same file.
     """
     output, images = Path(output), [Path(path) for path in images]
-    targets = {path: (output / f"{path.stem}.png", output / f"{path.stem}_overlay.png") for path in images}
+    check_choice("output_kind", output_kind, ("classes", "probabilities"))
+    end = ".png" if output_kind == "classes" else ".npy"
+    targets = {path: (output / f"{path.stem}{end}", output / f"{path.stem}_overlay.png") for path in images}
     results = [target for pair in targets.values() for target in pair]
     if len(set(results)) < 2 * len(images):
         raise ValueError(
@@ -67,13 +73,21 @@ def predict_files(
         if target.exists() and not overwrite:
             raise FileExistsError(f"{target}: exists already; add overwrite=True or choose another output=")
     runner = open_model(model)
-    for done, (path, (mask_path, overlay_path)) in enumerate(targets.items(), start=1):
+    for done, (path, (target, overlay_path)) in enumerate(targets.items(), start=1):
         image = as_picture(path, runner.channels)
-        mask = runner.masks(image[None], crf)[0]
+        if output_kind == "classes":
+            result = mask = runner.masks(image[None], crf)[0]
+        else:
+            result = runner.probabilities(image[None], crf)[0]
+            mask = result.argmax(-1)
         names = class_names or [f"class {number}" for number in range(int(mask.max()) + 1)]
         save_picture(visualization.overlay(image, mask, names), overlay_path)
-        save_picture(mask, mask_path)
-        print(mask_path)
+        if output_kind == "classes":
+            save_picture(result, target)
+        else:
+            with whole_file(target, "the probabilities", needed=result.nbytes) as partial:
+                np.save(partial, result)
+        print(target)
         if progress:
             progress(done, len(images))
 
