@@ -47,8 +47,9 @@ def from_directory(
         seed: int, of shuffling and augmentation.
 
     Returns:
-        `tf.data.Dataset` of `(B, H, W, 3)` uint8 and `(B, H, W)` int32, with the attributes `class_names`,
-        `num_classes`, `image_paths` and `mask_paths`.
+        `tf.data.Dataset` of `(B, H, W, 3)` uint8 and `(B, H, W)` int32, with the attributes `class_names` and
+        `num_classes`, which stay after `.map`, `.cache`, `.take` and every other transformation, and
+        `image_paths` and `mask_paths`, which stay while they are true.
 
     Raises:
         FileNotFoundError: if a folder is missing.
@@ -84,7 +85,7 @@ def from_directory(
         [header.plain for header in image_headers],
         [header.plain for header in mask_headers],
     )
-    dataset = batches(
+    return batches(
         items,
         load,
         class_names=labels.class_names,
@@ -92,10 +93,9 @@ def from_directory(
         batch_size=batch_size,
         shuffle=split == "train" if shuffle is None else shuffle,
         seed=seed,
+        image_paths=[str(path) for path in pairs.images],
+        mask_paths=[str(path) for path in pairs.masks],
     )
-    dataset.image_paths = [str(path) for path in pairs.images]
-    dataset.mask_paths = [str(path) for path in pairs.masks]
-    return dataset
 
 
 def resize_pair(image, mask, size):

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from kseg.data.dataset import SegmentationDataset
+
 
 def checked_size(argument, size, smallest=1):
     """Return `size` as the tuple `(H, W)`; raise `ValueError` unless it is two ints from `smallest` on."""
@@ -63,8 +65,8 @@ class Epochs:
         return np.concatenate([order[:, None], self.draws(epoch)[order]], axis=1)
 
 
-def batches(items, load, *, class_names, augment, batch_size, shuffle, seed):
-    """Return the `tf.data.Dataset` of batches, with `class_names`, `num_classes`, `batch_size`, `epochs`.
+def batches(items, load, *, class_names, augment, batch_size, shuffle, seed, **files):
+    """Return the `SegmentationDataset` of batches.
 
     The same seed gives the same batches in the same order, whatever the number of threads; every epoch
     draws anew.
@@ -76,6 +78,7 @@ def batches(items, load, *, class_names, augment, batch_size, shuffle, seed):
         batch_size: int, or `None` for single pictures.
         shuffle: bool; the last, smaller batch is then left out, unless it is the only one.
         seed: int, 0 or more.
+        files: `image_paths` and `mask_paths`, where there are files.
     """
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"batch_size must be a positive int or None, got {batch_size!r}")
@@ -91,8 +94,10 @@ def batches(items, load, *, class_names, augment, batch_size, shuffle, seed):
     if batch_size is not None:
         dataset = dataset.batch(batch_size, drop_remainder=shuffle and count >= batch_size)
     dataset = dataset.prefetch(tf.data.AUTOTUNE)
-    dataset.class_names = list(class_names)
-    dataset.num_classes = len(dataset.class_names)
-    dataset.epochs = epochs
-    dataset.batch_size = batch_size
-    return dataset
+    facts = {
+        "class_names": list(class_names),
+        "num_classes": len(class_names),
+        "batch_size": batch_size,
+        "epochs": epochs,
+    }
+    return SegmentationDataset(dataset, facts | files)

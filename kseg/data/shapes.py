@@ -35,7 +35,7 @@ def shapes(
 
     Returns:
         `tf.data.Dataset` of `(B, H, W, 3)` uint8 and `(B, H, W)` int32 with ids 0..5 and void 255, and the
-        attributes `class_names` and `num_classes`.
+        attributes `class_names` and `num_classes`, which every transformation of it keeps.
 
     Raises:
         ValueError: for an argument out of range.
