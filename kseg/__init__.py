@@ -16,14 +16,14 @@ features
     `{stride: tensor}` with integer strides in pixels.
 """
 
-import contextlib as _contextlib
 from typing import TYPE_CHECKING
 
 from kseg.quiet import in_shell as _in_shell
 from kseg.quiet import quiet_libraries as _quiet_libraries
+from kseg.quiet import quiet_matplotlib as _quiet_matplotlib
 from kseg.version import __version__
 
-with _quiet_libraries() if _in_shell() else _contextlib.nullcontext():  # TensorFlow talks while it loads
+with _quiet_libraries() if _in_shell() else _quiet_matplotlib():  # TensorFlow talks while it loads
     from kseg import losses, metrics
     from kseg.distribution import strategy
     from kseg.encoders import list_backbones

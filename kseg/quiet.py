@@ -1,6 +1,7 @@
 """Silence for the shell: native libraries write to the terminal past Python's `sys.stderr`."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -20,7 +21,11 @@ def quiet_libraries() -> Iterator[None]:
     sys.stderr.flush()
     terminal = os.dup(2)
     python_stderr = sys.stderr
-    with tempfile.TemporaryFile() as caught, open(terminal, "w", closefd=False) as stream:
+    with (
+        tempfile.TemporaryFile() as caught,
+        open(terminal, "w", closefd=False) as stream,
+        quiet_matplotlib(),
+    ):
         os.dup2(caught.fileno(), 2)
         if python_stderr is sys.__stderr__:
             sys.stderr = stream  # what Python prints still shows
@@ -35,3 +40,15 @@ def quiet_libraries() -> Iterator[None]:
             sys.stderr = python_stderr
             os.dup2(terminal, 2)
             os.close(terminal)
+
+
+@contextlib.contextmanager
+def quiet_matplotlib():
+    """Keep away what Matplotlib logs of fonts, and of a home where it cannot write; Keras loads it too."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,7 +1,13 @@
-"""Pictures of masks: palette, colours, overlay, legend."""
+"""Pictures of masks: palette, colours, overlay, legend; and of a training: its curves."""
+
+import itertools
+import warnings
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from kseg.quiet import quiet_matplotlib
 
 _VOID_COLOR = (0, 0, 0)
 # Twenty colours that stay apart, after Sasha Trubetskoy's list.
@@ -11,9 +17,11 @@ _COLORS = (
     (170, 110, 40), (255, 250, 200), (128, 0, 0), (170, 255, 195), (128, 128, 0), (255, 215, 180),
     (0, 0, 128), (128, 128, 128),
 )  # fmt: skip
+_LINE_COLORS = ("tab:blue", "tab:red", "tab:green", "tab:orange", "tab:purple")
+_DPI = 128  # of curves; a power of two, so that their pixels come out exactly
 
 
-def palette(num_classes):
+def palette(num_classes: int) -> np.ndarray:
     """Return a colour per class, uint8 `(num_classes, 3)` RGB; the same class always has the same colour.
 
     Example:
@@ -27,7 +35,7 @@ def palette(num_classes):
     return np.array(colors, dtype="uint8").reshape(-1, 3)
 
 
-def colorize(mask, colors=None):
+def colorize(mask: np.ndarray, colors: np.ndarray | None = None) -> np.ndarray:
     """Turn class ids into colours; ids without a colour, such as void, are black.
 
     Args:
@@ -43,7 +51,14 @@ def colorize(mask, colors=None):
     return np.where(known[..., None], colors[np.where(known, mask, 0)], np.uint8(_VOID_COLOR)).astype("uint8")
 
 
-def overlay(image, mask, class_names=None, *, alpha=0.5, colors=None):
+def overlay(
+    image: np.ndarray,
+    mask: np.ndarray,
+    class_names: Sequence[str] | None = None,
+    *,
+    alpha: float = 0.5,
+    colors: np.ndarray | None = None,
+) -> np.ndarray:
     """Lay a mask over its picture; with `class_names`, add a legend at the right.
 
     Void and ids without a colour leave the picture as it is.
@@ -85,7 +100,7 @@ def overlay(image, mask, class_names=None, *, alpha=0.5, colors=None):
     return np.concatenate([result, legend(class_names, len(result), only=present, colors=colors)], axis=1)
 
 
-def as_rgb(image):
+def as_rgb(image: np.ndarray) -> np.ndarray:
     """Return a picture of any number of channels as uint8 `(H, W, 3)`."""
     image = np.asarray(image)
     image = image[..., None] if image.ndim == 2 else image
@@ -93,7 +108,13 @@ def as_rgb(image):
     return np.clip(np.round(image), 0, 255).astype("uint8")
 
 
-def legend(class_names, height, *, only=None, colors=None):
+def legend(
+    class_names: Sequence[str],
+    height: int,
+    *,
+    only: Iterable[int] | None = None,
+    colors: np.ndarray | None = None,
+) -> np.ndarray:
     """Draw names beside their colours.
 
     Args:
@@ -120,7 +141,9 @@ def legend(class_names, height, *, only=None, colors=None):
     return np.asarray(canvas)
 
 
-def gallery(rows, headings, *, class_names=None, zoom=1):
+def gallery(
+    rows: list, headings: Sequence[str], *, class_names: Sequence[str] | None = None, zoom: int = 1
+) -> np.ndarray:
     """Put pictures in a grid under headings, for instance image | truth | prediction.
 
     Args:
@@ -152,7 +175,7 @@ def gallery(rows, headings, *, class_names=None, zoom=1):
     return np.concatenate([result, side], axis=1)
 
 
-def comparison(pairs, masks, class_names, zoom=1):
+def comparison(pairs: list, masks: list, class_names: Sequence[str], zoom: int = 1) -> np.ndarray:
     """Put pictures beside their true and their predicted masks, with a legend.
 
     Args:
@@ -171,48 +194,105 @@ def comparison(pairs, masks, class_names, zoom=1):
     return gallery(rows, ["image", "truth", "prediction"], class_names=class_names, zoom=zoom)
 
 
-def learning_curve(curves, size=(260, 420)):
+def learning_curve(
+    curves: dict[str, dict[str, Sequence[float]]], size: tuple[int, int] = (260, 420)
+) -> np.ndarray:
     """Draw the course of a training: one panel for each entry, side by side.
 
+    The best epoch is marked, of a panel's `val_*` where that has a value, else of its first line. Best is the
+    lowest value of a name with "loss" in it, the highest of another.
+
     Args:
-        curves: dict of panels, `{title: {name: values}}`, a value per epoch; what is not finite is left out.
+        curves: panels, `{title: {name: values}}`, a value per epoch; what is not finite is left out.
         size: `(H, W)` of a panel in pixels.
 
     Returns:
         uint8 `(H, W * panels, 3)`.
     """
     height, width = size
-    canvas = Image.new("RGB", (width * len(curves), height), "white")
-    draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(size=13)
-    left, right, top, bottom = 58, 12, 44, 30
-    for panel, (title, lines) in enumerate(curves.items()):
-        origin = panel * width
-        draw.text((origin + left, 6), title, fill="black", font=font)
-        finite = [value for values in lines.values() for value in values if np.isfinite(value)]
-        if not finite:
-            continue
-        low, high = min(finite), max(finite)
-        span = (high - low) or 1.0
-        epochs = max(len(values) for values in lines.values())
-        box = (origin + left, top, origin + width - right, height - bottom)
-        draw.rectangle(box, outline=(200, 200, 200))
-        for value, y in ((high, box[1]), (low, box[3])):
-            draw.text((box[0] - 6, y), f"{value:.3g}", fill="black", font=font, anchor="rm")
-        for epoch, x in ((1, box[0]), (epochs, box[2])):
-            draw.text((x, box[3] + 6), str(epoch), fill="black", font=font, anchor="mt")
-        for number, (name, values) in enumerate(lines.items()):
-            color = ((31, 119, 180), (214, 39, 40), (44, 160, 44))[number % 3]
-            points = [
-                (
-                    box[0] + (box[2] - box[0]) * epoch / max(epochs - 1, 1),
-                    box[3] - (box[3] - box[1]) * (value - low) / span,
-                )
-                for epoch, value in enumerate(values)
-                if np.isfinite(value)
-            ]
-            draw.line(points, fill=color, width=2)
-            for x, y in points if len(points) < 30 else points[-1:]:
-                draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=color)
-            draw.text((box[0] + 110 * number, 24), name, fill=color, font=font)
-    return np.asarray(canvas)
+    if not curves:
+        return np.zeros((height, 0, 3), "uint8")
+    with quiet_matplotlib(), warnings.catch_warnings(action="ignore"):  # a letter that no font has
+        from matplotlib import style  # it takes a while to load, and only what draws needs it
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        with style.context("default"):  # whatever the settings of the user
+            figure = Figure((width * len(curves) / _DPI, height / _DPI), _DPI, layout="constrained")
+            figure.get_layout_engine().set(w_pad=0.08)  # inches; half of the marker of a last epoch
+            canvas = FigureCanvasAgg(figure)
+            panels = figure.subplots(1, len(curves), squeeze=False)[0]
+            for axes, (title, lines) in zip(panels, curves.items(), strict=True):
+                _draw_panel(axes, str(title), {name: _finite(values) for name, values in lines.items()})
+                _label_epochs(axes, lines.values())
+            canvas.draw()
+            return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _finite(values):
+    """Return the epochs, from 1, and the values that are finite."""
+    values = np.asarray(values, "float64")
+    epochs = np.flatnonzero(np.isfinite(values))
+    return epochs + 1, values[epochs]
+
+
+def _draw_panel(axes, title, points):
+    """Draw the lines of a panel under its title, its best epoch and a legend."""
+    drawn = []
+    for found, color in zip(points.values(), itertools.cycle(_LINE_COLORS), strict=False):
+        marker = "o" if len(found[0]) < 30 else None
+        style = {"color": color, "linewidth": 1.2, "marker": marker, "markersize": 2.5}
+        drawn += axes.plot(*found, clip_on=False, **style)
+    columns = 3
+    legend = axes.legend(
+        drawn,
+        [""] * len(drawn),
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1),
+        ncols=columns,
+        fontsize=6.5,
+        frameon=False,
+        handlelength=1.4,
+        columnspacing=1.2,
+        borderaxespad=0.1,
+    )
+    legend.set_in_layout(False)  # a wide one must not narrow the panel
+    for text, name in zip(legend.get_texts(), points, strict=True):
+        text.set(text=name, parse_math=False)  # a name is no formula
+    above = 4 + 11 * -(-len(drawn) // columns)
+    axes.set_title(title, loc="left", fontsize=8, pad=above, parse_math=False)
+    best = _best(points)
+    if best is None:
+        axes.text(0.5, 0.5, "no value yet", transform=axes.transAxes, ha="center", fontsize=7, color="gray")
+        axes.set_yticks([])
+        return
+    axes.plot(*best, "o", markersize=6, markerfacecolor="none", color="black", clip_on=False)
+    named = f"○ best: {best[1]:.4g}, epoch {best[0]}"
+    axes.set_title(named, loc="right", fontsize=7, pad=above)
+
+
+def _best(points):
+    """Return the epoch and the value to be marked, `None` if there is none."""
+    found = {name: each for name, each in points.items() if len(each[0])}
+    if not found:
+        return None
+    name = next((name for name in found if name.startswith("val_")), next(iter(found)))
+    epochs, values = found[name]
+    index = values.argmin() if "loss" in name else values.argmax()
+    return int(epochs[index]), float(values[index])
+
+
+def _label_epochs(axes, lines):
+    """Set the axes of a panel: whole epochs, from the first that has a value to the last one."""
+    first = min((int(_finite(values)[0][0]) for values in lines if len(_finite(values)[0])), default=1)
+    last = max((len(values) for values in lines), default=1)
+    axes.set_xlim(*((first, last) if last > first else (first - 0.5, first + 0.5)))
+    axes.xaxis.get_major_locator().set_params(integer=True, nbins=6, min_n_ticks=1)
+    axes.yaxis.get_major_locator().set_params(nbins=5)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.6g}")
+    axes.set_xlabel("epoch", fontsize=7)
+    axes.tick_params(labelsize=6.5, color="lightgray")
+    axes.grid(color="0.92")
+    axes.set_axisbelow(True)
+    axes.spines[:].set_color("lightgray")
+    axes.spines[["top", "right"]].set_visible(False)

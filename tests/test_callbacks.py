@@ -100,7 +100,12 @@ def test_epochs_that_are_not_validated_are_passed_over(model, tmp_path, frequenc
     assert np.isfinite(column).tolist() == [bool(mark) for mark in marks]
 
 
-def test_the_table_counts_epochs_as_fit_does(model, tmp_path):
+def test_table_and_curves_count_epochs_as_fit_does(model, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "kseg.callbacks.progress.learning_curve",
+        lambda curves: drawn.append(curves) or np.zeros((1, 1, 3), "uint8"),
+    )
     images, mask = np.zeros((2, 32, 32, 3), "float32"), np.zeros((2, 32, 32), "uint8")
     kseg.compile(model)
     arguments = {"epochs": 12, "initial_epoch": 10, "callbacks": [LearningCurve(tmp_path)], "verbose": 0}
@@ -108,6 +113,7 @@ def test_the_table_counts_epochs_as_fit_does(model, tmp_path):
     head, *rows = csv.reader((tmp_path / "history.csv").read_text().splitlines())
     assert [row[0] for row in rows] == ["11", "12"]
     assert [float(row[head.index("loss")]) for row in rows] == logs["loss"]
+    np.testing.assert_array_equal(drawn[-1]["loss"]["loss"], [np.nan] * 10 + logs["loss"])
 
 
 @pytest.mark.parametrize("key", ["loss", "val_loss"])

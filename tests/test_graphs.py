@@ -20,6 +20,8 @@ NOT_OF_KERAS = {
     "_get_tensor_details": "of ai_edge_litert's interpreter",
     "_experimental_calibrate_only": "of TensorFlow's converter",
     "_kseg_runner": "our own, on a model",
+    "_variant_tensor": "of tf.data's datasets, handed on by a subclass",
+    "_SubParsersAction": "of argparse",
 }
 
 

@@ -1,5 +1,10 @@
+import subprocess
+import sys
+
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from kseg import visualization
 
@@ -57,3 +62,135 @@ def test_gallery_holds_every_picture():
     cell = np.full((10, 12, 3), (7, 99, 201), "uint8")
     result = visualization.gallery([[cell, cell], [cell, cell]], ["one", "two"], zoom=2)
     assert (result == cell[0, 0]).all(-1).sum() == 4 * 20 * 24
+
+
+BLUE, RED = (31, 119, 180), (214, 39, 40)
+
+
+@pytest.fixture
+def panels(monkeypatch):
+    """Draw curves and return the axes that were drawn."""
+    figures = []
+    draw = FigureCanvasAgg.draw
+    monkeypatch.setattr(FigureCanvasAgg, "draw", lambda self: (figures.append(self.figure), draw(self))[1])
+
+    def drawn(curves):
+        visualization.learning_curve(curves)
+        return figures[-1].axes
+
+    return drawn
+
+
+def shown_ticks(axes):
+    low, high = axes.get_xlim()
+    return [tick for tick in axes.get_xticks() if low <= tick <= high]
+
+
+def points(axes):
+    return [tuple(map(np.ndarray.tolist, line.get_data())) for line in axes.get_lines()]
+
+
+@pytest.mark.parametrize("size", [(260, 420), (123, 457), (301, 333)])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_curves_are_of_the_size_asked_for_and_of_their_colours(size, count):
+    curves = {f"panel {n}": {"loss": [3, 2, 1], "val_loss": [3, 3, 2]} for n in range(count)}
+    picture = visualization.learning_curve(curves, size)
+    assert picture.shape == (size[0], size[1] * count, 3) and picture.dtype == "uint8"
+    for panel in np.split(picture, count, axis=1):
+        assert all((panel == color).all(-1).sum() > 50 for color in (BLUE, RED))
+    np.testing.assert_array_equal(picture, visualization.learning_curve(curves, size))
+
+
+def test_no_panel_is_an_empty_picture():
+    assert visualization.learning_curve({}).shape == (260, 0, 3)
+
+
+def test_what_is_not_finite_is_left_out_and_the_best_epoch_is_named(panels):
+    nan, inf = float("nan"), float("inf")
+    loss, score = panels(
+        {
+            "loss": {"loss": [5, 4, 3, 2, 1], "val_loss": [nan, 3.5, -inf, 2.5, nan]},
+            "mean IoU": {"mean_iou": [0.1, 0.9, 0.3, 0.4, 0.5], "val_mean_iou": [nan, 0.25, inf, 0.2, nan]},
+        }
+    )
+    assert points(loss) == [([1, 2, 3, 4, 5], [5, 4, 3, 2, 1]), ([2, 4], [3.5, 2.5]), ([4], [2.5])]
+    assert points(score)[1:] == [([2, 4], [0.25, 0.2]), ([2], [0.25])]
+    for axes, title, best in ((loss, "loss", "2.5, epoch 4"), (score, "mean IoU", "0.25, epoch 2")):
+        assert (axes.get_title("left"), axes.get_xlabel()) == (title, "epoch")
+        assert axes.get_title("right").endswith(f"best: {best}")
+    assert [text.get_text() for text in score.get_legend().get_texts()] == ["mean_iou", "val_mean_iou"]
+
+
+def test_without_validation_the_best_is_that_of_the_first_line(panels):
+    nan = float("nan")
+    (axes,) = panels({"a": {"accuracy": [0.1, 0.3, 0.2], "val_accuracy": [nan, nan, nan]}})
+    assert points(axes)[-1] == ([2], [0.3])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12, 160, 1001])
+def test_ticks_are_whole_epochs_that_there_are(panels, count):
+    (axes,) = panels({"loss": {"loss": np.linspace(3, 1, count)}})
+    ticks = shown_ticks(axes)
+    assert 1 <= len(ticks) <= 8 and all(tick == int(tick) and 1 <= tick <= count for tick in ticks)
+
+
+def test_the_axis_begins_where_the_values_do(panels):
+    (axes,) = panels({"loss": {"loss": [float("nan")] * 10 + [2.0, 1.0]}})
+    assert axes.get_xlim() == (11, 12) and shown_ticks(axes) == [11, 12]
+
+
+def test_a_single_epoch_is_a_point():
+    picture = visualization.learning_curve({"loss": {"loss": [1.5]}})
+    rows, columns = np.nonzero((picture == BLUE).all(-1))
+    below_legend = rows > 60
+    assert below_legend.sum() > 4 and np.ptp(columns[below_legend]) < 10
+
+
+@pytest.mark.parametrize("lines", [{}, {"loss": []}, {"loss": [float("nan")], "val_loss": [float("inf")]}])
+def test_without_a_finite_value_the_panel_says_so(panels, lines):
+    (axes,) = panels({"loss": lines})
+    assert [text.get_text() for text in axes.texts] == ["no value yet"]
+
+
+def test_any_name_and_any_number_can_be_drawn(panels):
+    lines = {"$x_": [3e38, -3e38], "_hidden": [1e-40, 0.0], "天空": [1, 1], "a\nb": [2, 2], "$e^{$": [3, 3]}
+    (axes,) = panels({"50 $ of \\alpha 天": lines})
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(lines)
+
+
+def test_settings_of_the_user_change_no_curve_and_stay():
+    curves = {"loss": {"loss": [3, 2, 1]}}
+    before = visualization.learning_curve(curves)
+    with matplotlib.rc_context({"lines.linewidth": 9, "axes.facecolor": "black", "text.usetex": True}):
+        np.testing.assert_array_equal(visualization.learning_curve(curves), before)
+        assert matplotlib.rcParams["lines.linewidth"] == 9
+
+
+def run(script, **environment):
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
+@pytest.mark.parametrize("missing", ["matplotlib", "matplotlib.pyplot"])
+def test_matplotlib_is_loaded_by_the_first_curve_alone_and_pyplot_never(missing):
+    script = f"""
+import sys
+sys.modules[{missing!r}] = None  # to import it is an error
+import kseg.callbacks, kseg.visualization
+kseg.visualization.overlay([[[0, 0, 0]]], [[1]])
+try:
+    kseg.visualization.learning_curve({{"loss": {{"loss": [2, 1]}}}})
+except ImportError:
+    print("not there")
+"""
+    assert run(script, PYTHONPATH=":".join(sys.path)).stdout == (
+        "not there\n" if missing == "matplotlib" else ""
+    )
+
+
+def test_a_home_that_cannot_be_written_to_is_no_news():
+    script = "import kseg; kseg.visualization.learning_curve({'loss': {'loss': [2, 1]}})"
+    environment = {"PYTHONPATH": ":".join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    for home in ({"HOME": "/dev/null"}, {"MPLCONFIGDIR": "/dev/null/folder"}):
+        assert "atplotlib" not in run(script, **environment, **home).stderr

@@ -5,6 +5,8 @@ import io
 import math
 import sys
 import time
+import typing
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -22,10 +24,14 @@ class EpochLine(keras.callbacks.Callback):
 
     Args:
         keys: logs to print at the end of an epoch, in this order.
-        file: text stream, `sys.stdout` when `None`.
+        file: `sys.stdout` when `None`.
     """
 
-    def __init__(self, keys=("loss", "val_loss", "val_mean_iou"), file=None):
+    def __init__(
+        self,
+        keys: Sequence[str] = ("loss", "val_loss", "val_mean_iou"),
+        file: typing.TextIO | None = None,
+    ):
         super().__init__()
         self.keys = keys
         self.file = file
@@ -72,7 +78,7 @@ class LearningCurve(keras.callbacks.Callback):
         folder: where they go.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | Path):
         super().__init__()
         self.folder = Path(folder)
         self.rows = []
@@ -93,8 +99,9 @@ class LearningCurve(keras.callbacks.Callback):
         writer.writerow(["epoch", *history])
         writer.writerows([number, *(row.get(key, math.nan) for key in keys)] for number, row in self.rows)
         write_whole(self.folder / "history.csv", table.getvalue().encode(), "the table")
+        before = [math.nan] * (self.rows[0][0] - 1)  # epochs that nobody knows of
         curves = {
-            title: {key: history[key] for key in (name, f"val_{name}") if key in history}
+            title: {key: before + history[key] for key in (name, f"val_{name}") if key in history}
             for title, name in (("loss", "loss"), ("mean IoU", "mean_iou"))
         }
         picture = io.BytesIO()
@@ -111,7 +118,7 @@ class LearningCurve(keras.callbacks.Callback):
         ]
 
 
-def history_with(model, epoch, logs):
+def history_with(model: keras.Model, epoch: int, logs: dict | None) -> dict:
     """Return the history of a model up to the epoch that ends: Keras adds its logs after ours were called."""
     history = {key: [*map(float, values)] for key, values in model.history.history.items()}
     if len(next(iter(history.values()), [])) <= epoch:

@@ -34,7 +34,8 @@ class ExactResume(keras.callbacks.Callback):
 
     Args:
         folder: where the states are, one folder per epoch; the newest two stay.
-        dataset: `None` or the dataset of `kseg.data` that is trained on; others shuffle anew.
+        dataset: `None` or the dataset of `kseg.data` that is trained on, for its order and augmentation;
+            what `.shuffle` or `.cache` made of it draws anew and is refused.
         callbacks: those whose numbers are kept: give all others of `fit`.
         config: `None` or a dict of what JSON can hold, what the training was asked for: a state of another
             config is refused. `epochs` should be in it only if it must not change.
@@ -43,8 +44,8 @@ class ExactResume(keras.callbacks.Callback):
 
     Raises:
         OSError: out of `fit`, when a state cannot be written; the ones before are as they were.
-        ValueError: out of `fit`, when the states there are do not belong to this model or config, or none of
-            them is whole.
+        ValueError: if the dataset cannot be set to an epoch; out of `fit`, when the states there are do not
+            belong to this model or config, or none of them is whole.
 
     Example:
         >>> import kseg, tempfile
@@ -68,7 +69,7 @@ class ExactResume(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.folder = Path(folder)
-        self.dataset = dataset
+        self.dataset = _checked_dataset(dataset)
         self.callbacks = list(callbacks)
         self.config = _checked(config or {})
         if keep < 1:
@@ -163,6 +164,19 @@ def _numbers(callback):
         if value is None or isinstance(value, bool | int | float):
             kept[name] = value
     return kept
+
+
+def _checked_dataset(dataset):
+    if dataset is None:
+        return None
+    try:
+        dataset.epochs  # noqa: B018 - its own error says where it was lost
+    except AttributeError as error:
+        raise ValueError(
+            f"dataset cannot be set to an epoch, so a resumed training would not be the same ({error}); let "
+            "kseg.data shuffle, augment and batch, and give that dataset; or give None"
+        ) from None
+    return dataset
 
 
 def _checked(config):

@@ -38,7 +38,8 @@ class StopOnDivergence(keras.callbacks.Callback):
     `keras.callbacks.TerminateOnNaN` ends `fit` as if all were well, and says nothing of where it happened.
 
     Args:
-        dataset: `None` or a dataset of `kseg.data`, the one that is trained on, whose files it can name.
+        dataset: `None` or the dataset that is trained on; one of `kseg.data` that still has `image_paths` and
+            `epochs` can name its files.
 
     Raises:
         TrainingDiverged: out of `fit`, with epoch, step and, of a dataset of files, their names.
@@ -56,7 +57,8 @@ class StopOnDivergence(keras.callbacks.Callback):
         if math.isfinite(loss):
             return
         # the iteration that began last: others may set the number of the next one when an epoch begins
-        files = [] if self.dataset is None else files_of(self.dataset, self.dataset.epochs.next - 1, batch)
+        epochs = getattr(self.dataset, "epochs", None)
+        files = [] if epochs is None else files_of(self.dataset, epochs.next - 1, batch)
         raise TrainingDiverged(
             f"epoch {self.epoch + 1}, step {batch + 1}: the loss is {loss}"
             + (f"; its pictures: {', '.join(files)}" if files else "")

@@ -74,7 +74,7 @@ def _train(train_scenes, held_out_scenes, epochs, filters, seed):
     singles = data.shapes(train_scenes, SIZE, batch_size=None, seed=seed + 1)
     scenes = singles.cache().shuffle(train_scenes, seed=seed).batch(16, drop_remainder=True).prefetch(2)
     held_out = data.shapes(held_out_scenes, SIZE, batch_size=20, seed=seed + 2).cache()
-    names = held_out.class_names = singles.class_names
+    names = held_out.class_names
     model = build_unet(len(names), (*SIZE, 3), filters=filters)
     compile(model, epochs * len(scenes), learning_rate=6e-3, loss=CrossEntropy() + Dice())
     print(f"U-Net, {model.count_params():,} parameters; {train_scenes} scenes, {epochs} epochs", flush=True)

@@ -1,5 +1,7 @@
 """Joint augmentation of a picture and its mask: geometry for both, colour for the picture alone."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from kseg.data.pipeline import checked_size
@@ -9,7 +11,14 @@ _LUMA = (0.299, 0.587, 0.114)
 _GREY = 127.0  # what lies outside the picture: about 0 after the usual normalisation
 
 
-def augment(crop_size, *, scale=(0.5, 2.0), flip=True, color=0.2, ignore_class=255):
+def augment(
+    crop_size: tuple[int, int],
+    *,
+    scale: tuple[float, float] = (0.5, 2.0),
+    flip: bool = True,
+    color: float = 0.2,
+    ignore_class: int = 255,
+) -> Callable:
     """Return a function that augments one picture and its mask.
 
     It draws a zoom, cuts a window, brings it to `crop_size`, mirrors it, and changes brightness, contrast
@@ -19,10 +28,10 @@ def augment(crop_size, *, scale=(0.5, 2.0), flip=True, color=0.2, ignore_class=2
     Args:
         crop_size: `(H, W)` in pixels of what comes out.
         scale: `(smallest, largest)` zoom, drawn log-uniformly; `(1, 1)` only crops.
-        flip: bool, mirror left and right half of the time.
-        color: float in [0, 1), strength of the colour changes; contrast and saturation are scaled by
+        flip: mirror left and right half of the time.
+        color: in [0, 1), strength of the colour changes; contrast and saturation are scaled by
             1 ± color, brightness moves by ± color of half the range. 0 leaves colour alone.
-        ignore_class: int, the id of void.
+        ignore_class: the id of void.
 
     Returns:
         function `(image, mask, seed=None) -> (image, mask)`: `(h, w, C)` uint8 or float and `(h, w)` integer

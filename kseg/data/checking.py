@@ -1,7 +1,9 @@
 """The data check: visit every file, report every problem, then fail."""
 
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -46,7 +48,7 @@ class CheckReport:
             lines.append(f"... and {len(self.problems) - _SHOWN} more problems")
         return "\n".join(lines)
 
-    def raise_for_problems(self):
+    def raise_for_problems(self) -> None:
         """Raise `ValueError` with the first problem and the number of others, if there are any."""
         if self.problems:
             others = f" (and {len(self.problems) - 1} more problems)" if len(self.problems) > 1 else ""
@@ -54,22 +56,28 @@ class CheckReport:
 
 
 def check(
-    root, *, label_map=None, class_names=None, ignore_class=255, validation_fraction=0.2, progress=None
-):
+    root: str | Path,
+    *,
+    label_map: Mapping[int, int] | None = None,
+    class_names: Sequence[str] | None = None,
+    ignore_class: int | Sequence[int] = 255,
+    validation_fraction: float = 0.2,
+    progress: Callable[[int, int], None] | None = None,
+) -> CheckReport:
     """Decode every picture and mask of every split and count the classes; nothing is changed.
 
     Where no names are given, the largest id below 255 in the masks says how many classes there are.
 
     Args:
-        root: str or `Path`, as for `from_directory`; so are the arguments that follow.
-        label_map: `None` or `{id in the file: id}`.
-        class_names: `None` or one name per class.
-        ignore_class: int or several, void.
-        validation_fraction: float.
-        progress: `None` or a function called with `(files done, all files)`.
+        root: as for `from_directory`; so are the arguments that follow.
+        label_map: `{id in the file: id}`.
+        class_names: one name per class.
+        ignore_class: void, one id or several.
+        validation_fraction: the share of "val" where the folder has no splits.
+        progress: called with `(files done, all files)`.
 
     Returns:
-        `CheckReport`; printed, it is a table of the classes and the problems found.
+        What was found; printed, it is a table of the classes and the problems found.
 
     Raises:
         FileNotFoundError, ValueError: for a folder without pairs; problems of single files are in the report.

@@ -1,9 +1,11 @@
 """A folder of pictures and masks as `tf.data`."""
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
+from kseg.data.dataset import SegmentationDataset
 from kseg.data.files import find_files, read_headers
 from kseg.data.labels import read_labels
 from kseg.data.pipeline import batches, checked_size
@@ -11,19 +13,19 @@ from kseg.data.reading import load_image, load_mask
 
 
 def from_directory(
-    root,
-    split="train",
+    root: str | os.PathLike,
+    split: str = "train",
     *,
-    image_size=None,
-    batch_size=8,
-    augment=None,
-    label_map=None,
-    class_names=None,
-    ignore_class=255,
-    validation_fraction=0.2,
-    shuffle=None,
-    seed=0,
-):
+    image_size: tuple[int, int] | None = None,
+    batch_size: int | None = 8,
+    augment: Callable | None = None,
+    label_map: Mapping[int, int] | None = None,
+    class_names: Sequence[str] | None = None,
+    ignore_class: int | Sequence[int] = 255,
+    validation_fraction: float = 0.2,
+    shuffle: bool | None = None,
+    seed: int = 0,
+) -> SegmentationDataset:
     """Read a folder of pictures and masks.
 
     Layouts: `root/train/images`, `root/train/masks`, `root/val/...`; or `root/images` and `root/masks`, which
@@ -32,23 +34,24 @@ def from_directory(
     header is read first, so a missing, mismatched or unreadable file fails here and by name.
 
     Args:
-        root: str or `Path`.
-        split: str, "train", "val" or another folder of `root`.
+        root: the folder.
+        split: "train", "val" or another folder of `root`.
         image_size: `None` or `(H, W)`: every picture is brought to this size (it may distort). Needed for
             batches of pictures of several sizes that are not augmented.
-        batch_size: int, or `None` for single pictures without a batch axis.
+        batch_size: `None` for single pictures without a batch axis.
         augment: `None` or `kseg.data.augment(...)`; it gives the size, `image_size` acts before it.
         label_map: `None` or `{id in the file: id}`, for instance `{11: 255}` where void is 11.
         class_names: `None` or one name per class; else `root/classes.txt`, one name per line; else
             "class 0", "class 1", ... up to the largest id in the masks.
-        ignore_class: int or several, void.
-        validation_fraction: float, the share of "val" where the folder has no splits.
-        shuffle: bool; `None` is true for "train". The last, smaller batch is then left out.
-        seed: int, of shuffling and augmentation.
+        ignore_class: void, one id or several.
+        validation_fraction: the share of "val" where the folder has no splits.
+        shuffle: `None` is true for "train". The last, smaller batch is then left out.
+        seed: of shuffling and augmentation.
 
     Returns:
-        `tf.data.Dataset` of `(B, H, W, 3)` uint8 and `(B, H, W)` int32, with the attributes `class_names`,
-        `num_classes`, `image_paths` and `mask_paths`.
+        `tf.data.Dataset` of `(B, H, W, 3)` uint8 and `(B, H, W)` int32, with the attributes `class_names` and
+        `num_classes`, which stay after `.map`, `.cache`, `.take` and every other transformation, and
+        `image_paths` and `mask_paths`, which stay while they are true.
 
     Raises:
         FileNotFoundError: if a folder is missing.
@@ -84,7 +87,7 @@ def from_directory(
         [header.plain for header in image_headers],
         [header.plain for header in mask_headers],
     )
-    dataset = batches(
+    return batches(
         items,
         load,
         class_names=labels.class_names,
@@ -92,13 +95,12 @@ def from_directory(
         batch_size=batch_size,
         shuffle=split == "train" if shuffle is None else shuffle,
         seed=seed,
+        image_paths=[str(path) for path in pairs.images],
+        mask_paths=[str(path) for path in pairs.masks],
     )
-    dataset.image_paths = [str(path) for path in pairs.images]
-    dataset.mask_paths = [str(path) for path in pairs.masks]
-    return dataset
 
 
-def resize_pair(image, mask, size):
+def resize_pair(image: tf.Tensor, mask: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the picture (bilinear, antialiased, uint8) and the mask (nearest) at `size`, `(H, W)`."""
     image = tf.image.resize(image, size, antialias=True)
     mask = tf.image.resize(mask[..., None], size, method="nearest")[..., 0]

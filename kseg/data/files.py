@@ -26,17 +26,19 @@ class ImageMaskFiles:
         return len(self.images)
 
 
-def find_files(root, split, validation_fraction, unpaired=None):
+def find_files(
+    root: str | Path, split: str, validation_fraction: float, unpaired: list[str] | None = None
+) -> ImageMaskFiles:
     """Return the `ImageMaskFiles` of a split.
 
     Layouts: `root/split/images` and `root/split/masks`; or `root/images` and `root/masks`, of which
     `validation_fraction` are "val" and the rest "train", the same files every time.
 
     Args:
-        root: str or `Path`.
-        split: str.
-        validation_fraction: float in (0, 1).
-        unpaired: `None` or a list, which then takes a line for each folder with files that do not pair.
+        root: the folder.
+        split: its name.
+        validation_fraction: in (0, 1).
+        unpaired: takes a line for each folder with files that do not pair.
 
     Raises:
         FileNotFoundError: if the folder or the split is missing; it says what is there.
@@ -59,7 +61,7 @@ def find_files(root, split, validation_fraction, unpaired=None):
     return _pair(root / split / "images", root / split / "masks", unpaired)
 
 
-def splits_of(root):
+def splits_of(root: str | Path) -> list[str]:
     """Return the names of the splits that `root` holds; none where it is no folder."""
     root = Path(root).expanduser()
     if (root / "images").is_dir():
@@ -123,7 +125,7 @@ def _fraction(pairs, split, validation_fraction):
     return ImageMaskFiles([pairs.images[i] for i in chosen], [pairs.masks[i] for i in chosen])
 
 
-def read_headers(pairs):
+def read_headers(pairs: ImageMaskFiles) -> tuple[list, list]:
     """Return `(image headers, mask headers)`, read in parallel.
 
     Raises:
@@ -138,7 +140,7 @@ def read_headers(pairs):
     return images, masks
 
 
-def size_mismatch(path, size, mask_path, mask_size):
+def size_mismatch(path: Path, size: tuple, mask_path: Path, mask_size: tuple) -> str:
     """Return what is wrong with a mask of another size `(H, W)` than its picture."""
     return (
         f"{mask_path}: {mask_size[1]}×{mask_size[0]} pixels, but {path.name} has {size[1]}×{size[0]} "

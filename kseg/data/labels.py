@@ -1,6 +1,6 @@
 """Class ids: what a data set's numbers mean."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +31,10 @@ class Labels:
     ignore_class: int | tuple
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         return len(self.class_names)
 
-    def table(self):
+    def table(self) -> np.ndarray:
         """Return int32 `(65536,)`: id in the file → id; `NO_CLASS` for what is neither a class nor void."""
         table = np.arange(_TABLE_SIZE, dtype="int32")
         for old, new in self.label_map.items():
@@ -42,7 +42,7 @@ class Labels:
         known = np.isin(table, [*range(self.num_classes), *void_ids(self.ignore_class)])
         return np.where(known, table, NO_CLASS)
 
-    def complaint(self, ids=()):
+    def complaint(self, ids: Sequence[int] = ()) -> str:
         """Return what is wrong with a mask that holds `ids` outside the classes, and the mend."""
         example = f"{{{ids[0] if ids else 'ID'}: {(void_ids(self.ignore_class) or (0,))[0]}}}"
         listed = f" {ids}" if ids else ""
@@ -51,7 +51,7 @@ class Labels:
             f"label_map, for instance {example}"
         )
 
-    def apply(self, mask, path):
+    def apply(self, mask: tf.Tensor, path: tf.Tensor) -> tf.Tensor:
         """Map the ids of `mask` in a `tf.data` graph; an id outside fails with the name of the file."""
         mapped = tf.gather(self.table(), mask)
         outside = tf.unique(tf.boolean_mask(mask, mapped == NO_CLASS))[0]
@@ -60,7 +60,14 @@ class Labels:
             return tf.identity(mapped)
 
 
-def read_labels(root, class_names, label_map, ignore_class, validation_fraction, lenient=False):
+def read_labels(
+    root: str | Path,
+    class_names: Sequence[str] | None,
+    label_map: Mapping[int, int] | None,
+    ignore_class: int | Sequence[int],
+    validation_fraction: float,
+    lenient: bool = False,
+) -> Labels:
     """Return the `Labels` of a data set.
 
     Names come from `class_names`, else from `root/classes.txt` (one per line), else they are "class 0",
@@ -86,7 +93,7 @@ def read_labels(root, class_names, label_map, ignore_class, validation_fraction,
     return Labels(class_names, label_map, ignore_class)
 
 
-def read_class_names(path):
+def read_class_names(path: str | Path) -> list[str]:
     """Return the names in a text file, one per line; empty lines do not count.
 
     Raises:
@@ -99,7 +106,7 @@ def read_class_names(path):
     return checked_names([line.strip() for line in text.splitlines() if line.strip()], path)
 
 
-def checked_names(names, source):
+def checked_names(names: list[str], source: str | Path) -> list[str]:
     """Return `names`; raise, naming `source`, if there is none, an empty one, or one that stands twice."""
     if not names or not all(names) or len(set(names)) != len(names):
         raise ValueError(f"{source}: expected one class name per line, each once, found {names}")

@@ -1,10 +1,14 @@
 """The last steps that every source shares: shuffle, load, augment, batch."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import tensorflow as tf
 
+from kseg.data.dataset import SegmentationDataset
 
-def checked_size(argument, size, smallest=1):
+
+def checked_size(argument: str, size: Sequence[int], smallest: int = 1) -> tuple[int, int]:
     """Return `size` as the tuple `(H, W)`; raise `ValueError` unless it is two ints from `smallest` on."""
     sides = tuple(size) if isinstance(size, tuple | list) else ()
     if len(sides) != 2 or not all(isinstance(side, int) and side >= smallest for side in sides):
@@ -18,15 +22,15 @@ class Epochs:
     So an epoch can be had again, after training was interrupted or to name the files of a batch.
 
     Args:
-        count: int, items of an epoch.
-        shuffle: bool.
-        seed: int, 0 or more.
+        count: items of an epoch.
+        shuffle: whether their order is drawn.
+        seed: 0 or more.
 
     Attributes:
         next: int, the number that the next iteration over the dataset takes; then it goes up by one.
     """
 
-    def __init__(self, count, shuffle, seed):
+    def __init__(self, count: int, shuffle: bool, seed: int):
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ValueError(f"seed must be an int of 0 or more, got {seed!r}")
         self.count = count
@@ -34,18 +38,18 @@ class Epochs:
         self.seed = seed
         self.next = 0
 
-    def order(self, epoch):
+    def order(self, epoch: int) -> np.ndarray:
         """Return the indices of all items in the order of an epoch, int64 `(count,)`."""
         if not self.shuffle:
             return np.arange(self.count)
         return np.random.default_rng((self.seed, epoch)).permutation(self.count)
 
-    def draws(self, epoch):
+    def draws(self, epoch: int) -> np.ndarray:
         """Return the seed of each item's augmentation in an epoch, by its index, int64 `(count, 2)`."""
         rng = np.random.default_rng((self.seed, epoch, 1))
         return rng.integers(0, 2**31, (self.count, 2))
 
-    def dataset(self):
+    def dataset(self) -> tf.data.Dataset:
         """Return a `tf.data.Dataset` of `(index, seed)`; each iteration over it is the next epoch."""
 
         def begin(_):
@@ -63,19 +67,30 @@ class Epochs:
         return np.concatenate([order[:, None], self.draws(epoch)[order]], axis=1)
 
 
-def batches(items, load, *, class_names, augment, batch_size, shuffle, seed):
-    """Return the `tf.data.Dataset` of batches, with `class_names`, `num_classes`, `batch_size`, `epochs`.
+def batches(
+    items: tuple,
+    load: Callable,
+    *,
+    class_names: Sequence[str],
+    augment: Callable | None,
+    batch_size: int | None,
+    shuffle: bool,
+    seed: int,
+    **files: list[str],
+) -> SegmentationDataset:
+    """Return the dataset of batches.
 
     The same seed gives the same batches in the same order, whatever the number of threads; every epoch
     draws anew.
 
     Args:
-        items: tuple of arrays of one length, the arguments of `load`.
-        load: function `(*item) -> (image, mask)`.
-        augment: `None` or a function `(image, mask, seed) -> (image, mask)`.
-        batch_size: int, or `None` for single pictures.
-        shuffle: bool; the last, smaller batch is then left out, unless it is the only one.
-        seed: int, 0 or more.
+        items: arrays of one length, the arguments of `load`.
+        load: `(*item) -> (image, mask)`.
+        augment: `(image, mask, seed) -> (image, mask)`.
+        batch_size: `None` for single pictures.
+        shuffle: draw an order; the last, smaller batch is then left out, unless it is the only one.
+        seed: 0 or more.
+        files: `image_paths` and `mask_paths`, where there are files.
     """
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"batch_size must be a positive int or None, got {batch_size!r}")
@@ -91,8 +106,10 @@ def batches(items, load, *, class_names, augment, batch_size, shuffle, seed):
     if batch_size is not None:
         dataset = dataset.batch(batch_size, drop_remainder=shuffle and count >= batch_size)
     dataset = dataset.prefetch(tf.data.AUTOTUNE)
-    dataset.class_names = list(class_names)
-    dataset.num_classes = len(dataset.class_names)
-    dataset.epochs = epochs
-    dataset.batch_size = batch_size
-    return dataset
+    facts = {
+        "class_names": list(class_names),
+        "num_classes": len(class_names),
+        "batch_size": batch_size,
+        "epochs": epochs,
+    }
+    return SegmentationDataset(dataset, facts | files)

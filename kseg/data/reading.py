@@ -33,7 +33,7 @@ class Header:
     plain: bool
 
 
-def image_header(path):
+def image_header(path: str | Path) -> Header:
     """Return the header of a picture.
 
     Raises:
@@ -48,7 +48,7 @@ def image_header(path):
         return Header((height, width), plain)
 
 
-def mask_header(path):
+def mask_header(path: str | Path) -> Header:
     """Return the header of a mask.
 
     Raises:
@@ -134,11 +134,11 @@ def _png_bits(path):
         return file.read(25)[24]
 
 
-def read_image(path, channels=3):
+def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
     """Return the picture `(H, W, channels)` uint8 as displayed: EXIF orientation is applied.
 
     Args:
-        path: str or `Path`.
+        path: the file.
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
 
     Raises:
@@ -156,7 +156,7 @@ def read_image(path, channels=3):
             raise _damaged(path, "picture", error) from error
 
 
-def pixels_of(image, channels):
+def pixels_of(image: Image.Image, channels: int) -> np.ndarray:
     """Return the pixels `(H, W, channels)` uint8 of a Pillow image, turned as its EXIF orientation says."""
     if _orientation(image) != 1:
         image = ImageOps.exif_transpose(image)
@@ -168,7 +168,7 @@ def pixels_of(image, channels):
     return pixels[..., None] if channels == 1 else pixels
 
 
-def read_mask(path):
+def read_mask(path: str | Path) -> np.ndarray:
     """Return the class ids `(H, W)` int32 of a mask file: grey of 1 to 16 bits, or palette indices.
 
     Raises:
@@ -194,7 +194,7 @@ def _damaged(path, kind, error):
     return ValueError(f"{path}: the {kind} is damaged ({_first_line(error)}); restore or remove it")
 
 
-def load_image(path, plain):
+def load_image(path: tf.Tensor, plain: tf.Tensor | bool) -> tf.Tensor:
     """Return `(H, W, 3)` uint8 in a `tf.data` graph; `plain` is a bool tensor, or `True` for all files."""
 
     def fast():
@@ -209,7 +209,7 @@ def load_image(path, plain):
     return fast() if plain is True else tf.cond(plain, fast, slow)
 
 
-def load_mask(path, plain):
+def load_mask(path: tf.Tensor, plain: tf.Tensor | bool) -> tf.Tensor:
     """Return `(H, W)` int32 in a `tf.data` graph; `plain` as for `load_image`."""
 
     def fast():

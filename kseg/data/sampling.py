@@ -1,11 +1,12 @@
 """A few pictures of a dataset, to look at."""
 
 import numpy as np
+import tensorflow as tf
 
 from kseg.data.directory import resize_pair
 
 
-def sample_evenly(dataset, count):
+def sample_evenly(dataset: tf.data.Dataset, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return `count` pairs `(image, mask)` spread over a dataset of batches, all at the size of the first."""
     epochs = getattr(dataset, "epochs", None)
     total = sum(1 for _ in _pairs(dataset)) if epochs is None else epochs.count

@@ -1,8 +1,11 @@
 """Generated scenes: a data set without a download, whose masks are exact."""
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
+from kseg.data.dataset import SegmentationDataset
 from kseg.data.pipeline import batches, checked_size
 
 CLASS_NAMES = ("background", "disk", "triangle", "cross", "ring", "line")
@@ -10,14 +13,14 @@ _VOID = 255
 
 
 def shapes(
-    count=1000,
-    image_size=(128, 128),
+    count: int = 1000,
+    image_size: tuple[int, int] = (128, 128),
     *,
-    batch_size=8,
-    augment=None,
-    shuffle=False,
-    seed=0,
-):
+    batch_size: int | None = 8,
+    augment: Callable | None = None,
+    shuffle: bool = False,
+    seed: int = 0,
+) -> SegmentationDataset:
     """Generate scenes of disks, triangles, crosses, rings and lines.
 
     Colours and textures are drawn for every object and the background alike, so they tell nothing of the
@@ -26,16 +29,16 @@ def shapes(
     that hide the scene are void. Scene `i` of a seed is always the same.
 
     Args:
-        count: int, number of scenes; they are made as they are read.
+        count: number of scenes; they are made as they are read.
         image_size: `(H, W)` in pixels, 32 at least.
-        batch_size: int, or `None` for single scenes without a batch axis.
+        batch_size: `None` for single scenes without a batch axis.
         augment: `None` or `kseg.data.augment(...)`.
-        shuffle: bool; the last, smaller batch is then left out.
-        seed: int; scenes of different seeds have nothing in common.
+        shuffle: draw an order for every epoch; the last, smaller batch is then left out.
+        seed: scenes of different seeds have nothing in common.
 
     Returns:
         `tf.data.Dataset` of `(B, H, W, 3)` uint8 and `(B, H, W)` int32 with ids 0..5 and void 255, and the
-        attributes `class_names` and `num_classes`.
+        attributes `class_names` and `num_classes`, which every transformation of it keeps.
 
     Raises:
         ValueError: for an argument out of range.
@@ -68,7 +71,7 @@ def shapes(
     )
 
 
-def scene(index, size, seed=0):
+def scene(index: int, size: tuple[int, int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return picture `(H, W, 3)` uint8 and mask `(H, W)` int32 of one scene."""
     rng = np.random.default_rng((seed, index))
     y, x = np.mgrid[: size[0], : size[1]].astype("float32")

@@ -1,11 +1,17 @@
 """Class weights from how often each class is seen."""
 
 import numpy as np
+import tensorflow as tf
 
 from kseg.checks import check_choice
 
 
-def class_weights(dataset, method="sqrt_median_frequency", num_classes=None, ignore_class=255):
+def class_weights(
+    dataset: tf.data.Dataset,
+    method: str = "sqrt_median_frequency",
+    num_classes: int | None = None,
+    ignore_class: int = 255,
+) -> list[float]:
     """Count the pixels of each class over a data set and return weights for the losses.
 
     The frequency of a class is its share of the pixels of the pictures that show it.
@@ -16,11 +22,11 @@ def class_weights(dataset, method="sqrt_median_frequency", num_classes=None, ign
     Args:
         dataset: batches or single pairs `(image, mask)`; not augmented, so that it counts what is there.
         method: `"median_frequency"` or `"sqrt_median_frequency"`.
-        num_classes: int; `None` reads the dataset's attribute of that name.
-        ignore_class: int, void.
+        num_classes: `None` reads the dataset's attribute of that name.
+        ignore_class: void.
 
     Returns:
-        list of float, one per class; 0.0 for a class that never appears.
+        One per class; 0.0 for a class that never appears.
 
     Raises:
         ValueError: for an unknown method, a number of classes that is not known or too small, or if there is

@@ -10,12 +10,26 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from kseg.litert.flatbuffer import Byte, Existing, Table, written
+import numpy as np
+from flatbuffers.number_types import Float32Flags, Int8Flags, Uint8Flags, Uint32Flags
+
+from kseg.litert.tables import (
+    Builder,
+    buffer_of,
+    bytes_at,
+    number_at,
+    numbers_at,
+    root_of,
+    table_at,
+    tables_at,
+    text_at,
+)
 
 _ACTIVATIONS = ("none", "sigmoid", "softmax")
 _LABELS = "labels.txt"
 _IMAGE, _NORMALIZATION, _AXIS_LABELS = 2, 1, 2  # of the unions of contents and process units; of files
 _PARSER = "1.5.0"  # of the metadata; the first with custom metadata
+_ENTRY = b"TFLITE_METADATA"
 
 
 @dataclass
@@ -48,33 +62,42 @@ class Metadata:
         return "\n".join(lines)
 
 
-def with_metadata(content, metadata, size, grey=False):
-    """Return a `.tflite` file with metadata and labels in it.
+def with_metadata(content: bytes, metadata: Metadata, size: tuple, grey: bool = False) -> bytes:
+    """Return a `.tflite` file with metadata and labels in it, in the place of earlier ones.
 
-    The file gets a new root in front of it, which takes over all that was there; weights stay where they
-    are, at their alignment. The labels follow behind it, as a ZIP archive.
+    The file is written anew, its weights at multiples of 16 bytes. The labels follow behind it, as a ZIP
+    archive.
 
     Args:
-        content: bytes of the file.
-        metadata: `Metadata`.
+        content: the file.
+        metadata: what to tell.
         size: `(H, W)` in pixels.
-        grey: bool, whether pictures have one channel.
+        grey: whether pictures have one channel.
+
+    Raises:
+        ValueError: if it is no `.tflite` file.
     """
+    from ai_edge_litert import schema_py_generated as schema  # large, and only writing needs it
+
+    root_of(content, b"TFL3")
     content = _without_archive(content)
-    model = Table.root(content, b"TFL3")
-    extra = _packed(metadata, size, grey)
-    buffers = [Existing(place) for place in model.targets(4)]
-    kept = [Existing(table.position) for table in model.tables(6) if table.text(0) != "TFLITE_METADATA"]
-    root = {slot: _taken_over(model, slot) for slot in (1, 2, 3, 5, 7, 8, 9)}
-    root[0] = model.number(0)  # version
-    root[4] = [*buffers, {0: extra}]  # buffers
-    root[6] = [*kept, {0: "TFLITE_METADATA", 1: len(buffers)}]  # metadata: name, buffer
-    packed = io.BytesIO(written(root, b"TFL3", content))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+    model.metadata = model.metadata or []
+    entry = next((each for each in model.metadata if each.name == _ENTRY), None)
+    if entry is None:
+        entry = schema.MetadataT(_ENTRY, buffer=len(model.buffers))
+        model.metadata.append(entry)
+        model.buffers.append(schema.BufferT())
+    packed = _packed(metadata, size, grey)
+    model.buffers[entry.buffer].data = np.frombuffer(packed, "uint8")
+    builder = Builder(len(content) + len(packed) + 2**16)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    file = io.BytesIO(memoryview(builder.Bytes)[builder.Head() :])  # `Output` would copy a large file again
     if metadata.labels:
-        with zipfile.ZipFile(packed, "a") as archive:
-            entry = zipfile.ZipInfo(_LABELS)  # with a fixed date: the same model gives the same file
-            archive.writestr(entry, "\n".join(metadata.labels) + "\n")
-    return packed.getvalue()
+        with zipfile.ZipFile(file, "a") as archive:
+            labels = zipfile.ZipInfo(_LABELS)  # with a fixed date: the same model gives the same file
+            archive.writestr(labels, "\n".join(metadata.labels) + "\n")
+    return file.getvalue()
 
 
 def _without_archive(content):
@@ -85,41 +108,29 @@ def _without_archive(content):
         return content[: min((entry.header_offset for entry in archive.infolist()), default=len(content))]
 
 
-def _taken_over(model, slot):
-    target = model.target(slot)
-    return None if target is None else Existing(target)
-
-
 def _packed(metadata, size, grey):
     height, width = size
     image = {
         0: "image",  # name
         1: "Picture, values 0 to 255",
-        3: {0: Byte(_IMAGE), 1: {0: Byte(2 if grey else 1), 1: {0: width, 1: height}}},  # content
+        3: {0: np.uint8(_IMAGE), 1: {0: np.uint8(2 if grey else 1), 1: {0: width, 1: height}}},  # content
         5: {0: [255.0], 1: [0.0]},  # stats
     }
     if metadata.mean is not None:
         normalization = {0: [float(metadata.mean)], 1: [float(metadata.std)]}
-        image[4] = [{0: Byte(_NORMALIZATION), 1: normalization}]  # process units
+        image[4] = [{0: np.uint8(_NORMALIZATION), 1: normalization}]  # process units
     scores = {0: "segmentation", 1: metadata.description}
     if metadata.labels:
-        scores[6] = [{0: _LABELS, 1: "The classes, in order", 2: Byte(_AXIS_LABELS)}]  # associated files
+        scores[6] = [{0: _LABELS, 1: "The classes, in order", 2: np.uint8(_AXIS_LABELS)}]  # associated files
     graph = {2: [image], 3: [scores]}
     if metadata.activation is not None:
-        options = {0: Byte(_ACTIVATIONS.index(metadata.activation)), 1: "1.0.0"}
-        graph[9] = [{0: "SEGMENTER_METADATA", 1: written(options, b"V001")}]  # custom metadata
-    model = {0: metadata.name, 1: metadata.description, 3: [graph], 7: _PARSER}
-    return written(model, b"M001")
+        options = {0: np.uint8(_ACTIVATIONS.index(metadata.activation)), 1: "1.0.0"}
+        graph[9] = [{0: "SEGMENTER_METADATA", 1: buffer_of(options, b"V001")}]  # custom metadata
+    return buffer_of({0: metadata.name, 1: metadata.description, 3: [graph], 7: _PARSER}, b"M001")
 
 
-def read_metadata(path):
+def read_metadata(path: str | Path) -> Metadata:
     """Read the metadata of a `.tflite` file, whoever wrote it.
-
-    Args:
-        path: str or `Path`.
-
-    Returns:
-        `Metadata`.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -130,26 +141,30 @@ def read_metadata(path):
         raise FileNotFoundError(f"{path}: no such file")
     content = path.read_bytes()
     try:
-        return _read(content)
-    except LookupError:
-        raise ValueError(f"{path}: the file holds no metadata") from None
-    except (ValueError, struct.error, zipfile.BadZipFile) as error:
+        found = _read(content)
+    except (ValueError, TypeError, LookupError, struct.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: no complete .tflite file ({error}); export it again") from error
+    if found is None:
+        raise ValueError(f"{path}: the file holds no metadata")
+    return found
 
 
 def _read(content):
-    model = Table.root(content, b"TFL3")
-    indices = [table.number(1) for table in model.tables(6) if table.text(0) == "TFLITE_METADATA"]
-    root = Table.root(model.tables(4)[indices[0]].content(0), b"M001")
-    (graph, *_) = root.tables(3)
-    found = Metadata(name=root.text(0), description=root.text(1))
-    for unit in [unit for image in graph.tables(2) for unit in image.tables(4)]:
-        if unit.number(0, "<B") == _NORMALIZATION:
-            (found.mean, *_), (found.std, *_) = (unit.table(1).numbers(slot, "f") for slot in (0, 1))
-    for custom in graph.tables(9):
-        if custom.text(0) == "SEGMENTER_METADATA":
-            found.activation = _ACTIVATIONS[Table.root(custom.content(1), b"V001").number(0, "<b")]
-    names = [file.text(0) for scores in graph.tables(3) for file in scores.tables(6)]
+    model = root_of(content, b"TFL3")
+    entry = next((each for each in tables_at(model, 6) if text_at(each, 0) == _ENTRY.decode()), None)
+    if entry is None:
+        return None
+    root = root_of(bytes_at(tables_at(model, 4)[number_at(entry, 1, Uint32Flags)], 0), b"M001")
+    (graph, *_) = tables_at(root, 3)
+    found = Metadata(name=text_at(root, 0), description=text_at(root, 1))
+    for unit in [unit for image in tables_at(graph, 2) for unit in tables_at(image, 4)]:
+        options = table_at(unit, 1)
+        if number_at(unit, 0, Uint8Flags) == _NORMALIZATION and options is not None:
+            found.mean, found.std = (float(numbers_at(options, slot, Float32Flags)[0]) for slot in (0, 1))
+    for custom in tables_at(graph, 9):
+        if text_at(custom, 0) == "SEGMENTER_METADATA":
+            found.activation = _ACTIVATIONS[number_at(root_of(bytes_at(custom, 1), b"V001"), 0, Int8Flags)]
+    names = [text_at(file, 0) for scores in tables_at(graph, 3) for file in tables_at(scores, 6)]
     if names:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             found.labels = archive.read(names[0]).decode().splitlines()

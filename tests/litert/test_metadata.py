@@ -1,9 +1,12 @@
 """Metadata in `.tflite` files, and the program that reads them: MediaPipe's `ImageSegmenter`."""
 
+import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import flatbuffers
 import keras
 import numpy as np
 import pytest
@@ -12,7 +15,6 @@ from ai_edge_litert.interpreter import Interpreter
 
 import kseg
 from kseg.export import Metadata, read_metadata
-from kseg.litert.flatbuffer import Table
 from kseg.litert.metadata import with_metadata
 
 SIZE = (48, 64)
@@ -65,19 +67,121 @@ def test_what_is_written_is_read(exported):
     assert "labels: sky, Straße, a, b" in str(found)
 
 
-def test_the_official_schema_reads_the_file_as_it_was_with_one_buffer_more(exported):
+def official(name):
+    """Return the code that MediaPipe has of a schema, without MediaPipe."""
+    (folder,) = importlib.util.find_spec("mediapipe").submodule_search_locations
+    path = Path(folder) / "tasks" / "metadata" / f"{name}_py_generated.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def model_of(content):
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+
+
+def metadata_of(content):
+    model = model_of(content)
+    (entry,) = [entry for entry in model.metadata if entry.name == b"TFLITE_METADATA"]
+    return model.buffers[entry.buffer]
+
+
+def facts(thing):
+    """Return all that an object of a schema holds, to compare."""
+    if isinstance(thing, np.ndarray):
+        return thing.dtype.str, thing.tolist()
+    if isinstance(thing, list):
+        return [facts(each) for each in thing]
+    return {key: facts(value) for key, value in vars(thing).items()} if hasattr(thing, "__dict__") else thing
+
+
+def test_the_rest_of_the_file_stays_as_it_was(exported):
     content = exported.read_bytes()
     again = with_metadata(content, Metadata("other", "text", activation="none"), SIZE)
-    models = [schema.ModelT.InitFromObj(schema.Model.GetRootAs(c, 0)) for c in (content, again)]
-    assert [m.name for m in models[0].metadata][-1] == b"TFLITE_METADATA"
-    assert sum(m.name == b"TFLITE_METADATA" for m in models[1].metadata) == 1
-    first, second = ([bytes(b"" if b.data is None else b.data) for b in m.buffers] for m in models)
-    assert first == second[:-1]
-    for model in models:
-        assert model.subgraphs[0].tensors[0].shape.tolist() == [1, *SIZE, 3]
-    before, after = ([b.target(0) for b in Table.root(c, b"TFL3").tables(4)] for c in (content, again))
-    moved = {new - old for old, new in zip(before, after, strict=False) if old is not None}
-    assert len(moved) == 1 and moved.pop() % 16 == 0  # weights keep their alignment
+    before, after = facts(model_of(content)), facts(model_of(again))
+    assert before["signatureDefs"] and before["subgraphs"] and before["operatorCodes"]
+    metadata = next(entry["buffer"] for entry in before["metadata"] if entry["name"] == b"TFLITE_METADATA")
+    assert before["buffers"].pop(metadata) != after["buffers"].pop(metadata)
+    assert before == after
+
+
+def test_metadata_of_another_takes_no_place_but_its_own(exported):
+    model = model_of(exported.read_bytes())
+    model.metadata, model.buffers = model.metadata[:-1], model.buffers[:-1]
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    without = bytes(builder.Output())
+    first = with_metadata(without, Metadata("first", labels=["a"]), SIZE)
+    second = with_metadata(first, Metadata("second", labels=["b"]), SIZE)
+    assert second == with_metadata(without, Metadata("second", labels=["b"]), SIZE)
+    assert facts(model_of(second).buffers[:-1]) == facts(model.buffers)
+
+
+def test_weights_begin_at_multiples_of_16(exported):
+    content = exported.read_bytes()
+    start = np.frombuffer(content, "uint8").ctypes.data
+    buffers = [b.data for b in model_of(content).buffers if b.data is not None and len(b.data)]
+    assert len(buffers) > 4 and {(data.ctypes.data - start) % 16 for data in buffers} == {0}
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_the_official_schemas_read_what_is_written(exported, grey):
+    names, options = official("metadata_schema"), official("image_segmenter_metadata_schema")
+    content = with_metadata(
+        exported.read_bytes(), Metadata("Ü", "text", 1.5, 2.0, "sigmoid", NAMES), SIZE, grey
+    )
+    found = names.ModelMetadataT.InitFromPackedBuf(metadata_of(content).data.tobytes())
+    assert (found.name, found.description, found.minParserVersion) == ("Ü".encode(), b"text", b"1.5.0")
+    (graph,) = found.subgraphMetadata
+    (image,), (scores,) = graph.inputTensorMetadata, graph.outputTensorMetadata
+    (custom,) = graph.customMetadata
+    assert image.content.contentPropertiesType == names.ContentProperties.ImageProperties
+    shown = image.content.contentProperties
+    colors = names.ColorSpaceType
+    assert shown.colorSpace == (colors.GRAYSCALE if grey else colors.RGB)
+    assert (shown.defaultSize.height, shown.defaultSize.width) == SIZE
+    assert (image.stats.max.tolist(), image.stats.min.tolist()) == ([255], [0])
+    (unit,) = image.processUnits
+    assert unit.optionsType == names.ProcessUnitOptions.NormalizationOptions
+    assert (unit.options.mean.tolist(), unit.options.std.tolist()) == ([1.5], [2.0])
+    (labels,) = scores.associatedFiles
+    assert (labels.name, labels.type) == (b"labels.txt", names.AssociatedFileType.TENSOR_AXIS_LABELS)
+    assert custom.name == b"SEGMENTER_METADATA"
+    activation = options.ImageSegmenterOptionsT.InitFromPackedBuf(custom.data.tobytes()).activation
+    assert activation == options.Activation.SIGMOID
+
+
+def with_metadata_of(content, metadata):
+    """Return a file with metadata that another program wrote."""
+    builder = flatbuffers.Builder()
+    builder.Finish(metadata.Pack(builder), b"M001")
+    model = model_of(content)
+    (entry,) = [entry for entry in model.metadata if entry.name == b"TFLITE_METADATA"]
+    model.buffers[entry.buffer].data = np.frombuffer(builder.Output(), "uint8")
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def test_metadata_of_others_is_read(exported, tmp_path):
+    names, path = official("metadata_schema"), tmp_path / "other.tflite"
+    kinds = names.ProcessUnitOptions
+    units = [
+        names.ProcessUnitT(kinds.ScoreThresholdingOptions, names.ScoreThresholdingOptionsT(0.5)),
+        names.ProcessUnitT(kinds.NormalizationOptions, names.NormalizationOptionsT([127.5, 1], [64.0, 1])),
+        names.ProcessUnitT(),
+    ]
+    graph = names.SubGraphMetadataT(
+        inputTensorMetadata=[names.TensorMetadataT(processUnits=units)],
+        outputTensorMetadata=[names.TensorMetadataT()],
+    )
+    theirs = names.ModelMetadataT("theirs", subgraphMetadata=[graph])
+    path.write_bytes(with_metadata_of(exported.read_bytes(), theirs))
+    assert read_metadata(path) == Metadata("theirs", "", 127.5, 64.0, None, None)
+    nothing = names.ModelMetadataT(subgraphMetadata=[names.SubGraphMetadataT()])
+    path.write_bytes(with_metadata_of(exported.read_bytes(), nothing))
+    assert read_metadata(path) == Metadata()
 
 
 def test_the_file_with_metadata_computes_the_same(exported, tmp_path):
@@ -106,6 +210,28 @@ def test_files_without_metadata_or_damaged_are_named(exported, tmp_path):
             read_metadata(path)
     with pytest.raises(FileNotFoundError, match="no such file"):
         read_metadata(tmp_path / "none.tflite")
+
+
+def test_a_file_damaged_anywhere_is_read_or_named(exported, tmp_path):
+    content, path = exported.read_bytes(), tmp_path / "bad.tflite"
+    rng = np.random.default_rng(0)
+    metadata = content.index(b"M001")
+    refused = 0
+    for place in [*rng.integers(metadata, metadata + 700, 300), *rng.integers(0, len(content), 100)]:
+        damaged = bytearray(content)
+        damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            read_metadata(path)
+        except ValueError as error:
+            refused += 1
+            assert str(error).startswith(f"{path}: ")
+    assert refused > 20
+
+
+def test_only_tflite_files_get_metadata():
+    with pytest.raises(ValueError, match="no FlatBuffer TFL3"):
+        with_metadata(b"something else altogether", Metadata(), SIZE)
 
 
 @pytest.mark.parametrize(
