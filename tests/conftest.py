@@ -5,13 +5,17 @@ import os
 from pathlib import Path
 
 import pytest
-import tensorflow as tf
 
 collect_ignore_glob = ["*/conftest.py"]  # they hold no doctests, and share one name
 
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
-)
+
+def pytest_configure(config):
+    """Make two CPUs of one; the process that only hands tests to others need not load TensorFlow."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses"):
+        import tensorflow as tf
+
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(cpu, 2 * [tf.config.LogicalDeviceConfiguration()])
 
 
 def pytest_collection_finish():

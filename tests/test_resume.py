@@ -56,7 +56,7 @@ def assert_same(resumed, whole):
     assert resumed[2].best == whole[2].best and resumed[3].best == whole[3].best
 
 
-@pytest.mark.parametrize("stops", [(3,), (1, 2)])
+@pytest.mark.parametrize("stops", [pytest.param((3,), marks=pytest.mark.slow), (1, 2)], ids=str)
 def test_it_ends_where_it_would_have(tmp_path, uninterrupted, stops):
     for epochs in stops:
         training(tmp_path, epochs)
@@ -87,6 +87,14 @@ def test_it_says_where_it_starts(tmp_path):
     assert "epoch-000003 is damaged" in told[3] and told[4] == "resuming after epoch 2"
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """The folder of a training of one epoch."""
+    folder = tmp_path_factory.mktemp("begun")
+    training(folder, 1, crop=32)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -94,10 +102,9 @@ def test_it_says_where_it_starts(tmp_path):
         ({"crop": 48}, "is of another training: crop: 32 before, 48 now"),
     ],
 )
-def test_a_state_of_another_training_is_refused(tmp_path, change, message):
-    training(tmp_path, 1, **({"crop": 32} if "crop" in change else {}))
+def test_a_state_of_another_training_is_refused(begun, change, message):
     with pytest.raises(ValueError, match=message):
-        training(tmp_path, **change)
+        training(begun, **{"crop": 32, **change})
 
 
 def test_weights_that_are_not_finite_are_never_kept(tmp_path):

@@ -80,7 +80,13 @@ PREPROCESSED = {
 }
 
 
-@pytest.mark.parametrize("name", PREPROCESSED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "efficientnet_v2_b0" else [])
+        for name in PREPROCESSED
+    ],
+)
 def test_raw_pixels_give_what_keras_applications_gives_after_its_preprocessing(name, monkeypatch):
     function, preprocess = PREPROCESSED[name]
     build = getattr(keras.applications, function)
@@ -110,8 +116,14 @@ def test_efficientnet_v1_keeps_its_scaling(monkeypatch):
     np.testing.assert_allclose(outputs[2], expected, atol=1e-4 * float(np.abs(expected).max()))
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4, 6])
-@pytest.mark.parametrize("expects", ["unit", "caffe"])
+TINTS = [(channels, expects) for expects in ("unit", "caffe") for channels in (1, 2, 4, 6)]
+QUICK = [(1, "unit"), (4, "unit"), (1, "caffe"), (2, "caffe"), (6, "caffe")]
+
+
+@pytest.mark.parametrize(
+    ("channels", "expects"),
+    [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in TINTS],
+)
 def test_grey_in_any_number_of_channels_gives_the_features_of_grey_in_rgb(channels, expects, monkeypatch):
     monkeypatch.setitem(named._FAMILIES, "mobilenet", (expects, {"mobilenet": "MobileNet"}))
     made = pretend_download(monkeypatch, "MobileNet")

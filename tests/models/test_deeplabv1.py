@@ -24,7 +24,7 @@ def test_scores_are_at_stride_8():
     [
         ({"variant": "largefof"}, "did you mean 'largefov'"),
         ({"filters": (4, 8)}, "filters must be a positive int or six"),
-        ({"activation": "softmx"}, "did you mean 'softmax'"),
+        ({"filters": 2, "activation": "softmx"}, "did you mean 'softmax'"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

@@ -81,7 +81,7 @@ def test_the_initialiser_is_the_equation(inputs, outputs):
         ({"context": "bassic"}, "did you mean 'basic'"),
         ({"variant": "dilation10", "context": "large"}, "context='large' belongs to variant='dilation8'"),
         ({"filters": (4, 8)}, "filters must be a positive int or six"),
-        ({"activation": "softmx"}, "did you mean 'softmax'"),
+        ({"filters": 2, "activation": "softmx"}, "did you mean 'softmax'"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

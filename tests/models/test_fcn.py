@@ -140,7 +140,7 @@ def test_scores_lie_over_what_they_score(variant):
         ({"variant": "resnet50", "backbone_weights": "imagenet"}, "has no pretrained weights"),
         ({"backbone": "mobilenet_v2", "filters": 8}, "a backbone has its own"),
         ({"backbone": "mobilenet_v3"}, "unknown backbone"),
-        ({"activation": "softmx"}, "did you mean 'softmax'"),
+        ({"filters": 2, "activation": "softmx"}, "did you mean 'softmax'"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

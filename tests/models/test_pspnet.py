@@ -34,7 +34,7 @@ def test_maps_that_no_bin_divides(size):
     [
         ({}, [(6, 8), (6, 8)]),
         ({"output_stride": 32}, [(3, 4), (2, 2)]),
-        ({"backbone": "mobilenet_v2"}, [(6, 8), (6, 8)]),
+        pytest.param({"backbone": "mobilenet_v2"}, [(6, 8), (6, 8)], marks=pytest.mark.slow),
         ({"backbone": "mobilenet_v2", "output_stride": 32}, [(4, 4), (2, 2)]),
     ],
 )

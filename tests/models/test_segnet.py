@@ -82,7 +82,7 @@ def test_int8_fills_one_cell_of_four(tmp_path):
         ({"filters": 0}, "filters must be a positive int"),
         ({"filters": (4, 8)}, "filters must be a positive int"),
         ({"normalization": "bach"}, "did you mean 'batch'"),
-        ({"activation": "softmx"}, "did you mean 'softmax'"),
+        ({"filters": 2, "activation": "softmx"}, "did you mean 'softmax'"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

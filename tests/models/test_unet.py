@@ -93,7 +93,7 @@ def test_open_sizes_are_checked_when_a_picture_comes(size):
         ({"padding": "valid", "input_shape": (256, 572, 3)}, "size is 252 or 268 pixels"),
         ({"padding": "valid", "input_shape": (64, 572, 3)}, "size is 188 pixels"),
         ({"normalization": "bach"}, "did you mean 'batch'"),
-        ({"activation": "softmx"}, "did you mean 'softmax'"),
+        ({"filters": 2, "activation": "softmx"}, "did you mean 'softmax'"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):
