@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-collect_ignore_glob = ["*/conftest.py"]  # they hold no doctests, and share one name
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # they hold no doctests, and share one name
 
 
 def pytest_configure(config):
