@@ -210,7 +210,7 @@ def test_killed_again_and_again_it_ends_where_it_would_have(tmp_path):
 def test_a_signal_ends_it_after_a_whole_step(tmp_path):
     process = start(tmp_path)
     wait_for(tmp_path / "states" / "epoch-000001", process)
-    process.send_signal(signal.SIGINT)  # SIGTERM: tests/test_cli.py
+    process.send_signal(signal.SIGINT)  # SIGTERM: tests/cli
     said, _ = process.communicate()
     assert process.returncode == 130
     assert "stopped by SIGINT in" in said
