@@ -11,6 +11,7 @@ sharpened.png: picture, truth, model, model and CRF.
 """
 
 import sys
+from typing import Any
 
 import keras
 from PIL import Image
@@ -50,7 +51,7 @@ def evaluate(model, pictures):
 
 def main():
     root = sys.argv[1]
-    options = {"label_map": {11: 255}, "class_names": CLASSES}
+    options: dict[str, Any] = {"label_map": {11: 255}, "class_names": CLASSES}
     model = train(root, options)
     val = kseg.data.from_directory(root, "val", batch_size=1, shuffle=False, **options)
     for name, (miou, f1) in zip(("model", "with CRF"), evaluate(model, val), strict=True):

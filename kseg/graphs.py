@@ -8,7 +8,7 @@ kseg's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -27,7 +27,7 @@ class ModelFacts:
         model: functional `keras.Model`.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model) -> None:
         self.model = model
 
     @cached_property
@@ -246,7 +246,12 @@ def pack_outputs(model: keras.Model, tensors: list) -> Any:
     return keras.tree.pack_sequence_as(_private(model, "_outputs_struct"), tensors)
 
 
-def run_through(model: keras.Model, inputs: Any, operation_fn, call_fn) -> Any:
+def run_through(
+    model: keras.Model,
+    inputs: Any,
+    operation_fn: Callable[[Any], Any],
+    call_fn: Callable[..., Any],
+) -> Any:
     """Run other tensors through a functional model.
 
     Args:

@@ -43,7 +43,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet_matplotlib():
+def quiet_matplotlib() -> Iterator[None]:
     """Keep away what Matplotlib logs of fonts, and of a home where it cannot write; Keras loads it too."""
     logger = logging.getLogger("matplotlib")
     level = logger.level

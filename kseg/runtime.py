@@ -24,7 +24,7 @@ class LiteRTFile:
         ValueError: if LiteRT cannot load it, or it is no segmenter.
     """
 
-    def __init__(self, path, threads=None):
+    def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
         # its own package: the interpreter inside TensorFlow is being removed
         from ai_edge_litert.interpreter import Interpreter
 
@@ -50,7 +50,7 @@ class LiteRTFile:
         self.seconds = 0.0
         self.lock = threading.Lock()  # an interpreter has one set of buffers
 
-    def run(self, images):
+    def run(self, images: np.ndarray) -> np.ndarray:
         """Run float32 pictures `(B, H, W, C)`; return float32 scores, or int32 ids `(B, H, W)`."""
         return np.concatenate([self._run_one(image[None]) for image in images])
 
@@ -71,7 +71,7 @@ class SavedModelFolder:
         ValueError: if TensorFlow cannot load it.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         import tensorflow as tf
 
         try:
@@ -89,7 +89,7 @@ class SavedModelFolder:
         self.num_classes = self.signature.structured_outputs[self.output_kind].shape[-1]
         self.seconds = 0.0
 
-    def run(self, images):
+    def run(self, images: np.ndarray) -> np.ndarray:
         """Run float32 pictures `(B, H, W, C)`; return float32 scores."""
         import tensorflow as tf
 
@@ -107,7 +107,7 @@ class OnnxFile:
         ValueError: if that cannot load it, or it is no segmenter.
     """
 
-    def __init__(self, path, threads=None):
+    def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
         try:
             import onnxruntime
         except ImportError:
@@ -147,7 +147,7 @@ class OnnxFile:
         self.num_classes = outputs[0].shape[-1]
         self.seconds = 0.0
 
-    def run(self, images):
+    def run(self, images: np.ndarray) -> np.ndarray:
         """Run float32 pictures `(B, H, W, C)`; return float32 scores."""
         start = time.perf_counter()
         try:
@@ -159,14 +159,16 @@ class OnnxFile:
         return scores
 
 
-def opened(path, threads=None):
+def opened(
+    path: str | os.PathLike[str], threads: int | None = None
+) -> LiteRTFile | OnnxFile | SavedModelFolder:
     """Return the object that runs a file, by what its path says it is."""
     if os.path.isdir(path):  # noqa: PTH112
         return SavedModelFolder(path)
     return (OnnxFile if str(path).endswith(".onnx") else LiteRTFile)(path, threads)
 
 
-def quantized(values, detail):
+def quantized(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
     """Return values as the tensor of an interpreter takes them."""
     if detail["dtype"] == np.float32:
         return values.astype("float32")
@@ -175,7 +177,7 @@ def quantized(values, detail):
     return np.clip(np.round(values / scale + zero_point), limits.min, limits.max).astype(detail["dtype"])
 
 
-def dequantized(values, detail):
+def dequantized(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
     """Return a tensor of an interpreter as float32."""
     if detail["dtype"] == np.float32:
         return values
@@ -183,7 +185,7 @@ def dequantized(values, detail):
     return (values.astype("float32") - zero_point) * np.float32(scale)
 
 
-def run_encoded(path, encoded):
+def run_encoded(path: str, encoded: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Return what an opened SavedModel gives for the bytes of a picture file: `(scores, ids)`."""
     import tensorflow as tf
 
@@ -192,38 +194,39 @@ def run_encoded(path, encoded):
     return next(iter(found.values())).numpy(), ids
 
 
-def try_out(path):
+def try_out(path: str) -> None:
     """Load a `.tflite` or `.onnx` file and run it on a black picture: what would crash, crashes here."""
     file = opened(path)
-    sides = [side if isinstance(side, int) else 64 for side in getattr(file, "sides", file.input_size)]
+    size = file.sides if isinstance(file, OnnxFile) else file.input_size or (None, None)
+    sides = [side if isinstance(side, int) else 64 for side in size]
     file.run(np.zeros((1, *sides, file.channels), "float32"))
 
 
-def open_file(path, threads=None):
+def open_file(path: str, threads: int | None = None) -> tuple[tuple[int, int] | None, int, str, int | None]:
     """Open a file for `run_file`; return its input size, channels, what it gives and how many classes."""
     close_file(path)
     _opened[str(path)] = file = opened(path, threads)
     return file.input_size, file.channels, file.output_kind, file.num_classes
 
 
-def run_file(path, images):
+def run_file(path: str, images: np.ndarray) -> tuple[np.ndarray, float]:
     """Return what an opened file gives for pictures, and the seconds it took."""
     file = _opened[str(path)]
     return file.run(images), file.seconds
 
 
-def close_file(path):
+def close_file(path: str) -> None:
     """Forget an opened file."""
     _opened.pop(str(path), None)
 
 
-def resident_bytes():
+def resident_bytes() -> int:
     """Return the memory of this process, in bytes, as the system counts it."""
     with open("/proc/self/statm") as file:  # noqa: PTH123
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def resident_growth(path, images):
+def resident_growth(path: str, images: np.ndarray) -> int:
     """Return by how many bytes this process grows when it opens a file and runs it."""
     if os.path.isdir(path):  # noqa: PTH112
         import tensorflow  # noqa: F401 - no part of what the file needs

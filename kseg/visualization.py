@@ -2,7 +2,7 @@
 
 import itertools
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -48,7 +48,8 @@ def colorize(mask: np.ndarray, colors: np.ndarray | None = None) -> np.ndarray:
     mask = np.asarray(mask)
     colors = palette(256) if colors is None else np.asarray(colors, dtype="uint8")
     known = (mask >= 0) & (mask < len(colors)) & (mask != 255)
-    return np.where(known[..., None], colors[np.where(known, mask, 0)], np.uint8(_VOID_COLOR)).astype("uint8")
+    void = np.array(_VOID_COLOR, "uint8")
+    return np.where(known[..., None], colors[np.where(known, mask, 0)], void).astype("uint8")
 
 
 def overlay(
@@ -195,7 +196,7 @@ def comparison(pairs: list, masks: list, class_names: Sequence[str], zoom: int =
 
 
 def learning_curve(
-    curves: dict[str, dict[str, Sequence[float]]], size: tuple[int, int] = (260, 420)
+    curves: Mapping[str, Mapping[str, Sequence[float]]], size: tuple[int, int] = (260, 420)
 ) -> np.ndarray:
     """Draw the course of a training: one panel for each entry, side by side.
 
@@ -216,10 +217,11 @@ def learning_curve(
         from matplotlib import style  # it takes a while to load, and only what draws needs it
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
         with style.context("default"):  # whatever the settings of the user
-            figure = Figure((width * len(curves) / _DPI, height / _DPI), _DPI, layout="constrained")
-            figure.get_layout_engine().set(w_pad=0.08)  # inches; half of the marker of a last epoch
+            layout = ConstrainedLayoutEngine(w_pad=0.08)  # inches; half of the marker of a last epoch
+            figure = Figure((width * len(curves) / _DPI, height / _DPI), _DPI, layout=layout)
             canvas = FigureCanvasAgg(figure)
             panels = figure.subplots(1, len(curves), squeeze=False)[0]
             for axes, (title, lines) in zip(panels, curves.items(), strict=True):

@@ -12,6 +12,7 @@ steps the loss differs by 1e-3, on one device as well, when the first weights ar
 """
 
 import sys
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -39,7 +40,7 @@ def train(root, epochs, normalization, devices):
     """Return the history of a training."""
     keras.utils.set_random_seed(0)
     augment = kseg.data.augment(CROP)
-    options = {"label_map": VOID, "class_names": CLASSES}
+    options: dict[str, Any] = {"label_map": VOID, "class_names": CLASSES}
     crops = kseg.data.from_directory(root, "train", batch_size=BATCH, augment=augment, **options)
     validation = kseg.data.from_directory(root, "val", batch_size=2, shuffle=False, **options)
     with kseg.strategy(devices).scope():

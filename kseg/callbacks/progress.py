@@ -5,15 +5,16 @@ import io
 import math
 import sys
 import time
-import typing
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TextIO
 
 import keras
 from PIL import Image
 
 from kseg.disk import write_whole
 from kseg.distribution import is_chief
+from kseg.types import PathLike
 from kseg.visualization import learning_curve
 
 
@@ -30,22 +31,22 @@ class EpochLine(keras.callbacks.Callback):
     def __init__(
         self,
         keys: Sequence[str] = ("loss", "val_loss", "val_mean_iou"),
-        file: typing.TextIO | None = None,
-    ):
+        file: TextIO | None = None,
+    ) -> None:
         super().__init__()
         self.keys = keys
         self.file = file
 
-    def on_train_begin(self, logs=None):
-        self.file = self.file or sys.stdout
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.stream = self.file or sys.stdout
         self.start = time.monotonic()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.epoch = epoch
         self.epoch_start = time.monotonic()
 
-    def on_train_batch_end(self, batch, logs=None):
-        if not self.file.isatty() or not is_chief():
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if not self.stream.isatty() or not is_chief():
             return
         total = self.params.get("steps")
         spent = time.monotonic() - self.epoch_start
@@ -54,19 +55,19 @@ class EpochLine(keras.callbacks.Callback):
         print(
             f"\repoch {self.epoch + 1}: step {batch + 1}/{total or '?'}, loss {loss:.3f}{left}   ",
             end="",
-            file=self.file,
+            file=self.stream,
             flush=True,
         )
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not is_chief():
             return
         logs = logs or {}
         values = "  ".join(f"{key} {float(logs[key]):.4f}" for key in self.keys if key in logs)
         epochs = self.params.get("epochs", "?")
         minutes = (time.monotonic() - self.start) / 60
-        start = "\r\033[K" if self.file.isatty() else ""
-        print(f"{start}epoch {epoch + 1}/{epochs}  {values}  {minutes:.1f} min", file=self.file, flush=True)
+        start = "\r\033[K" if self.stream.isatty() else ""
+        print(f"{start}epoch {epoch + 1}/{epochs}  {values}  {minutes:.1f} min", file=self.stream, flush=True)
 
 
 class LearningCurve(keras.callbacks.Callback):
@@ -78,15 +79,15 @@ class LearningCurve(keras.callbacks.Callback):
         folder: where they go.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: PathLike) -> None:
         super().__init__()
         self.folder = Path(folder)
+        self.rows: list[tuple[int, dict[str, float]]] = []
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.rows = []
 
-    def on_train_begin(self, logs=None):
-        self.rows = []
-
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if not is_chief():
             return
         self.rows = self.rows or self._earlier(epoch)

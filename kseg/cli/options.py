@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from kseg.cli.values import label_map, positive, size
 
@@ -137,12 +138,12 @@ def add_epochs(parser: argparse.ArgumentParser, what: str, default: int | None =
 class Progress:
     """A line on the terminal that counts and tells the time left; silent where output is no terminal."""
 
-    def __init__(self, what, stream=None):
+    def __init__(self, what: str, stream: TextIO | None = None) -> None:
         self.what = what
         self.stream = stream or sys.stderr
         self.start = time.monotonic()
 
-    def __call__(self, done, total):
+    def __call__(self, done: int, total: int | None) -> None:
         if not self.stream.isatty():
             return
         left = (

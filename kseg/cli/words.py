@@ -25,7 +25,7 @@ def keep_old_word(
             word,
             action=_OldWord,
             dest=action.dest,
-            type=action.type,
+            type=action.type or str,  # what argparse takes `None` for
             choices=action.choices,
             default=argparse.SUPPRESS,
             help=argparse.SUPPRESS,

@@ -5,7 +5,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from kseg import sandbox
 from kseg.disk import size_of
 from kseg.inference import check_file, open_model
 from kseg.runtime import opened, resident_bytes, resident_growth
+from kseg.types import PathLike, Size
 
 _SIZE = (256, 256)  # for files that take any
 
@@ -32,19 +32,19 @@ class Latency:
     """
 
     path: str
-    size: tuple[int, int]
+    size: Size
     size_bytes: int
     memory_bytes: int
     milliseconds: dict[int, float]
 
 
 def benchmark(
-    files: Sequence[str | PathLike],
+    files: Sequence[PathLike],
     *,
-    input_size: tuple[int, int] | None = None,
+    input_size: Size | None = None,
     threads: Sequence[int] | None = None,
     runs: int = 20,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> list[Latency]:
     """Measure the latency of one picture, the files in turn within each of the runs.
 
@@ -64,12 +64,14 @@ def benchmark(
     Raises:
         FileNotFoundError, ValueError: if a file is missing or damaged.
     """
-    files, cores = [Path(path) for path in files], os.cpu_count()
-    threads = sorted({1, cores} if threads is None else set(threads))
-    jobs, sizes, memory = {}, {}, {}
-    for path in sorted(files, key=lambda path: path.suffix not in (".tflite", ".onnx")):
+    paths, cores = [Path(path) for path in files], os.cpu_count() or 1
+    counts = sorted({1, cores} if threads is None else set(threads))
+    jobs: dict[tuple[Path, int], tuple[Callable[[np.ndarray], float], np.ndarray]] = {}
+    sizes: dict[Path, Size] = {}
+    memory: dict[Path, int] = {}
+    for path in sorted(paths, key=lambda path: path.suffix not in (".tflite", ".onnx")):
         before = resident_bytes()
-        fixed, channels, versions = _opened(path, threads, cores)
+        fixed, channels, versions = _opened(path, counts, cores)
         sizes[path] = fixed or input_size or next(iter(sizes.values()), _SIZE)
         picture = np.random.default_rng(0).integers(0, 256, (1, *sizes[path], channels)).astype("float32")
         for count, run in versions.items():
@@ -79,7 +81,7 @@ def benchmark(
             memory[path] = resident_bytes() - before
         else:
             memory[path] = sandbox.call(resident_growth, str(path), picture)
-    times = {key: [] for key in jobs}
+    times: dict[tuple[Path, int], list[float]] = {key: [] for key in jobs}
     for done in range(1, runs + 1):
         for key, (run, picture) in jobs.items():
             times[key].append(run(picture))
@@ -93,7 +95,7 @@ def benchmark(
             memory[path],
             {count: 1e3 * statistics.median(values) for (of, count), values in times.items() if of == path},
         )
-        for path in files
+        for path in paths
     ]
 
 

@@ -1,7 +1,6 @@
 """What `kseg demo` does: the whole way on generated scenes, without data or network; also quick."""
 
 import time
-from os import PathLike
 from pathlib import Path
 
 import keras
@@ -14,6 +13,7 @@ from kseg.export import export_saved_model, export_tflite
 from kseg.losses import CrossEntropy, Dice
 from kseg.models import build_unet
 from kseg.training import compile
+from kseg.types import PathLike
 
 SIZE = (64, 64)
 _FULL = {"train_scenes": 2000, "held_out_scenes": 200, "epochs": 11}
@@ -21,7 +21,7 @@ _QUICK = {"train_scenes": 800, "held_out_scenes": 50, "epochs": 8}
 
 
 def demo(
-    output: str | PathLike,
+    output: PathLike,
     *,
     quick: bool = False,
     train_scenes: int | None = None,
@@ -51,8 +51,8 @@ def demo(
     output, start = Path(output), time.monotonic()
     if output.exists():
         raise FileExistsError(f"{output}: exists already; remove it or choose another output=")
-    asked = {"train_scenes": train_scenes, "held_out_scenes": held_out_scenes, "epochs": epochs}
-    asked = (_QUICK if quick else _FULL) | {name: value for name, value in asked.items() if value is not None}
+    given = {"train_scenes": train_scenes, "held_out_scenes": held_out_scenes, "epochs": epochs}
+    asked = (_QUICK if quick else _FULL) | {name: value for name, value in given.items() if value is not None}
     keras.utils.set_random_seed(seed)
     model, scenes, held_out = _train(**asked, filters=filters, seed=seed)
     output.mkdir(parents=True)

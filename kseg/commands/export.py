@@ -1,25 +1,26 @@
 """What `kseg export` does."""
 
 from collections.abc import Sequence
-from os import PathLike
 from pathlib import Path
+from typing import Any, Literal
 
 from kseg import data
 from kseg.checks import renamed
 from kseg.export import ExportReport, export_onnx, export_saved_model, export_tflite, read_metadata
 from kseg.export.writing import check_target
 from kseg.inference import check_file, load, report_path
+from kseg.types import PathLike
 
 
 @renamed(output="output_kind")
 def export(
-    model: str | PathLike,
-    path: str | PathLike,
+    model: PathLike,
+    path: PathLike,
     *,
-    data_root: str | PathLike | None = None,
+    data_root: PathLike | None = None,
     input_size: tuple[int, int] | None = None,
-    quantize: str | None = None,
-    output_kind: str | None = None,
+    quantize: Literal["float16", "dynamic", "int8", "int16x8"] | None = None,
+    output_kind: Literal["logits", "probabilities", "classes", "fast_classes"] | None = None,
     float_layers: int | Sequence[str] = (),
     mediapipe: bool = False,
     overwrite: bool = False,
@@ -63,11 +64,12 @@ def export(
         )
     validation = calibration = None
     if data_root is not None:
-        options = {"label_map": label_map, "class_names": class_names, "batch_size": 1, "shuffle": True}
+        options: dict[str, Any] = {"label_map": label_map, "class_names": class_names}
+        options |= {"batch_size": 1, "shuffle": True}
         validation = data.from_directory(data_root, "val", **options)
         calibration = data.from_directory(data_root, "train", **options) if calibrated else None
     names = class_names or getattr(validation, "class_names", None)
-    common = {"class_names": names, "validation_data": validation, "overwrite": overwrite}
+    common: dict[str, Any] = {"class_names": names, "validation_data": validation, "overwrite": overwrite}
     if suffix is None:
         return export_saved_model(network, path, **common)
     if suffix == ".onnx":
@@ -85,7 +87,7 @@ def export(
     )
 
 
-def inspect(path: str | PathLike) -> str:
+def inspect(path: PathLike) -> str:
     """Return, as text, the metadata of a `.tflite` file, and the report beside it where there is one.
 
     Raises:

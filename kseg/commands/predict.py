@@ -1,7 +1,6 @@
 """What `kseg predict` does, and the picture of what a model predicts."""
 
 from collections.abc import Callable, Sequence
-from os import PathLike
 from pathlib import Path
 
 import keras
@@ -14,11 +13,12 @@ from kseg.data.reading import image_header
 from kseg.data.sampling import sample_evenly
 from kseg.disk import whole_file
 from kseg.inference import as_picture, open_model
+from kseg.types import Dataset, PathLike
 
 
 def comparison(
-    model_or_path: keras.Model | str | PathLike,
-    dataset: object,
+    model_or_path: keras.Model | PathLike,
+    dataset: Dataset,
     class_names: Sequence[str],
     count: int = 4,
     zoom: int = 1,
@@ -30,15 +30,15 @@ def comparison(
 
 
 def predict_files(
-    model: str | PathLike,
-    images: Sequence[str | PathLike],
-    output: str | PathLike,
+    model: PathLike,
+    images: Sequence[PathLike],
+    output: PathLike,
     *,
     class_names: Sequence[str] | None = None,
     crf: bool | dict = False,
     output_kind: str = "classes",
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> None:
     """Segment picture files into `output`: `NAME.png` with class ids and `NAME_overlay.png`.
 
@@ -56,19 +56,19 @@ def predict_files(
         FileExistsError: if a result exists and `overwrite` is false; nothing is then written.
         FileNotFoundError, ValueError: if a picture cannot be read, or two would write the same file.
     """
-    output, images = Path(output), [Path(path) for path in images]
+    output, paths = Path(output), [Path(path) for path in images]
     check_choice("output_kind", output_kind, ("classes", "probabilities"))
     end = ".png" if output_kind == "classes" else ".npy"
-    targets = {path: (output / f"{path.stem}{end}", output / f"{path.stem}_overlay.png") for path in images}
+    targets = {path: (output / f"{path.stem}{end}", output / f"{path.stem}_overlay.png") for path in paths}
     results = [target for pair in targets.values() for target in pair]
-    if len(set(results)) < 2 * len(images):
+    if len(set(results)) < 2 * len(paths):
         raise ValueError(
             "the results of two pictures would have the same name; predict them into two folders"
         )
-    for path in images:
+    for path in paths:
         image_header(path)
     for target in results:
-        if target.resolve() in {path.resolve() for path in images}:
+        if target.resolve() in {path.resolve() for path in paths}:
             raise ValueError(f"{target}: would overwrite a picture; choose another output=")
         if target.exists() and not overwrite:
             raise FileExistsError(f"{target}: exists already; add overwrite=True or choose another output=")
@@ -89,7 +89,7 @@ def predict_files(
                 np.save(partial, result)
         print(target)
         if progress:
-            progress(done, len(images))
+            progress(done, len(paths))
 
 
 def save_picture(pixels: np.ndarray, path: Path) -> None:

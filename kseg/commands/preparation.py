@@ -4,18 +4,20 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from kseg import data
+from kseg.data.dataset import SegmentationDataset
 from kseg.distribution import is_chief
 from kseg.graphs import encoder_layers
 from kseg.models import build
 from kseg.replicas import num_replicas
 from kseg.transfer import copy_weights
+from kseg.types import PathLike
 
 
 def print_on_chief(text: object) -> None:
@@ -24,7 +26,7 @@ def print_on_chief(text: object) -> None:
         print(text, flush=True)
 
 
-def check_data(root: str | PathLike, labels: dict, progress: Callable[[int, int], None] | None) -> list[str]:
+def check_data(root: PathLike, labels: dict, progress: Callable[[int, int], object] | None) -> list[str]:
     """Check every file, print the table, refuse problems; return the class names."""
     report = data.check(root, **labels, progress=progress if is_chief() else None)
     print_on_chief(report)
@@ -43,14 +45,14 @@ class Datasets:
         crop_size: `(H, W)` in pixels.
     """
 
-    crops: object
-    pictures: object
-    validation: object
+    crops: SegmentationDataset
+    pictures: SegmentationDataset
+    validation: SegmentationDataset
     crop_size: tuple[int, int]
 
 
 def read_datasets(
-    root: str | PathLike, labels: dict, crop_size: tuple[int, int] | None, batch_size: int, seed: int
+    root: PathLike, labels: dict, crop_size: tuple[int, int] | None, batch_size: int, seed: int
 ) -> Datasets:
     """Open the splits of a folder; `None` as the size of a crop is that of the pictures, 320 at most."""
     validation = data.from_directory(root, "val", batch_size=1, shuffle=False, **labels)
@@ -68,7 +70,12 @@ def _default_crop(dataset):
 
 
 def run_config(
-    datasets: Datasets, of_model: dict, label_map: dict | None, start_from: object, options: dict, **asked
+    datasets: Datasets,
+    of_model: dict,
+    label_map: dict | None,
+    start_from: PathLike | None,
+    options: dict,
+    **asked: Any,
 ) -> dict:
     """Return what the training was asked for and on which files, as JSON can hold it.
 

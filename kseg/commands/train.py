@@ -2,8 +2,8 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
-from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -20,21 +20,22 @@ from kseg.inference import load
 from kseg.models import check_build
 from kseg.optimizers.by_name import check_optimizer
 from kseg.training import compile
+from kseg.types import PathLike
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
 @renamed(weighting="class_weights")
 def train(
-    root: str | PathLike,
-    output: str | PathLike,
+    root: PathLike,
+    output: PathLike,
     *,
     model: str = "unet",
     backbone: str | keras.Model | None = None,
-    backbone_weights: str | PathLike | None = None,
+    backbone_weights: PathLike | None = None,
     decoder_filters: Sequence[int] | None = None,
     aux_heads: bool | None = None,
-    start_from: str | PathLike | None = None,
+    start_from: PathLike | None = None,
     freeze_encoder: bool = False,
     crop_size: tuple[int, int] | None = None,
     batch_size: int = 8,
@@ -47,8 +48,8 @@ def train(
     deterministic: bool = False,
     resume: bool = False,
     tensorboard: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-    **options,
+    progress: Callable[[int, int], object] | None = None,
+    **options: Any,
 ) -> keras.Model:
     """Train a model on a folder and keep its best epoch.
 

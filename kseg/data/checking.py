@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from kseg.data.files import find_files, size_mismatch, splits_of
 from kseg.data.labels import NO_CLASS, read_labels
 from kseg.data.reading import read_image, read_mask
 from kseg.masks import void_ids
+from kseg.types import PathLike
 
 _SHOWN = 20
 
@@ -27,13 +27,13 @@ class CheckReport:
         problems: list of str, each beginning with the file or folder.
     """
 
-    class_names: list
-    pairs: dict = field(default_factory=dict)
-    pixels: dict = field(default_factory=dict)
-    void: dict = field(default_factory=dict)
-    problems: list = field(default_factory=list)
+    class_names: list[str]
+    pairs: dict[str, int] = field(default_factory=dict)
+    pixels: dict[str, np.ndarray] = field(default_factory=dict)
+    void: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [", ".join(f"{split}: {count} pairs" for split, count in self.pairs.items())]
         width = max(map(len, [*self.class_names, "void"]))
         lines.append(" " * width + "".join(f"{split:>10}" for split in self.pixels))
@@ -56,13 +56,13 @@ class CheckReport:
 
 
 def check(
-    root: str | Path,
+    root: PathLike,
     *,
     label_map: Mapping[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     ignore_class: int | Sequence[int] = 255,
     validation_fraction: float = 0.2,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> CheckReport:
     """Decode every picture and mask of every split and count the classes; nothing is changed.
 
@@ -82,7 +82,7 @@ def check(
     Raises:
         FileNotFoundError, ValueError: for a folder without pairs; problems of single files are in the report.
     """
-    unpaired = []
+    unpaired: list[str] = []
     splits = {
         split: find_files(root, split, validation_fraction, unpaired)
         for split in splits_of(root) or ["train"]

@@ -16,7 +16,7 @@ _CLASSES = ("class_names", "num_classes")
 _ITEMS = ("epochs", "image_paths", "mask_paths")  # which items come, and in which order
 _FACTS = (*_CLASSES, "batch_size", *_ITEMS)
 
-_NOTHING = {}
+_NOTHING: dict[str, str] = {}
 _ANY_ORDER = dict.fromkeys(_ITEMS, "the items then come in any order")
 _FROZEN = dict.fromkeys(_ITEMS, "every epoch then repeats what the first one drew")
 _OTHER_ITEMS = dict.fromkeys(_ITEMS, "other items then come, or in another order")
@@ -50,10 +50,10 @@ class SegmentationDataset(tf.data.Dataset):
         image_paths, mask_paths: lists of str, the file of each item; of a dataset of files.
     """
 
-    def __init__(self, dataset: tf.data.Dataset, facts: dict, unknown: dict | None = None):
+    def __init__(self, dataset: tf.data.Dataset, facts: dict, unknown: dict | None = None) -> None:
         self._dataset = dataset
         self._unknown = dict(unknown or {})
-        vars(self).update(facts)
+        self.__dict__.update(facts)
         super().__init__(dataset._variant_tensor)
 
     def _inputs(self):

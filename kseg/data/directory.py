@@ -10,10 +10,11 @@ from kseg.data.files import find_files, read_headers
 from kseg.data.labels import read_labels
 from kseg.data.pipeline import batches, checked_size
 from kseg.data.reading import load_image, load_mask
+from kseg.types import PathLike
 
 
 def from_directory(
-    root: str | os.PathLike,
+    root: PathLike,
     split: str = "train",
     *,
     image_size: tuple[int, int] | None = None,

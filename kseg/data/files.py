@@ -8,6 +8,7 @@ import numpy as np
 
 from kseg.checks import unknown_name
 from kseg.data import reading
+from kseg.types import PathLike
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,15 @@ class ImageMaskFiles:
         masks: list of `Path`.
     """
 
-    images: list
-    masks: list
+    images: list[Path]
+    masks: list[Path]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
 
 def find_files(
-    root: str | Path, split: str, validation_fraction: float, unpaired: list[str] | None = None
+    root: PathLike, split: str, validation_fraction: float, unpaired: list[str] | None = None
 ) -> ImageMaskFiles:
     """Return the `ImageMaskFiles` of a split.
 
@@ -61,7 +62,7 @@ def find_files(
     return _pair(root / split / "images", root / split / "masks", unpaired)
 
 
-def splits_of(root: str | Path) -> list[str]:
+def splits_of(root: PathLike) -> list[str]:
     """Return the names of the splits that `root` holds; none where it is no folder."""
     root = Path(root).expanduser()
     if (root / "images").is_dir():
@@ -93,7 +94,7 @@ def _pair(image_folder, mask_folder, unpaired):
 
 
 def _by_stem(folder):
-    found = {}
+    found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in reading.SUFFIXES and not path.name.startswith("."):
             if path.stem in found:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from kseg.data.files import find_files, splits_of
 from kseg.data.reading import read_mask
 from kseg.masks import void_ids
+from kseg.types import PathLike
 
 _TABLE_SIZE = 2**16  # masks hold up to 16 bits
 NO_CLASS = np.iinfo("int32").min  # -1 may be void
@@ -26,9 +27,9 @@ class Labels:
         ignore_class: int or several, void.
     """
 
-    class_names: list
-    label_map: dict
-    ignore_class: int | tuple
+    class_names: list[str]
+    label_map: dict[int, int]
+    ignore_class: int | Sequence[int]
 
     @property
     def num_classes(self) -> int:
@@ -61,7 +62,7 @@ class Labels:
 
 
 def read_labels(
-    root: str | Path,
+    root: PathLike,
     class_names: Sequence[str] | None,
     label_map: Mapping[int, int] | None,
     ignore_class: int | Sequence[int],
@@ -77,12 +78,12 @@ def read_labels(
     Raises:
         ValueError: for a map that is no `{int: int}`, or void among the classes.
     """
-    label_map = _checked_map(label_map)
+    checked_map = _checked_map(label_map)
     file = Path(root).expanduser() / "classes.txt"
     if class_names is None and file.is_file():
         class_names = read_class_names(file)
     if class_names is None:
-        highest = _highest_id(root, label_map, ignore_class, validation_fraction, lenient)
+        highest = _highest_id(root, checked_map, ignore_class, validation_fraction, lenient)
         class_names = [f"class {number}" for number in range(highest + 1)]
     class_names = [str(name) for name in class_names]
     within = [i for i in void_ids(ignore_class) if 0 <= i < len(class_names)]
@@ -90,10 +91,10 @@ def read_labels(
         raise ValueError(
             f"ignore_class={ignore_class} is one of the {len(class_names)} classes; give void another id"
         )
-    return Labels(class_names, label_map, ignore_class)
+    return Labels(class_names, checked_map, ignore_class)
 
 
-def read_class_names(path: str | Path) -> list[str]:
+def read_class_names(path: PathLike) -> list[str]:
     """Return the names in a text file, one per line; empty lines do not count.
 
     Raises:
@@ -106,7 +107,7 @@ def read_class_names(path: str | Path) -> list[str]:
     return checked_names([line.strip() for line in text.splitlines() if line.strip()], path)
 
 
-def checked_names(names: list[str], source: str | Path) -> list[str]:
+def checked_names(names: list[str], source: PathLike) -> list[str]:
     """Return `names`; raise, naming `source`, if there is none, an empty one, or one that stands twice."""
     if not names or not all(names) or len(set(names)) != len(names):
         raise ValueError(f"{source}: expected one class name per line, each once, found {names}")

@@ -30,7 +30,7 @@ class Epochs:
         next: int, the number that the next iteration over the dataset takes; then it goes up by one.
     """
 
-    def __init__(self, count: int, shuffle: bool, seed: int):
+    def __init__(self, count: int, shuffle: bool, seed: int) -> None:
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise ValueError(f"seed must be an int of 0 or more, got {seed!r}")
         self.count = count

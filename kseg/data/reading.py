@@ -11,6 +11,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from kseg.types import PathLike
+
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 89_000_000  # Pillow warns of a decompression bomb just above
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # not EPS, whose reader starts Ghostscript
@@ -33,7 +35,7 @@ class Header:
     plain: bool
 
 
-def image_header(path: str | Path) -> Header:
+def image_header(path: PathLike) -> Header:
     """Return the header of a picture.
 
     Raises:
@@ -48,7 +50,7 @@ def image_header(path: str | Path) -> Header:
         return Header((height, width), plain)
 
 
-def mask_header(path: str | Path) -> Header:
+def mask_header(path: PathLike) -> Header:
     """Return the header of a mask.
 
     Raises:
@@ -134,7 +136,7 @@ def _png_bits(path):
         return file.read(25)[24]
 
 
-def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
+def read_image(path: PathLike, channels: int = 3) -> np.ndarray:
     """Return the picture `(H, W, channels)` uint8 as displayed: EXIF orientation is applied.
 
     Args:
@@ -168,7 +170,7 @@ def pixels_of(image: Image.Image, channels: int) -> np.ndarray:
     return pixels[..., None] if channels == 1 else pixels
 
 
-def read_mask(path: str | Path) -> np.ndarray:
+def read_mask(path: PathLike) -> np.ndarray:
     """Return the class ids `(H, W)` int32 of a mask file: grey of 1 to 16 bits, or palette indices.
 
     Raises:

@@ -11,7 +11,7 @@ def sample_evenly(dataset: tf.data.Dataset, count: int) -> list[tuple[np.ndarray
     epochs = getattr(dataset, "epochs", None)
     total = sum(1 for _ in _pairs(dataset)) if epochs is None else epochs.count
     indices = set(np.linspace(0, total - 1, min(count, total)).astype(int).tolist())
-    found = []
+    found: list[tuple[np.ndarray, np.ndarray]] = []
     for index, (image, mask) in enumerate(_pairs(dataset)):
         if index not in indices:
             continue

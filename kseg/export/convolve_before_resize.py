@@ -13,9 +13,10 @@ from kseg.encoders.copying import take_weights
 from kseg.export.split_convolution import Enlarging, SplitConvolution
 from kseg.graphs import num_calls, origin, readers
 from kseg.layers import BatchNormalization, CropLike, ResizeLike, Upsample
+from kseg.types import Size
 
 
-def split_convolutions(model, size):
+def split_convolutions(model: keras.Model, size: Size) -> keras.Model:
     """Split the convolutions of enlarged maps where that saves work.
 
     A batch normalisation that alone reads one goes into its kernel. The model itself stays as it is.
@@ -37,7 +38,7 @@ def split_convolutions(model, size):
         return model
 
 
-def names_in_split(model, split):
+def names_in_split(model: keras.Model, split: keras.Model) -> dict[str, str]:
     """Return the names of layers that a split convolution stands for, each with that convolution's name."""
     names = {}
     left = {layer.name for layer in split.layers}

@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from kseg.data.directory import resize_pair
+from kseg.inference import Runner
+from kseg.types import Size
 
 MAX_PICTURES = 32
 
@@ -44,7 +46,7 @@ def collect(data: Any, limit: int = MAX_PICTURES) -> list[tuple[np.ndarray, np.n
     return pairs
 
 
-def generated_pictures(runner, count=4):
+def generated_pictures(runner: Runner, count: int = 4) -> list[np.ndarray]:
     """Return smooth random pictures for a `Runner`: a stand-in where the caller has none."""
     rng = np.random.default_rng(0)
     pictures = []
@@ -56,7 +58,9 @@ def generated_pictures(runner, count=4):
     return pictures
 
 
-def fit(picture, mask, size):
+def fit(
+    picture: np.ndarray, mask: np.ndarray | None, size: Size | None
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Return a picture, and its mask or `None`, at the size of the file."""
     if size is None or picture.shape[:2] == size:
         return picture, mask

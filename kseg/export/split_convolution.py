@@ -1,5 +1,8 @@
 """A convolution of joined maps, the small ones among them convolved first, then enlarged and added."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -7,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kseg.layers.sizes import resize
+from kseg.types import Size, Tensor
 
 
 @dataclass(frozen=True)
@@ -14,11 +18,11 @@ class Enlarging:
     """How a map `(1, h, w, c)` is enlarged: to `resized` by `method`, and then cut to `size`."""
 
     tensor: keras.KerasTensor
-    resized: tuple
+    resized: Size
     method: str
-    size: tuple
+    size: Size
 
-    def is_saving(self, conv):
+    def is_saving(self, conv: keras.layers.Conv2D) -> bool:
         """Tell if convolving the map as it is takes less than half of the products, enlarging included."""
         (_, h, w, depth), (height, width), (above, beside) = self.tensor.shape, self.size, conv.kernel_size
         if above * beside == 1 and h * w > 1 and conv.filters > depth:
@@ -49,15 +53,23 @@ class SplitConvolution(keras.layers.Layer):
         `(1, H, W, filters)`.
     """
 
-    def __init__(self, kernel, bias, ways, dilation_rate, activation, name):
+    def __init__(
+        self,
+        kernel: np.ndarray,
+        bias: np.ndarray,
+        ways: Sequence[Enlarging | None],
+        dilation_rate: tuple[int, int],
+        activation: Callable[[Tensor], Tensor],
+        name: str,
+    ) -> None:
         super().__init__(name=name, dtype="float32")
         self.values = (kernel, bias)
         self.ways, self.dilation_rate, self.activation = ways, dilation_rate, activation
 
-    def with_values(self, kernel, bias):
+    def with_values(self, kernel: np.ndarray, bias: np.ndarray) -> SplitConvolution:
         return SplitConvolution(kernel, bias, self.ways, self.dilation_rate, self.activation, self.name)
 
-    def build(self, shapes):
+    def build(self, shapes: Sequence[tuple[int, ...]]) -> None:
         borders = np.cumsum([shape[-1] for shape in shapes])[:-1]
         slices = np.split(self.values[0], borders, axis=2)
         whole = [each for each, how in zip(slices, self.ways, strict=True) if how is None]
@@ -71,7 +83,7 @@ class SplitConvolution(keras.layers.Layer):
     def _constant(self, name, values):
         return self.add_weight(name=name, shape=values.shape, initializer=lambda *_, **__: values)
 
-    def call(self, inputs):
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
         whole = [each for each, how in zip(inputs, self.ways, strict=True) if how is None]
         x = tf.concat(whole, -1) if len(whole) > 1 else whole[0]
         x = tf.nn.conv2d(x, self.kernel, 1, "SAME", dilations=self.dilation_rate) + self.bias
@@ -85,7 +97,7 @@ class SplitConvolution(keras.layers.Layer):
             x += each
         return self.activation(x)
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Sequence[Tensor]) -> keras.KerasTensor:
         size = next(each.size for each in self.ways if each is not None)
         return keras.KerasTensor((1, *size, len(self.values[1])), "float32")
 

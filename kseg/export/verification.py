@@ -2,8 +2,10 @@
 
 import contextlib
 import statistics
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -12,9 +14,11 @@ from kseg import sandbox
 from kseg.export.pictures import fit, generated_pictures
 from kseg.export.report import ExportReport
 from kseg.export.serving import output_function
+from kseg.graphs import ModelFacts
 from kseg.inference import Runner, collapse, open_model
 from kseg.metrics import Confusion, iou_of
 from kseg.runtime import close_file, open_file, run_file
+from kseg.types import IgnoreClass
 
 
 @dataclass(frozen=True)
@@ -45,17 +49,17 @@ WITH_INDICES = {None: Tolerance(None, 2e-3, 0.99), "float16": Tolerance(None, 3e
 
 
 def verify(
-    facts,
-    path,
+    facts: ModelFacts,
+    path: Path,
     *,
-    title,
-    shown_path,
-    data,
-    output_kind=None,
-    quantize=None,
-    ignore_class=255,
-    extra_check=None,
-):
+    title: str,
+    shown_path: Path,
+    data: list[tuple[np.ndarray, np.ndarray | None]],
+    output_kind: str | None = None,
+    quantize: str | None = None,
+    ignore_class: IgnoreClass = 255,
+    extra_check: Callable[[Path, Runner], None] | None = None,
+) -> ExportReport:
     """Run the file at `path`, in the second process, and the Keras model, in float32, on the same pictures.
 
     Args:
@@ -118,7 +122,7 @@ def verify(
 
 
 @contextlib.contextmanager
-def opened_in_sandbox(path, shown_path, times):
+def opened_in_sandbox(path: Path, shown_path: Path, times: list[float]) -> Iterator[Runner]:
     """Yield the `Runner` of a file that runs in the second process; each run adds its seconds to `times`."""
 
     def run(images):
@@ -132,7 +136,7 @@ def opened_in_sandbox(path, shown_path, times):
 
 
 @contextlib.contextmanager
-def reraise_as(path, what):
+def reraise_as(path: Path, what: str) -> Iterator[None]:
     """Raise errors of a job in the second process as ones that name the file."""
     try:
         yield

@@ -1,6 +1,7 @@
 """Conversion of a SavedModel to LiteRT."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,7 +10,14 @@ from kseg.litert.passes import rewritten
 from kseg.litert.passes.large_kernels import cut_kernels
 
 
-def convert(archive, made, quantize, calibration, float_layers=(), known_layers=()):
+def convert(
+    archive: str,
+    made: str,
+    quantize: str | None,
+    calibration: str | None,
+    float_layers: Sequence[str] | int = (),
+    known_layers: Sequence[str] = (),
+) -> tuple[dict[str, float], list[str]]:
     """Write the SavedModel `archive` as the `.tflite` file `made`.
 
     Args:
@@ -30,7 +38,7 @@ def convert(archive, made, quantize, calibration, float_layers=(), known_layers=
     converter, errors, kept = _converter(archive, quantize), {}, []
     try:
         if quantize in ("int8", "int16x8"):
-            pictures = np.load(calibration, mmap_mode="r")
+            pictures = None if calibration is None else np.load(calibration, mmap_mode="r")
             converter.representative_dataset = lambda: _as_batches(pictures)
         if quantize == "int8":
             content, errors, kept = _int8(converter, pictures, float_layers, known_layers)
@@ -92,7 +100,8 @@ def _int8(converter, pictures, float_layers, known_layers):
             experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
         debugger.run()
-    errors, nodes = {}, {}
+    errors: dict[str, float] = {}
+    nodes: dict[str, list[str]] = {}
     for tensor, figures in debugger.layer_statistics.items():
         node, index = debugger._get_operand_name_and_index(tensor)
         scale = debugger._quant_interpreter._get_tensor_details(index, subgraph_index=0)["quantization"][0]

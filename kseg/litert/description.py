@@ -3,11 +3,12 @@
 import contextlib
 import io
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
 
-def describe(path):
+def describe(path: str) -> dict[str, Any]:
     """Return the facts of a file.
 
     Returns:

@@ -11,7 +11,7 @@ _BINS, _CANDIDATES, _LEAST = 2048, 64, 0.5
 _BYTES = 1 << 30  # of activations that are held at a time
 
 
-def narrow_ranges(content, pictures):
+def narrow_ranges(content: bytes, pictures: np.ndarray) -> bytes:
     """Return a calibrated `.tflite` file with the ranges of least squared error.
 
     A step of int8 is 1/255 of the range: the few largest of millions of values make it coarse for the others.
@@ -36,7 +36,7 @@ def narrow_ranges(content, pictures):
     return packed(model)
 
 
-def least_squares_range(counts, low, high):
+def least_squares_range(counts: np.ndarray, low: float, high: float) -> tuple[float, float]:
     """Return the range `(low, high)` in which 256 steps err least.
 
     Args:
@@ -85,7 +85,8 @@ def _after_weights(graph):
 
 def _parts(graph, indices):
     """Yield lists of tensors which are small enough together to be held."""
-    part, size = [], 0
+    part: list[int] = []
+    size = 0
     for index in indices:
         more = 4 * graph.size(index)
         if part and size + more > _BYTES:

@@ -15,7 +15,7 @@ class Builder(flatbuffers.Builder):
     The schemas of `.tflite` files and their metadata ask for it; Python code made from them leaves it out.
     """
 
-    def CreateNumpyVector(self, x):  # noqa: N802 - its name in FlatBuffers
+    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - its name in FlatBuffers
         if x.dtype == np.uint8:
             self.Prep(16, x.nbytes)
         return super().CreateNumpyVector(x)

@@ -24,7 +24,7 @@ class ChildDied(RuntimeError):  # noqa: N818 - what happened says more
         reason: str, for instance `"signal 11, SIGSEGV"`.
     """
 
-    def __init__(self, reason: str):
+    def __init__(self, reason: str) -> None:
         super().__init__(f"the child process died ({reason})")
         self.reason = reason
 

@@ -12,17 +12,17 @@ from pathlib import Path
 _guarded: set[str] = set()  # folders of unfinished exports
 
 
-def guard(folder):
+def guard(folder: str) -> None:
     """Take charge of a temporary folder: if the parent is killed, it goes."""
     _guarded.add(folder)
 
 
-def release(folder):
+def release(folder: str) -> None:
     """Give back the charge of a folder."""
     _guarded.discard(folder)
 
 
-def serve(connection):
+def serve(connection: multiprocessing.connection.Connection) -> None:
     """Do jobs until the parent is gone."""
     while True:
         try:

@@ -7,7 +7,7 @@ from kseg.litert.passes.relus import end_adds_in_relus
 from kseg.litert.passes.scale import fold_scale
 
 
-def rewritten(content):
+def rewritten(content: bytes) -> bytes:
     """Return a `.tflite` file that gives the same sooner, on more devices.
 
     Args:

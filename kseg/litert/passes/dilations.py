@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from kseg.litert.graph import Graph
 
-def join_dilations(graph):
+
+def join_dilations(graph: Graph) -> int:
     """Give convolutions back their dilation; return how many.
 
     TensorFlow spreads a map over the batch (SPACE_TO_BATCH_ND), convolves, gathers (BATCH_TO_SPACE_ND).

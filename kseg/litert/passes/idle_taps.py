@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from kseg.litert.graph import Graph
 
-def drop_idle_taps(graph):
+
+def drop_idle_taps(graph: Graph) -> int:
     """Take from dilated convolutions the taps that only ever see padding; return how many are shorter.
 
     A tap as far off as the feature map is wide multiplies zeros, and XNNPACK does multiply them: on 16×16

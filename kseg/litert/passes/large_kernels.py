@@ -2,6 +2,7 @@
 
 import copy
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ _TILE = 16  # output channels that XNNPACK computes together, or a multiple of t
 _JOINED = 5  # tensors, the most that XNNPACK joins at once
 
 
-def cut_kernels(content):
+def cut_kernels(content: bytes) -> bytes:
     """Return a `.tflite` file whose largest convolutions are several of fewer output channels, joined.
 
     XNNPACK goes through the whole kernel for every few pixels, and one larger than the cache comes from
@@ -29,7 +30,8 @@ def cut_kernels(content):
 
 def _cut_all(graph):
     """Cut the large kernels of a graph; return how many there were."""
-    operators, cut = [], 0
+    operators: list[Any] = []
+    cut = 0
     for operator in list(graph.operators):
         starts = _starts(graph, operator)
         operators += [operator] if len(starts) < 2 else _pieces(graph, operator, starts)
@@ -58,7 +60,8 @@ def _starts(graph, operator):
 def _pieces(graph, operator, starts):
     """Return the operators that stand in for one: convolutions of some channels each, and what joins them."""
     channels = int(graph.tensors[operator.outputs[0]].shape[-1])
-    operators, outputs = [], []
+    operators: list[Any] = []
+    outputs: list[int] = []
     for start, stop in reversed([*pairwise([*starts, channels])]):  # the first takes the whole one's place
         piece = copy.copy(operator)
         piece.inputs = [operator.inputs[0]]

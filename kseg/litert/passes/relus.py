@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from kseg.litert.graph import Graph
 
-def end_adds_in_relus(graph):
+
+def end_adds_in_relus(graph: Graph) -> int:
     """Turn every int8 RELU that stands alone into an ADD of zero that ends in it; return how many.
 
     XNNPACK takes a quantized RELU only as the end of another operator. One alone, which networks have where

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from kseg.litert.graph import Graph
 
-def fold_scale(graph):
+
+def fold_scale(graph: Graph) -> int:
     """Move `scale` of `scale * image + offset` into the kernels that read it; return how many take it.
 
     `image + offset / scale` is one operator less at full resolution.
@@ -30,11 +32,12 @@ def fold_scale(graph):
     if padding is not None:
         shifted.append(padding.outputs[0])
     same_depth = graph.tensors[shifted[-1]].shape[-1] == graph.depth
-    kernels = [_own_kernel(graph, operator) for operator in graph.readers(shifted[-1])]
-    if not np.isfinite(offset).all() or not same_depth or not kernels or None in kernels:
+    readers = graph.readers(shifted[-1])
+    kernels = [found for found in (_own_kernel(graph, operator) for operator in readers) if found is not None]
+    all_own = len(kernels) == len(readers) > 0
+    if not np.isfinite(offset).all() or not same_depth or not all_own:
         return 0
-    for index in kernels:
-        kernel = graph.constant(index)
+    for index, kernel in kernels:
         factors = np.repeat(scale, kernel.shape[-1] // graph.depth)  # a depthwise one has several per channel
         graph.store(index, kernel * factors)
     for index in shifted:
@@ -49,11 +52,14 @@ def fold_scale(graph):
 
 
 def _own_kernel(graph, operator):
-    """Return the index of the float32 kernel that a convolution of all channels has for itself, or `None`."""
+    """Return the float32 kernel that a convolution of all channels has for itself, or `None`.
+
+    It comes as its index and its values.
+    """
     if not graph.is_convolution(operator):
         return None
     index = operator.inputs[1]
     kernel = graph.constant(index)
     if kernel is None or kernel.shape[-1] % graph.depth or not graph.is_stored_for_one(index):
         return None
-    return index
+    return index, kernel
