@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from kseg.graphs import functional, run_through
+from kseg.graphs import check_functional, functional, run_through
 from kseg.types import Size
 
 _WITH_KERNELS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Dense)
@@ -100,7 +100,7 @@ def static_calls(
 
     def rebuild(model, tensors):
         # clone_model would do, but for models inside of models, which it cuts off from their inputs
-        return run_through(functional(model) or model, tensors, operation_fn=_copy, call_fn=call)
+        return run_through(functional(check_functional(model)), tensors, operation_fn=_copy, call_fn=call)
 
     def call(layer, *args, **kwargs):
         if isinstance(layer, keras.Model):

@@ -5,18 +5,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from kseg import sandbox
 from kseg.sandbox.main import guard, release
 
+_ABANDONED = 60  # seconds without a write
+_ATTEMPTS = 100  # to open what others make and remove
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_IN_WORDS = ("No space left", "File too large")  # of TensorFlow, and of the second process
-_PARTIAL = re.compile(r"\..*\.part-\d+(\..*)?")
+_PARTIAL = re.compile(r"\.(?P<stem>.*)\.part-(?P<pid>\d+)(?P<end>(\.[^.]*)?)")
 
 
 @contextlib.contextmanager
@@ -36,7 +40,9 @@ def whole_file(path: Path, what: str = "the file", *, needed: int | None = None)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        put_in_place(partial, path)
+        sync(partial)
+        partial.replace(path)  # a folder at the path is an error
+        sync_names(path.parent)
     except OSError as error:
         raise not_written(error, path, what, needed, "an older file is as it was") from error
     finally:
@@ -49,11 +55,32 @@ def write_whole(path: Path, content: bytes, what: str = "the file") -> None:
         partial.write_bytes(content)
 
 
-def remove_partial_files(folder: Path) -> None:
-    """Remove what killed processes left half-written; for who holds the lock of the folder."""
-    for path in folder.iterdir():
-        if _PARTIAL.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+def is_partial(name: str) -> bool:
+    """Tell whether a file of this name is one that `whole_file` has begun."""
+    return _PARTIAL.fullmatch(name) is not None
+
+
+def remove_partial_files(paths: Iterable[Path]) -> None:
+    """Remove what killed processes left half-written of these files."""
+    names: dict[Path, set[tuple[str, str]]] = {}
+    for path in paths:
+        names.setdefault(path.parent, set()).add((path.stem, path.suffix))
+    for folder, expected in names.items():
+        for path in folder.iterdir() if folder.is_dir() else ():
+            found = _PARTIAL.fullmatch(path.name)
+            if found and (found["stem"], found["end"]) in expected and _is_abandoned(path, int(found["pid"])):
+                path.unlink(missing_ok=True)
+
+
+def _is_abandoned(path, process):
+    """Tell whether nobody writes a file: its process is gone, and none of another machine has touched it."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return path.is_file() and time.time() - path.stat().st_mtime > _ABANDONED
+    except OSError:  # the process is somebody else's
+        return False
+    return False
 
 
 @contextlib.contextmanager
@@ -72,6 +99,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     held = f"{path}: another process is exporting to this path; wait for it or choose another path"
     try:
         with locked(folder, lambda _: BlockingIOError(held), make=lambda: folder.mkdir(exist_ok=True)):
+            _bring_back(path)
             for remains in folder.iterdir():
                 shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
             try:
@@ -100,11 +128,13 @@ def locked(
     Yields:
         A handle of it, for `os.read` and `os.write` if it is a file.
     """
-    while True:
+    for attempt in itertools.count(1):
         make()
         try:
             handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT)
         except (FileNotFoundError, IsADirectoryError):
+            if attempt == _ATTEMPTS:
+                raise
             continue  # its owner removed it between the two calls
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -125,16 +155,30 @@ def put_in_place(made: Path, path: Path) -> None:
     """Rename what was made to its path; an older folder goes last, and comes back if that fails."""
     sync(made)
     if path.is_dir():
-        old = made.with_name("old")
-        path.rename(old)
+        older = _older(path)
+        path.rename(older)
         try:
             made.rename(path)
         except OSError:
-            old.rename(path)
+            older.rename(path)
             raise
+        shutil.rmtree(older, ignore_errors=True)
     else:
         made.replace(path)
     sync_names(path.parent)
+
+
+def _older(path):
+    return path.with_name(f".{path.name}.older")
+
+
+def _bring_back(path):
+    """Bring back the folder that stood at `path` when a process was killed between its two renames."""
+    older = _older(path)
+    if older.is_dir() and not path.exists():
+        older.rename(path)
+    elif older.is_dir():
+        shutil.rmtree(older, ignore_errors=True)
 
 
 def sync(path: Path) -> None:
@@ -148,12 +192,16 @@ def sync(path: Path) -> None:
 
 
 def sync_names(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Bring the names in a folder to the disk, where the folder may be read and its system can."""
+    with contextlib.suppress(PermissionError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):
+                raise
+        finally:
+            os.close(handle)
 
 
 def size_of(path: Path) -> int:

@@ -86,9 +86,10 @@ class ModelFacts:
         return in_float32(self.model)
 
     def check_one_picture(self) -> None:
-        """Raise `ValueError` unless one picture goes in and one map of scores comes out."""
-        model = self.model
-        if len(model.inputs) != 1 or len(model.input_shape) != 4 or len(model.output_shape) != 4:
+        """Raise `TypeError` or `ValueError` unless one picture goes in and one map of scores comes out."""
+        model = check_functional(self.model)
+        ranks = [len(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
+        if ranks != [4, 4] or isinstance(model.output, dict):
             raise ValueError(
                 f"model {model.name!r}: expected (B, H, W, C) in and (B, H, W, classes) out, "
                 f"got {model.input_shape} and {model.output_shape}"
@@ -101,7 +102,7 @@ def output_activation(model: keras.Model) -> str | None:
     while getattr(last, "keeps_scores", False) or _is_identity(last):
         last, inputs = origin(inputs[0])
     if isinstance(last, keras.Model):
-        return output_activation(last)
+        return output_activation(check_functional(last))
     kind = type(last).__name__.lower()  # the layer Softmax, or an operation of keras.ops
     if kind in ("softmax", "sigmoid"):
         return kind
@@ -118,7 +119,7 @@ def has_auxiliary_heads(model: keras.Model) -> bool:
     """Tell whether a training step of the model gives the scores of auxiliary heads too."""
     last, _ = origin(model.outputs[0])
     if isinstance(last, keras.Model):
-        return has_auxiliary_heads(last)
+        return has_auxiliary_heads(check_functional(last))
     return getattr(last, "auxiliary_heads", False)
 
 
@@ -229,9 +230,26 @@ def calls(model: keras.Model) -> Iterator:
 
     Each has `operation`, `arguments` (whose `fill_in` puts other tensors in their places) and `outputs`.
     """
-    nodes = _private(model, "_nodes_by_depth")
+    nodes = _private(check_functional(model), "_nodes_by_depth")
     for depth in sorted(nodes, reverse=True):
         yield from (node for node in nodes[depth] if not node.is_input)
+
+
+def check_functional(model: Any) -> keras.Model:
+    """Return a model whose graph can be read.
+
+    Raises:
+        TypeError: if it is no `keras.Model`.
+        ValueError: if it is a subclass with a `call` of its own, or not built yet.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"expected a keras.Model, got {type(model).__name__}")
+    if functional(model) is None:
+        raise ValueError(
+            f"model {model.name!r} ({type(model).__name__}) has no graph that can be read: it is a subclass with "
+            "a call of its own, or not built yet; make a functional keras.Model of its layers"
+        )
+    return model
 
 
 def functional(model: keras.Model) -> keras.Model | None:
@@ -260,7 +278,7 @@ def run_through(
         operation_fn: function of an operation that returns the one to call in its place.
         call_fn: function `(operation, *args, **kwargs)` that calls it.
     """
-    structure = _private(model, "_inputs_struct")
+    structure = _private(check_functional(model), "_inputs_struct")
     inputs = keras.tree.pack_sequence_as(structure, keras.tree.flatten(inputs))
     return _private(model, "_run_through_graph")(inputs, operation_fn=operation_fn, call_fn=call_fn)
 

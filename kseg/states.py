@@ -137,14 +137,14 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RuntimeError: if another process holds it, with its number.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = folder / ".lock"
-    with disk.locked(lock, partial(_in_use, folder)) as handle:
+    with disk.locked(
+        lock, partial(_in_use, folder), partial(folder.mkdir, parents=True, exist_ok=True)
+    ) as handle:
         os.truncate(handle, 0)
         os.write(handle, str(os.getpid()).encode())
         for remains in (folder / "states").glob(".partial-*"):  # of killed processes: none other is here
             shutil.rmtree(remains, ignore_errors=True)
-        disk.remove_partial_files(folder)
         for remains in folder.glob(".model-*.keras"):  # of the versions before
             remains.unlink(missing_ok=True)
         try:

@@ -10,13 +10,15 @@ import keras
 
 from kseg.checks import check_tensorflow
 from kseg.distribution import patch_trainer
-from kseg.graphs import ModelFacts, computes_in_float16
+from kseg.graphs import ModelFacts, check_functional, computes_in_float16, encoder_layers
 from kseg.losses import Auxiliary, CrossEntropy, Focal, OhemCrossEntropy, PerReplica, WeightedSum
 from kseg.losses.combining import for_replicas
 from kseg.metrics import MeanIoU
 from kseg.optimizers import LossScaleOptimizer
 from kseg.optimizers.by_name import named_optimizer
 from kseg.replicas import num_replicas
+
+__all__ = ["compile", "encoder_layers"]
 
 _OF_ONE_CLASS = (CrossEntropy, OhemCrossEntropy, Focal)  # they look at the pixel's own class alone
 
@@ -85,7 +87,7 @@ def compile(
         'cross_entropy'
     """
     check_tensorflow("kseg.compile")
-    if len(model.outputs) != 1:
+    if len(check_functional(model).outputs) != 1:
         raise ValueError(
             f"model {model.name!r} has {len(model.outputs)} outputs; kseg trains models with one"
         )

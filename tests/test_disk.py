@@ -110,6 +110,27 @@ def test_an_older_folder_comes_back_if_the_new_one_cannot_take_its_place(tmp_pat
     assert (path / "file").read_text() == "new"
 
 
+def test_a_kill_between_the_two_renames_loses_no_folder(tmp_path, monkeypatch):
+    path, rename = tmp_path / "there", type(tmp_path).rename
+    path.mkdir()
+    (path / "file").write_text("before")
+
+    def killed(source, target):
+        if source.name == "made":
+            raise KeyboardInterrupt  # as SIGKILL, nothing is put back
+        return rename(source, target)
+
+    monkeypatch.setattr(type(tmp_path), "rename", killed)
+    with pytest.raises(KeyboardInterrupt), disk.temporary_folder(path) as folder:
+        (folder / "made").mkdir()
+        disk.put_in_place(folder / "made", path)
+    monkeypatch.undo()
+    assert not path.exists()
+    with disk.temporary_folder(path):
+        assert (path / "file").read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def held(_):
     return RuntimeError("held")
 
@@ -162,14 +183,56 @@ with disk.whole_file(Path(sys.argv[1])) as partial:
     partial.write_text("half")
     os._exit(9)
 """
-    for name in ("model.keras", "history.csv", "no_suffix"):
-        assert subprocess.run([sys.executable, "-c", script, tmp_path / name]).returncode == 9
-    mine = [".hidden", ".notes.part", ".a.part-b", "model.part-1.keras"]
+    paths = [tmp_path / name for name in ("model.keras", "history.csv", "no_suffix")]
+    for path in paths:
+        assert subprocess.run([sys.executable, "-c", script, path]).returncode == 9
+    left = {path.name for path in tmp_path.iterdir()}
+    assert len(left) == 3 and all(map(disk.is_partial, left))
+    disk.remove_partial_files(paths)
+    assert {path.name for path in tmp_path.iterdir()} == left  # written a moment ago, perhaps elsewhere
+    gone = next(iter(left)).split("part-")[1].split(".")[0]
+    mine = [".hidden", ".model.part", ".model.part-b.keras", "model.part-1.keras", f".notes.part-{gone}.md"]
+    mine += [f".model.part-{os.getpid()}.keras"]  # of a process that lives
     for name in mine:
         (tmp_path / name).write_text("mine")
-    assert len(list(tmp_path.iterdir())) == 7
-    disk.remove_partial_files(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(mine)
+    (tmp_path / f".history.part-{gone}.csv").unlink(missing_ok=True)
+    (tmp_path / f".history.part-{gone}.csv").mkdir()
+    for path in tmp_path.iterdir():
+        os.utime(path, (0, 0))
+    disk.remove_partial_files(paths)
+    assert {path.name for path in tmp_path.iterdir()} == {*mine, f".history.part-{gone}.csv"}
+
+
+def test_a_folder_in_the_way_of_a_file_stays_where_it_is(tmp_path):
+    (tmp_path / "a.png").mkdir()
+    (tmp_path / "a.png" / "keep").write_text("mine")
+    with pytest.raises(OSError, match=r"a\.png: the file was not written"):
+        disk.write_whole(tmp_path / "a.png", b"new")
+    assert (tmp_path / "a.png" / "keep").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_lock_that_cannot_be_opened_is_an_error(tmp_path):
+    (tmp_path / "lock").symlink_to(tmp_path / "nowhere" / "lock")
+    with pytest.raises(FileNotFoundError), disk.locked(tmp_path / "lock", held):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_a_disk_that_cannot_sync_folders_is_written_all_the_same(tmp_path, monkeypatch, number):
+    fsync = os.fsync
+
+    def of_files_alone(handle):
+        if os.path.isdir(f"/proc/self/fd/{handle}"):  # noqa: PTH112
+            raise OSError(number, "cannot")
+        return fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", of_files_alone)
+    disk.write_whole(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
+    with pytest.raises(OSError, match="broken"):
+        disk.write_whole(tmp_path / "b", b"new")
+    assert not (tmp_path / "b").exists()
 
 
 def test_sizes(tmp_path):

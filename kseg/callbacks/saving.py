@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from kseg.callbacks.stopping import not_finite
-from kseg.disk import whole_file
+from kseg.disk import remove_partial_files, whole_file
 from kseg.distribution import is_chief
 from kseg.optimizers.averages import averaged
 from kseg.types import PathLike
@@ -40,6 +40,10 @@ class SaveBest(keras.callbacks.Callback):
         self.monitor = monitor
         self.best = -math.inf
         self.warned = False
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if is_chief():
+            remove_partial_files([self.path])
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs or {}

@@ -11,7 +11,7 @@ from kseg import visualization
 from kseg.checks import check_choice
 from kseg.data.reading import image_header
 from kseg.data.sampling import sample_evenly
-from kseg.disk import whole_file
+from kseg.disk import remove_partial_files, whole_file
 from kseg.inference import as_picture, open_model
 from kseg.types import Dataset, PathLike
 
@@ -72,6 +72,7 @@ def predict_files(
             raise ValueError(f"{target}: would overwrite a picture; choose another output=")
         if target.exists() and not overwrite:
             raise FileExistsError(f"{target}: exists already; add overwrite=True or choose another output=")
+    remove_partial_files(results)
     runner = open_model(model)
     for done, (path, (target, overlay_path)) in enumerate(targets.items(), start=1):
         image = as_picture(path, runner.channels)

@@ -5,6 +5,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from kseg.disk import is_partial
+
 OWN_FILES = ("classes.txt", "history.csv", "learning_curve.png", "tensorboard", ".lock")  # beside a model
 
 
@@ -17,7 +19,9 @@ def check_output(path: Path, resume: bool) -> None:
         ValueError: if there is nothing to resume but a model.
     """
     if resume and path.is_dir() and not (path / "states").exists():
-        there = sorted(file.name for file in path.iterdir() if file.name not in OWN_FILES)
+        there = sorted(
+            file.name for file in path.iterdir() if file.name not in OWN_FILES and not is_partial(file.name)
+        )
         if there:
             raise ValueError(
                 f"{path}: holds {there[0]}, but no states to resume from; choose another output="

@@ -13,8 +13,8 @@ from kseg.checks import check_choice, check_tensorflow, renamed, unknown_name
 from kseg.commands import preparation
 from kseg.commands.plain_words import in_plain_words
 from kseg.commands.predict import comparison, save_picture
-from kseg.commands.run_folder import check_output, remove_remains
-from kseg.disk import write_whole
+from kseg.commands.run_folder import OWN_FILES, check_output, remove_remains
+from kseg.disk import remove_partial_files, write_whole
 from kseg.distribution import is_chief, strategy
 from kseg.inference import load
 from kseg.models import check_build
@@ -179,6 +179,8 @@ def _build_and_compile(datasets, config, of_model, weights, options):
 def _fit_in_folder(network, datasets, config, output, resume, tensorboard):
     """Train while no other process may write into the folder."""
     with states.locked(output) if is_chief() else contextlib.nullcontext():
+        if is_chief():
+            remove_partial_files(output / name for name in (*OWN_FILES, "predictions.png"))
         if is_chief() and not (output / "states").exists():  # else they are those of the run there is
             names = "\n".join(datasets.crops.class_names) + "\n"
             write_whole(output / "classes.txt", names.encode(), "the names of the classes")

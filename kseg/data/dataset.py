@@ -46,7 +46,8 @@ class SegmentationDataset(tf.data.Dataset):
         class_names: list of str; every transformation keeps it, as it does `num_classes`, an int.
         batch_size: int, or `None` for single pictures; lost where elements are put together otherwise.
         epochs: `kseg.data.pipeline.Epochs`, which items come; lost, as the next two are, where others come,
-            in another order, or always those of the first epoch.
+            in another order, or always those of the first epoch. What a function arguments to `map` draws by
+            itself is not among what is known, and not repeated.
         image_paths, mask_paths: lists of str, the file of each item; of a dataset of files.
     """
 
@@ -105,29 +106,38 @@ def _passing_on(name, lost):
     @functools.wraps(original)
     def method(self, *args, **kwargs):
         dataset = original(self, *args, **kwargs)
-        given = signature.bind(self, *args, **kwargs).arguments
-        changes, new = lost, _new_batch_size(vars(self), name, given)
+        arguments = signature.bind(self, *args, **kwargs).arguments
+        changes, new = lost, _new_batch_size(vars(self), name, arguments)
         if new or not lost:
-            changes = _ANY_ORDER if _is_unordered(given) else _NOTHING
+            changes = _ANY_ORDER if _is_unordered(arguments) else _NOTHING
+        if not new and _leading(dataset) not in (None, _leading(self)):
+            changes = {**changes, "batch_size": "its elements then hold another number of pictures"}
         return self._next(dataset, name, changes, **new)
 
     return method
 
 
-def _new_batch_size(facts, name, given):
+def _new_batch_size(facts, name, arguments):
     """Return the batch size after whole items were grouped anew, nothing where it cannot be known."""
     of_single = name in ("batch", "padded_batch")
     of_batches = name in ("rebatch", "unbatch")
     before = facts.get("batch_size", 0)  # 0: not known
     if not (of_single and before is None) and not (of_batches and before):
         return {}
-    size = given.get("batch_size")
+    size = arguments.get("batch_size")
     return {"batch_size": size} if size is None or isinstance(size, int | np.integer) else {}
 
 
-def _is_unordered(given):
-    options = given.get("options")
-    return given.get("deterministic") is False or (options is not None and options.deterministic is False)
+def _leading(dataset):
+    """Return the known length of the first axis of pictures, `None` where it is open."""
+    first = tf.nest.flatten(dataset.element_spec)[0]
+    shape = getattr(first, "shape", None)
+    return shape[0] if shape is not None and shape.rank else None
+
+
+def _is_unordered(arguments):
+    options = arguments.get("options")
+    return arguments.get("deterministic") is False or (options is not None and options.deterministic is False)
 
 
 for _name, _lost in _LOSSES.items():

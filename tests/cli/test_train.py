@@ -132,6 +132,7 @@ def test_train_refuses_bad_options_in_one_line(folder, options, message, refused
 SMALL = ["--model", "conv_stack", "--crop-size", "32x32", "--batch-size", "2", "--epochs"]
 
 
+@pytest.mark.slow  # three trainings by the shell; tests/test_resume.py has the quick one
 def test_a_stopped_training_is_resumed(folder, shell, refused):
     output = folder.parent / "run"
     command = [sys.executable, "-c", "import sys; from kseg.cli import main; sys.exit(main())", "train"]

@@ -220,7 +220,7 @@ def test_it_is_a_dataset_as_any_other(root, tmp_path):
 
 @pytest.mark.parametrize("devices", [None, ["CPU:0", "CPU:1"]])
 def test_fit_evaluate_and_predict_take_it(root, devices):
-    strategy = tf.distribute.MirroredStrategy(devices) if devices else tf.distribute.get_strategy()
+    strategy = kseg.strategy(devices)
     dataset = of_files(root, shuffle=False).map(same).cache()
     if devices:
         images = [

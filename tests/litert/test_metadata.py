@@ -235,17 +235,17 @@ def test_only_tflite_files_get_metadata():
 
 
 @pytest.mark.parametrize(
-    ("model", "output", "message"),
+    ("model", "output_kind", "message"),
     [
         ({"num_classes": 2}, "classes", "takes the arg-max itself"),
         ({"num_classes": 2, "input_shape": (8, 8, 1)}, None, "pictures of 3 or 4 channels"),
         ({"num_classes": 1}, None, "build with num_classes=2"),
     ],
 )
-def test_what_mediapipe_would_misread_is_refused(tmp_path, model, output, message):
+def test_what_mediapipe_would_misread_is_refused(tmp_path, model, output_kind, message):
     model = kseg.build_conv_stack(**{"input_shape": (8, 8, 3), "depth": 1, "filters": 2, **model})
     with pytest.raises(ValueError, match=f"mediapipe=True: .*{message}"):
-        kseg.export_tflite(model, tmp_path / "m.tflite", output=output, mediapipe=True)
+        kseg.export_tflite(model, tmp_path / "m.tflite", output_kind=output_kind, mediapipe=True)
     assert list(tmp_path.iterdir()) == []
 
 
