@@ -111,6 +111,7 @@ def static_calls(
             calls.append((layer, inputs, tensor))
         return output
 
+    check_functional(model)
     rebuild(model, keras.Input((*size, model.input_shape[-1]), batch_size=1))
     return calls
 

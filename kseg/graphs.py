@@ -246,8 +246,8 @@ def check_functional(model: Any) -> keras.Model:
         raise TypeError(f"expected a keras.Model, got {type(model).__name__}")
     if functional(model) is None:
         raise ValueError(
-            f"model {model.name!r} ({type(model).__name__}) has no graph that can be read: it is a subclass with "
-            "a call of its own, or not built yet; make a functional keras.Model of its layers"
+            f"model {model.name!r} ({type(model).__name__}) has no graph that can be read: it is a subclass "
+            "with a call of its own, or not built yet; make a functional keras.Model of its layers"
         )
     return model
 

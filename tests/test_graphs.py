@@ -67,6 +67,69 @@ def test_models_that_are_not_one_picture_in_and_one_map_out_are_named(inputs):
         ModelFacts(keras.Model(images, x, name="mine")).check_one_picture()
 
 
+class Subclass(keras.Model):
+    """A model whose graph nobody can read."""
+
+    def __init__(self):
+        super().__init__(name="sub")
+        self.conv = keras.layers.Conv2D(2, 1)
+
+    def call(self, x):
+        return self.conv(x)
+
+
+def ends_in_a_subclass():
+    image = keras.Input((8, 8, 3))
+    return keras.Model(image, Subclass()(image))
+
+
+def of_outputs(pack):
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(2, 1)(image)
+    return keras.Model(image, pack(x), name="mine")
+
+
+DOORS = {
+    "predict": lambda model, path: kseg.predict(model, np.zeros((8, 8, 3), "uint8")),
+    "export_saved_model": lambda model, path: kseg.export_saved_model(model, path / "saved"),
+    "export_tflite": lambda model, path: kseg.export_tflite(model, path / "m.tflite", input_size=(8, 8)),
+    "compile": lambda model, path: kseg.compile(model),
+    "costs": lambda model, path: kseg.costs.multiply_adds(model, (8, 8)),
+}
+STRANGE = {
+    "a subclass": (Subclass, ValueError, r"model 'sub' \(Subclass\) has no graph that can be read"),
+    "not built": (
+        lambda: keras.Sequential([keras.layers.Conv2D(2, 1)], name="mine"),
+        ValueError,
+        r"model 'mine' \(Sequential\) has no graph",
+    ),
+    "no model": (lambda: 3, TypeError, r"expected a keras\.Model, got int"),
+    "four outputs": (lambda: of_outputs(lambda x: [x] * 4), ValueError, r"model 'mine'"),
+    "an output by name": (lambda: of_outputs(lambda x: {"a": x}), ValueError, r"model 'mine': expected"),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("kind", STRANGE)
+def test_strange_models_are_named_by_every_door(tmp_path, door, kind):
+    make, error, message = STRANGE[kind]
+    takes = {("an output by name", "compile"), ("an output by name", "costs"), ("four outputs", "costs")}
+    if (kind, door) in takes:
+        DOORS[door](make(), tmp_path)
+    elif (kind, door) == ("no model", "predict"):  # a path is meant
+        with pytest.raises(TypeError):
+            DOORS[door](make(), tmp_path)
+    else:
+        with pytest.raises(error, match=message):
+            DOORS[door](make(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_inside_without_a_graph_is_named():
+    with pytest.raises(ValueError, match=r"model 'sub' \(Subclass\) has no graph that can be read"):
+        ModelFacts(ends_in_a_subclass()).activation  # noqa: B018 - the look is what is tested
+
+
 def test_a_tensor_of_a_layer_called_twice_comes_from_its_own_call():
     a, b = keras.Input((4, 4, 3), name="a"), keras.Input((4, 4, 3), name="b")
     layer = keras.layers.Conv2D(2, 1)

@@ -273,3 +273,16 @@ def test_a_diverged_training_names_the_files_that_are_known(root, change, named)
         model.fit(dataset, epochs=1, shuffle=False, verbose=0, callbacks=[StopOnDivergence(dataset)])
     assert ("its pictures: " in str(caught.value)) == named
     assert str(caught.value).count(".png") == (4 if named else 0)
+
+
+def test_a_batch_that_grew_has_no_batch_size_any_more(root):
+    def doubled(images, masks):
+        return tf.concat([images, images], 0), tf.concat([masks, masks], 0)
+
+    dataset = of_files(root, shuffle=True)
+    size = dataset.batch_size
+    assert dataset.map(same).batch_size == size
+    with pytest.raises(
+        AttributeError, match=r"after \.map\(\): its elements then hold another number of pictures"
+    ):
+        dataset.map(doubled).batch_size  # noqa: B018 - the lookup is what is tested
