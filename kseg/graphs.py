@@ -89,7 +89,7 @@ class ModelFacts:
         """Raise `TypeError` or `ValueError` unless one picture goes in and one map of scores comes out."""
         model = check_functional(self.model)
         ranks = [len(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
-        if ranks != [4, 4] or isinstance(model.output, dict):
+        if ranks != [4, 4] or isinstance(_private(functional(model), "_outputs_struct"), dict):
             raise ValueError(
                 f"model {model.name!r}: expected (B, H, W, C) in and (B, H, W, classes) out, "
                 f"got {model.input_shape} and {model.output_shape}"

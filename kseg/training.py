@@ -49,18 +49,18 @@ def compile(
 
     Args:
         model: `keras.Model` with one output `(B, H, W, C)`.
-        steps: int, `epochs * len(dataset)`: the rate warms up over the first tenth (200 steps at most) and
+        steps: `epochs * len(dataset)`: the rate warms up over the first tenth (200 steps at most) and
             reaches zero at the end. `None` keeps it constant.
-        learning_rate: float, what warm-up and decay scale; by default 1e-3 for AdamW, 1e-2 for SGD.
-        weight_decay: float, decoupled; not on biases and normalisations. By default 0.05 for AdamW; 1e-3 for
+        learning_rate: what warm-up and decay scale; by default 1e-3 for AdamW, 1e-2 for SGD.
+        weight_decay: decoupled; not on biases and normalisations. By default 0.05 for AdamW; 1e-3 for
             SGD, whose momentum of 0.9 makes that the papers' 1e-4 in the loss.
         optimizer: `"adamw"`, `"sgd"`, or a `keras.optimizers.Optimizer`: the arguments of rate, decay,
             schedule, clipping, accumulation and averages, and `steps`, are then its own affair.
         schedule: `"poly"` (as `None`) or `"cosine"`, how the rate decays over `steps`.
-        encoder_learning_rate: float, the peak for the encoder (see `kseg.graphs.encoder_layers`) where it
+        encoder_learning_rate: the peak for the encoder (see `kseg.graphs.encoder_layers`) where it
             differs; a tenth is usual for pretrained weights. To freeze it, set `trainable = False` on its
             layers before compiling: its batch statistics then hold too.
-        global_clipnorm: float, the largest norm of all gradients together.
+        global_clipnorm: the largest norm of all gradients together.
         gradient_accumulation_steps: int: as many batches make one update, with the mean of their
             gradients; `steps` still counts batches.
         ema_momentum: float below 1, 0.999 for instance: keep a moving average of the weights, which

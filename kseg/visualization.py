@@ -120,7 +120,7 @@ def legend(
 
     Args:
         class_names: one name per class.
-        height: int, pixels; the text grows and shrinks with it.
+        height: pixels; the text grows and shrinks with it.
         only: `None` or the ids to show.
         colors: uint8 `(num_classes, 3)`; `None` takes `palette`.
 
@@ -151,7 +151,7 @@ def gallery(
         rows: list of rows of uint8 `(H, W, 3)` pictures of one size.
         headings: one str per column.
         class_names: `None` or names for a legend at the right.
-        zoom: int, pixels are repeated this often.
+        zoom: pixels are repeated this often.
 
     Returns:
         uint8 `(H', W', 3)`.
@@ -183,7 +183,7 @@ def comparison(pairs: list, masks: list, class_names: Sequence[str], zoom: int =
         pairs: list of `(image, mask)`, `(H, W, C)` of values 0–255 and `(H, W)` of class ids, of one size.
         masks: list of predicted masks `(H, W)`.
         class_names: one name per class.
-        zoom: int, pixels are repeated this often.
+        zoom: pixels are repeated this often.
 
     Returns:
         uint8 `(H', W', 3)`.

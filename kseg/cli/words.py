@@ -43,8 +43,16 @@ class _OldWord(argparse.Action):
 
 
 def in_words_of_shell(text: str, arguments: argparse.Namespace) -> str:
-    """Return a message with flags for arguments: `output=` becomes `--output`, `resume=True` `--resume`."""
+    """Return a message with flags for arguments.
+
+    `output=` becomes `--output`, `resume=True` `--resume`, `quantize='int8'` `--quantize int8`.
+    """
     flags = {name: f"--{name.replace('_', '-')}" for name in vars(arguments)} | _FLAGS
-    return re.sub(
-        r"(?<!\S)([a-z_]+)=(?:True)?(?=[\s,;:]|$)", lambda found: flags.get(found[1], found[0]), text
-    )
+
+    def flag(found):
+        if found["name"] not in flags:
+            return found[0]
+        value = f" {found['value']}" if found["value"] else ""
+        return flags[found["name"]] + value
+
+    return re.sub(r"(?<!\S)(?P<name>[a-z_]+)=(?:True|'(?P<value>[\w.-]+)')?(?=[\s,;:]|$)", flag, text)

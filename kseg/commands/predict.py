@@ -46,10 +46,11 @@ def predict_files(
 
     Args:
         model: path of a `.keras`, `.tflite` or `.onnx` file or a SavedModel folder.
-        images: paths of pictures; output: folder.
+        images: paths of pictures.
+        output: folder, made where it is missing.
         class_names: `None` or names for the legend.
         crf, output_kind: as for `kseg.predict`.
-        overwrite: bool.
+        overwrite: replace results that exist.
         progress: `None` or a function `(done, total)`.
 
     Raises:

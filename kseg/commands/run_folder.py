@@ -27,8 +27,8 @@ def check_output(path: Path, resume: bool) -> None:
                 f"{path}: holds {there[0]}, but no states to resume from; choose another output="
             )
     elif not resume and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        mend = "add resume=True to go on" if (path / "states").exists() else "remove it"
-        raise FileExistsError(f"{path}: exists already and is not empty; {mend}, or choose another output=")
+        advice = "add resume=True to go on" if (path / "states").exists() else "remove it"
+        raise FileExistsError(f"{path}: exists already and is not empty; {advice}, or choose another output=")
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=existing) as file:

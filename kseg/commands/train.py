@@ -97,8 +97,8 @@ def train(
     output = Path(output)
     _check_place(output, resume, tensorboard)
     of_model = {"backbone": backbone, "backbone_weights": backbone_weights}
-    of_model = _given({**of_model, "decoder_filters": decoder_filters, "aux_heads": aux_heads})
-    options = _given(options)
+    of_model = _without_none({**of_model, "decoder_filters": decoder_filters, "aux_heads": aux_heads})
+    options = _without_none(options)
     _check_arguments(model, of_model, precision, options, start_from, freeze_encoder, seed)
     labels = {"label_map": label_map, "class_names": class_names}
     labels["class_names"] = preparation.check_data(root, labels, progress)
@@ -124,7 +124,7 @@ def train(
     return _best_epoch(output, datasets) if is_chief() else network
 
 
-def _given(arguments):
+def _without_none(arguments):
     """Return those that are not `None`."""
     return {name: value for name, value in arguments.items() if value is not None}
 

@@ -93,8 +93,8 @@ class SegmentationDataset(tf.data.Dataset):
         facts = {key: value for key, value in known.items() if key not in lost} | new
         unknown = dict(self._unknown)
         for key in lost.keys() & known.keys():
-            mend = f"take it from the dataset before .{transformation}()"
-            unknown[key] = f"{key} is not known after .{transformation}(): {lost[key]}; {mend}"
+            advice = f"take it from the dataset before .{transformation}()"
+            unknown[key] = f"{key} is not known after .{transformation}(): {lost[key]}; {advice}"
         return SegmentationDataset(dataset, facts, unknown)
 
 

@@ -119,10 +119,10 @@ def _addresses(cluster):
         raise _malformed(f"names {', '.join(unknown)} in its cluster; kseg trains on chief and worker alone")
     addresses = {}
     for kind in ("chief", "worker"):
-        given = cluster.get(kind, [])
-        if not isinstance(given, list):
-            raise _malformed(f"must list the addresses of {kind}, got {given!r}")
-        addresses.update({(kind, index): address for index, address in enumerate(given)})
+        listed = cluster.get(kind, [])
+        if not isinstance(listed, list):
+            raise _malformed(f"must list the addresses of {kind}, got {listed!r}")
+        addresses.update({(kind, index): address for index, address in enumerate(listed)})
     if ("chief", 1) in addresses:
         raise _malformed(f"names {len(cluster['chief'])} chiefs; there is one at most")
     if not addresses:

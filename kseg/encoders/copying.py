@@ -52,9 +52,9 @@ def take_weights(copy: keras.Layer, layer: keras.Layer) -> None:
     """Give a built copy the weights of a layer."""
     if copy.weights:
         copy.set_weights(layer.get_weights())
-    for inner in [copy, *layers_inside(copy)]:
-        if isinstance(inner, layers.Normalization):
-            inner.finalize_state()  # what it applies is computed from its weights
+    for part in [copy, *layers_inside(copy)]:
+        if isinstance(part, layers.Normalization):
+            part.finalize_state()  # what it applies is computed from its weights
 
 
 def inside(layer: Any, args: Any, kwargs: dict[str, Any]) -> keras.Model | None:

@@ -119,10 +119,10 @@ class Rebuild:
         pointwise = kind in _POINTWISE
         reduces = isinstance(layer, _GLOBAL) or (kind in ("Max", "Mean") and layer.axis in ((1, 2), [1, 2]))
         strange = not (pointwise or reduces) and (dilation > 1 or (measured or 1) > self.output_stride)
-        inner = inside(layer, args, kwargs) if self.flatten or strange else None
-        if inner is not None:
+        opened = inside(layer, args, kwargs) if self.flatten or strange else None
+        if opened is not None:
             maps = [x for x in keras.tree.flatten((args, kwargs)) if keras.backend.is_keras_tensor(x)]
-            return self._walk(inner, maps, f"{prefix}{layer.name}_")
+            return self._walk(opened, maps, f"{prefix}{layer.name}_")
         if strange:
             raise self._refusal(layer, prefix)
         if kind in _OPS and not isinstance(layer, layers.Layer):

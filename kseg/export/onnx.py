@@ -42,7 +42,7 @@ def export_onnx(
         class_names: `None` or one name per class, kept in the file's metadata as `labels`, a line each.
         validation_data: as for `kseg.export_saved_model`.
         ignore_class: int or several, void in those masks.
-        overwrite: bool, replace what is at `path`.
+        overwrite: replace what is at `path`.
 
     Returns:
         `ExportReport`.

@@ -45,7 +45,7 @@ def export_saved_model(
         validation_data: `None` (generated pictures) or batches of pictures, or of `(picture, mask)`, to
             verify with: the first 32. With masks the report has the mean IoU of both.
         ignore_class: int or several, void in those masks.
-        overwrite: bool, replace what is at `path`.
+        overwrite: replace what is at `path`.
 
     Returns:
         `ExportReport`.

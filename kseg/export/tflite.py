@@ -76,12 +76,12 @@ def export_tflite(
             borders coarse; the report tells the share of pixels that stay the same.
         class_names: `None` or one name per class; they go into the file's metadata, which always tells
             normalisation and activation.
-        mediapipe: bool, whether MediaPipe's `ImageSegmenter` must take the file: an error tells what of the
+        mediapipe: whether MediaPipe's `ImageSegmenter` must take the file: an error tells what of the
             model or the arguments it cannot.
         validation_data: batches to verify with, the first 32 pictures; `None` takes the representative
             data, else generated pictures. With masks the report has the mean IoU of both.
         ignore_class: int or several, void in those masks.
-        overwrite: bool, replace what is at `path`.
+        overwrite: replace what is at `path`.
 
     Returns:
         `ExportReport`.
@@ -186,15 +186,17 @@ def _metadata(facts, output_kind, class_names):
 
 def _check_mediapipe(facts, output_kind):
     """Raise for what MediaPipe refuses, or takes for something else without a word."""
-    mend = None
+    problem = None
     if output_kind in ("classes", "fast_classes"):
-        mend = f"it takes the arg-max itself, and {output_kind=} for scores; use output_kind='logits'"
+        problem = f"it takes the arg-max itself, and {output_kind=} for scores; use output_kind='logits'"
     elif facts.channels not in (3, 4):
-        mend = f"it takes pictures of 3 or 4 channels, the model takes {facts.channels}"
+        problem = f"it takes pictures of 3 or 4 channels, the model takes {facts.channels}"
     elif facts.num_scores == 1:
-        mend = "of one channel it gives 0 for the foreground and 255 for the rest; build with num_classes=2"
-    if mend:
-        raise ValueError(f"mediapipe=True: {mend}")
+        problem = (
+            "of one channel it gives 0 for the foreground and 255 for the rest; build with num_classes=2"
+        )
+    if problem:
+        raise ValueError(f"mediapipe=True: {problem}")
 
 
 def _check_float_layers(float_layers, quantize, known_layers):

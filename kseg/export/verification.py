@@ -230,8 +230,8 @@ class _Comparison:
                 f"(at least {100 * self.tolerance.same_class} %)"
             )
         if problems:
-            mend = "; calibrate with pictures like those it will see" if "int" in title else ""
+            advice = "; calibrate with pictures like those it will see" if "int" in title else ""
             raise RuntimeError(
                 f"{path}: the {title} file disagrees with the Keras model, nothing was written: "
-                f"{', '.join(problems)}{mend}"
+                f"{', '.join(problems)}{advice}"
             )

@@ -85,7 +85,7 @@ def check_target(path: Any, overwrite: bool, suffix: str | None = None) -> Path:
     if suffix is not None and path.suffix != suffix:
         raise ValueError(f"path must end in {suffix}, got {str(path)!r}")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path}: exists already; remove it, choose another path or overwrite it")
+        raise FileExistsError(f"{path}: exists already; remove it, choose another path or add overwrite=True")
     same_kind = path.is_file() if suffix else (path / "saved_model.pb").is_file()
     if path.exists() and not same_kind:
         kind = "a file" if suffix else "a SavedModel folder"

@@ -162,19 +162,19 @@ class CropLike(keras.layers.Layer):
         return self.centered
 
     def call(self, inputs: Tensor, reference: Tensor) -> Tensor:
-        size, given = known_size(reference), known_size(inputs)
-        if size is not None and size == given:
+        size, found = known_size(reference), known_size(inputs)
+        if size is not None and size == found:
             return inputs
         height, width = ops.shape(reference)[1:3]
         if not self.centered:
             return inputs[:, :height, :width, :]
         if (
             size is not None
-            and given is not None
-            and any((a - b) % 2 for a, b in zip(given, size, strict=True))
+            and found is not None
+            and any((a - b) % 2 for a, b in zip(found, size, strict=True))
         ):
             raise ValueError(
-                f"cannot cut {given} to {size} about its centre: choose a picture of which every level "
+                f"cannot cut {found} to {size} about its centre: choose a picture of which every level "
                 f"halves evenly, see the builder's Args"
             )
         top, left = [(a - b) // 2 for a, b in zip(ops.shape(inputs)[1:3], (height, width), strict=True)]

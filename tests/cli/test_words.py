@@ -103,6 +103,8 @@ def test_a_wrong_value_is_told_under_the_word_that_was_given(capsys):
         ("give output=, or crop_size= and more", "give --output, or --crop-size and more"),
         ("mask: give class_names= or root=", "mask: give --classes or --data"),
         ("resume=True: no states", "--resume: no states"),
+        ("and output='a' for scores; use output='b'", "and --output a for scores; use --output b"),
+        ("got output='a b', other='c'", "got output='a b', other='c'"),
         # values and what is no option of the command stay as they are
         ("crop_size=(32, 48) is missing", "crop_size=(32, 48) is missing"),
         ("it needs use_bias=True", "it needs use_bias=True"),

@@ -14,48 +14,48 @@ def join_dilations(graph: Graph) -> int:
     outside of the convolution. It goes in here, batch normalisations where the kernel is in float.
     """
     kinds, joined = graph.schema.BuiltinOperator, 0
-    for spread in [each for each in graph.operators if graph.kind(each) == kinds.SPACE_TO_BATCH_ND]:
-        convolutions = graph.readers(spread.outputs[0])
+    for to_batch in [each for each in graph.operators if graph.kind(each) == kinds.SPACE_TO_BATCH_ND]:
+        convolutions = graph.readers(to_batch.outputs[0])
         gathers = [graph.only_reader(each.outputs[0], kinds.BATCH_TO_SPACE_ND) for each in convolutions]
-        threes = [(spread, *each) for each in zip(convolutions, gathers, strict=True)]
+        threes = [(to_batch, *each) for each in zip(convolutions, gathers, strict=True)]
         paddings = [_padding(graph, *each) for each in threes]
         if not paddings or None in paddings:
             continue
         for each, padding in zip(threes, paddings, strict=True):
             _join(graph, *each, padding)
-        graph.operators.remove(spread)
+        graph.operators.remove(to_batch)
         joined += len(threes)
     graph.drop_unread(kinds.DEQUANTIZE)  # of constants in float16 that went into convolutions
     return joined
 
 
-def _padding(graph, spread, convolution, gather):
+def _padding(graph, to_batch, convolution, gather):
     """Return the padding with which one dilated convolution gives what three operators do, or `None`."""
     options, paddings = convolution.builtinOptions, graph.schema.Padding
     if gather is None or not graph.is_convolution(convolution) or options.padding != paddings.VALID:
         return None
     if {options.strideH, options.strideW, options.dilationHFactor, options.dilationWFactor} != {1}:
         return None
-    rates, pads = (graph.integers(index) for index in spread.inputs[1:])
+    rates, pads = (graph.integers(index) for index in to_batch.inputs[1:])
     gathered, crops = (graph.integers(index) for index in gather.inputs[1:])
     if any(each is None for each in (rates, pads, gathered, crops)) or rates.shape != (2,):
         return None
     if not np.array_equal(rates, gathered) or crops[:, 0].any():
         return None
     reach = rates * (np.array(graph.tensors[convolution.inputs[1]].shape[1:3]) - 1)
-    ends = (spread.inputs[0], gather.outputs[0])
+    ends = (to_batch.inputs[0], gather.outputs[0])
     before, after = (np.array(graph.tensors[index].shape[1:3]) for index in ends)
     if np.array_equal(pads[:, 0], reach // 2) and np.array_equal(after, before):
         return paddings.SAME
     return None if pads[:, 0].any() or not np.array_equal(after, before - reach) else paddings.VALID
 
 
-def _join(graph, spread, convolution, gather, padding):
+def _join(graph, to_batch, convolution, gather, padding):
     """Make a convolution between two operators a dilated one, and take in what follows it."""
     kinds, options = graph.schema.BuiltinOperator, convolution.builtinOptions
     options.padding = padding
-    options.dilationHFactor, options.dilationWFactor = map(int, graph.integers(spread.inputs[1]))
-    convolution.inputs = [spread.inputs[0], *convolution.inputs[1:]]
+    options.dilationHFactor, options.dilationWFactor = map(int, graph.integers(to_batch.inputs[1]))
+    convolution.inputs = [to_batch.inputs[0], *convolution.inputs[1:]]
     convolution.outputs = gather.outputs
     if graph.kind(convolution) == kinds.DEPTHWISE_CONV_2D:
         convolution.opcodeIndex = graph.code(kinds.DEPTHWISE_CONV_2D, version=2)  # the first that dilates
