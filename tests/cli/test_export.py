@@ -33,7 +33,7 @@ def test_export_refuses_in_one_line(trained, tmp_path, refused):
     assert "MODEL and PATH are missing" in refused("export", model)
     assert "are for paths that end" in refused("export", model, tmp_path / "saved", "--mediapipe")
     layer = [*arguments[:5], "--float-layers", "1"]
-    assert "float_layers is for quantize='int8'" in refused(*layer)
+    assert "float_layers is for --quantize int8" in refused(*layer)
     assert "no such file" in refused("export", tmp_path / "none.keras", target)
     assert list(tmp_path.iterdir()) == []
     target.write_bytes(b"mine")
