@@ -189,6 +189,7 @@ except ImportError:
     )
 
 
+@pytest.mark.slow  # a process that builds Matplotlib's list of fonts
 def test_a_home_that_cannot_be_written_to_is_no_news():
     script = "import kseg; kseg.visualization.learning_curve({'loss': {'loss': [2, 1]}})"
     environment = {"PYTHONPATH": ":".join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "2"}

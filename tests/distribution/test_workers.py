@@ -14,6 +14,7 @@ import tensorflow as tf
 import worker
 
 SCRIPT = Path(worker.__file__)
+pytestmark = pytest.mark.slow  # two processes that start TensorFlow and wait for each other
 
 
 @pytest.fixture(scope="module")
