@@ -115,7 +115,8 @@ def test_the_page_gives_the_classes_of_python(tmp_path, modules):
     try:
         for output in ("logits", "probabilities", "classes"):
             path = tmp_path / f"{output}.tflite"
-            kseg.export_tflite(model, path, input_size=SIZE, output=output, class_names=scenes.class_names)
+            names = scenes.class_names
+            kseg.export_tflite(model, path, input_size=SIZE, output_kind=output, class_names=names)
             with serve.server(path, modules) as running:
                 threading.Thread(target=running.serve_forever, daemon=True).start()
                 browser.call("Page.navigate", url=f"http://127.0.0.1:{running.server_port}/index.html")
