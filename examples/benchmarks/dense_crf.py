@@ -4,7 +4,7 @@
 
 No data needed: without a picture it draws a scene of 360 × 480 pixels; the probabilities have 11 classes.
 Prints medians, and the least beside them, for the usual kernel (80 pixels, 13 values of colour) and for the
-narrow one of DeepLab (67, 3). Half a minute. Expected on two cores: TIMES.
+narrow one of DeepLab (67, 3). Half a minute. Expected on two cores: 70 ms for the one, 120 for the other.
 """
 
 import statistics
