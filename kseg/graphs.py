@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-_TESTED = "3.15.1"
+TESTED_KERAS = "3.15.1"  # whose private names stand here and in `kseg.distribution.keras_trainer`
 
 
 class ModelFacts:
@@ -316,6 +316,6 @@ def _private(owner, name):
         return getattr(owner, name)
     except AttributeError as error:
         raise RuntimeError(
-            f"kseg is tested with Keras {_TESTED}; {type(owner).__name__} of Keras {keras.version()} has no "
-            f"{name}: pip install keras=={_TESTED}"
+            f"kseg is tested with Keras {TESTED_KERAS}; {type(owner).__name__} of Keras {keras.version()} "
+            f"has no {name}: pip install keras=={TESTED_KERAS}"
         ) from error

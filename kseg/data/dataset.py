@@ -46,7 +46,7 @@ class SegmentationDataset(tf.data.Dataset):
         class_names: list of str; every transformation keeps it, as it does `num_classes`, an int.
         batch_size: int, or `None` for single pictures; lost where elements are put together otherwise.
         epochs: `kseg.data.pipeline.Epochs`, which items come; lost, as the next two are, where others come,
-            in another order, or always those of the first epoch. What a function arguments to `map` draws by
+            in another order, or always those of the first epoch. What a function given to `map` draws by
             itself is not among what is known, and not repeated.
         image_paths, mask_paths: lists of str, the file of each item; of a dataset of files.
     """
@@ -110,7 +110,8 @@ def _passing_on(name, lost):
         changes, new = lost, _new_batch_size(vars(self), name, arguments)
         if new or not lost:
             changes = _ANY_ORDER if _is_unordered(arguments) else _NOTHING
-        if not new and _leading(dataset) not in (None, _leading(self)):
+        size = vars(self).get("batch_size")  # of single pictures `None`: the first axis is their height
+        if size and not new and _leading(dataset) not in (None, size):
             changes = {**changes, "batch_size": "its elements then hold another number of pictures"}
         return self._next(dataset, name, changes, **new)
 

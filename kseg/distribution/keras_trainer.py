@@ -14,10 +14,10 @@ import tensorflow as tf
 from keras import tree
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
+from kseg.graphs import TESTED_KERAS
 from kseg.replicas import counting
 from kseg.version import __version__ as kseg_version
 
-_TESTED = "3.15.1"
 _NEEDED = {
     "TensorFlowTrainer._make_function": ("self", "step_function"),
     "TensorFlowTrainer._maybe_symbolic_build": ("self", "iterator", "data_batch"),
@@ -48,9 +48,10 @@ def patch() -> None:
     missing = [name for name, arguments in _NEEDED.items() if _arguments(name) != arguments]
     if missing:
         raise RuntimeError(
-            f"training on several devices is tested with Keras {_TESTED}; the trainer of Keras "
-            f"{keras.version()} has no {' and no '.join(missing)} as there: pip install keras=={_TESTED}, or "
-            "train on one device"
+            f"training on several devices is tested with Keras {TESTED_KERAS}; the trainer of Keras "
+            f"{keras.version()} has no {' and no '.join(missing)} as there: "
+            f"pip install keras=={TESTED_KERAS}, "
+            "or train on one device"
         )
     trainer = keras_trainer.TensorFlowTrainer
     trainer._make_function = _make_function

@@ -11,7 +11,7 @@ from kseg.disk import put_in_place, size_of, temporary_folder
 from kseg.export.report import ExportReport
 from kseg.export.verification import verify
 from kseg.graphs import ModelFacts
-from kseg.inference import report_path
+from kseg.inference.files import digest_in, report_path
 
 
 def begin(
@@ -72,7 +72,8 @@ def check_target(path: Any, overwrite: bool, suffix: str | None = None) -> Path:
     """Return `path` as `Path` if something may be written there; a folder only where it is a SavedModel.
 
     Raises:
-        FileExistsError: if it exists and `overwrite` is false, or what is there is of another kind.
+        FileExistsError: if it exists and `overwrite` is false, or what is there is of another kind; if
+            something else stands where the report goes.
         ValueError: if it lacks the suffix, or TensorFlow would take the path for a pattern.
     """
     path = Path(path)
@@ -86,6 +87,11 @@ def check_target(path: Any, overwrite: bool, suffix: str | None = None) -> Path:
         raise ValueError(f"path must end in {suffix}, got {str(path)!r}")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path}: exists already; remove it, choose another path or add overwrite=True")
+    report = report_path(path)
+    if suffix is not None and report.exists() and digest_in(report) is None:
+        raise FileExistsError(
+            f"{report}: the report goes there, but what is there is none; move it, or choose another path"
+        )
     same_kind = path.is_file() if suffix else (path / "saved_model.pb").is_file()
     if path.exists() and not same_kind:
         kind = "a file" if suffix else "a SavedModel folder"

@@ -110,7 +110,7 @@ def check_file(path: Path) -> None:
         ValueError: if it is damaged.
     """
     report = report_path(path)
-    expected = _digest_in(report)
+    expected = digest_in(report)
     if expected is not None:
         if hashlib.sha256(path.read_bytes()).hexdigest() == expected:
             return
@@ -133,7 +133,7 @@ def report_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
 
 
-def _digest_in(report):
+def digest_in(report: Path) -> str | None:
     """Return the sha256 a report gives its file, `None` without a report of ours."""
     try:
         return json.loads(report.read_text(encoding="utf-8"))["sha256"]

@@ -275,6 +275,17 @@ def test_a_diverged_training_names_the_files_that_are_known(root, change, named)
     assert str(caught.value).count(".png") == (4 if named else 0)
 
 
+def test_pictures_that_shrink_stay_pictures(root):
+    def halved(image, mask):
+        return tf.image.resize(image, (4, 4)), mask[::2, ::2]
+
+    singles = of_files(root, batch_size=None, shuffle=False)
+    assert singles.map(halved).batch_size is None
+    assert singles.map(halved).batch(2).batch_size == 2
+    batches = of_files(root, shuffle=False).map(lambda i, m: (tf.image.resize(i, (4, 4)), m))
+    assert batches.batch_size == of_files(root, shuffle=False).batch_size
+
+
 def test_a_batch_that_grew_has_no_batch_size_any_more(root):
     def doubled(images, masks):
         return tf.concat([images, images], 0), tf.concat([masks, masks], 0)

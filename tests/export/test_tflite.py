@@ -240,6 +240,19 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("content", [b"my own notes", b"", b'{"mine": 1}', b"[1]", b"\xff", None])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_stands_where_the_report_goes_is_not_lost(tmp_path, content, overwrite):
+    notes = tmp_path / "m.tflite.json"
+    if content is None:
+        notes.mkdir()
+    else:
+        notes.write_bytes(content)
+    with pytest.raises(FileExistsError, match=r"m\.tflite\.json: the report goes there, but"):
+        kseg.export_tflite(small_model(), tmp_path / "m.tflite", overwrite=overwrite)
+    assert list(tmp_path.iterdir()) == [notes] and (content is None or notes.read_bytes() == content)
+
+
 def test_two_exports_to_one_path_do_not_meet(tmp_path):
     with (
         temporary_folder(tmp_path / "m.tflite"),
