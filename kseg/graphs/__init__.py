@@ -1,0 +1,56 @@
+"""Every question to a Keras graph: what made a tensor, which layers are inside, the facts of a model.
+
+Keras' private names are asked for in `keras_graph.py` and `kseg.distribution.keras_trainer` alone, and what a
+version of Keras lacks is named. What a layer does to scores it says itself, by its attributes `keeps_scores`,
+`auxiliary_heads`, `scores_only_centre`, `enlarges_scores` and `rounds_indices`: this room knows no layer of
+kseg's.
+"""
+
+from kseg.graphs.facts import ModelFacts
+from kseg.graphs.keras_graph import (
+    TESTED_KERAS,
+    call_outputs,
+    calls,
+    check_functional,
+    functional,
+    has_layers_inside,
+    layers_inside,
+    moving_averages,
+    num_calls,
+    origin,
+    owns_variables,
+    pack_outputs,
+    readers,
+    run_through,
+    start_at_epoch,
+)
+from kseg.graphs.named_layers import encoder_layers, layer_names, score_layer
+from kseg.graphs.precision import computes_in_float16, in_float32
+from kseg.graphs.scores import before_last_resize, has_auxiliary_heads, output_activation
+
+__all__ = [
+    "TESTED_KERAS",
+    "ModelFacts",
+    "before_last_resize",
+    "call_outputs",
+    "calls",
+    "check_functional",
+    "computes_in_float16",
+    "encoder_layers",
+    "functional",
+    "has_auxiliary_heads",
+    "has_layers_inside",
+    "in_float32",
+    "layer_names",
+    "layers_inside",
+    "moving_averages",
+    "num_calls",
+    "origin",
+    "output_activation",
+    "owns_variables",
+    "pack_outputs",
+    "readers",
+    "run_through",
+    "score_layer",
+    "start_at_epoch",
+]

@@ -1,0 +1,139 @@
+"""What Keras knows of a graph: what made a tensor, which layers are inside; its private names stand here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+TESTED_KERAS = "3.15.1"  # whose private names stand here and in `kseg.distribution.keras_trainer`
+
+
+def check_functional(model: Any) -> keras.Model:
+    """Return a model whose graph can be read.
+
+    Raises:
+        TypeError: if it is no `keras.Model`.
+        ValueError: if it is a subclass with a `call` of its own, or not built yet.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"expected a keras.Model, got {type(model).__name__}")
+    if functional(model) is None:
+        raise ValueError(
+            f"model {model.name!r} ({type(model).__name__}) has no graph that can be read: it is a subclass "
+            "with a call of its own, or not built yet; make a functional keras.Model of its layers"
+        )
+    return model
+
+
+def functional(model: keras.Model) -> keras.Model | None:
+    """Return the functional model in a `Sequential`, a functional model itself, `None` for a subclass."""
+    if isinstance(model, keras.Sequential):
+        return private(model, "_functional")
+    return model if hasattr(model, "operations") else None
+
+
+def origin(tensor: keras.KerasTensor) -> tuple[Any, list]:
+    """Return the operation (a layer, a model, an operation of `keras.ops`) that a tensor comes from, and the
+    tensors that it read in that call."""
+    operation, node, _ = private(tensor, "_keras_history")
+    return operation, private(operation, "_inbound_nodes")[node].input_tensors
+
+
+def calls(model: keras.Model) -> Iterator:
+    """Yield the calls in a functional model, none before those it reads from.
+
+    Each has `operation`, `arguments` (whose `fill_in` puts other tensors in their places) and `outputs`.
+    """
+    nodes = private(check_functional(model), "_nodes_by_depth")
+    for depth in sorted(nodes, reverse=True):
+        yield from (node for node in nodes[depth] if not node.is_input)
+
+
+def num_calls(layer: Any) -> int:
+    """Return how often a layer was called: each call has inputs and weights of its own."""
+    return len(private(layer, "_inbound_nodes"))
+
+
+def call_outputs(layer: Any) -> list[list]:
+    """Return the tensors that each call of a layer gave, none for what Keras does not trace."""
+    return [node.outputs for node in getattr(layer, "_inbound_nodes", ())]
+
+
+def readers(layer: Any) -> list:
+    """Return the operations that read what a layer gives."""
+    return [node.operation for node in private(layer, "_outbound_nodes")]
+
+
+def layers_inside(model: Any, *, with_models: bool = False) -> list:
+    """Return all layers of a model or a composite layer, also of models inside of it.
+
+    Args:
+        model: `keras.Model` or `keras.layers.Layer`.
+        with_models: whether the models inside are among them, beside their layers.
+    """
+    found = private(model, "_flatten_layers")(include_self=False)
+    return [layer for layer in found if with_models or not isinstance(layer, keras.Model)]
+
+
+def has_layers_inside(layer: Any) -> bool:
+    """Tell whether a layer is made of other layers."""
+    return bool(private(layer, "_layers"))
+
+
+def owns_variables(layer: Any) -> bool:
+    """Tell whether a layer has variables that belong to none of the layers inside of it."""
+    return bool(private(layer, "_trainable_variables") or private(layer, "_non_trainable_variables"))
+
+
+def pack_outputs(model: keras.Model, tensors: list) -> Any:
+    """Return tensors, in the order of `model.outputs`, in the structure that the model returns."""
+    return keras.tree.pack_sequence_as(private(model, "_outputs_struct"), tensors)
+
+
+def run_through(
+    model: keras.Model,
+    inputs: Any,
+    operation_fn: Callable[[Any], Any],
+    call_fn: Callable[..., Any],
+) -> Any:
+    """Run other tensors through a functional model.
+
+    Args:
+        model: functional `keras.Model`.
+        inputs: tensors in any structure, in the order of `model.inputs`.
+        operation_fn: function of an operation that returns the one to call in its place.
+        call_fn: function `(operation, *args, **kwargs)` that calls it.
+    """
+    structure = private(check_functional(model), "_inputs_struct")
+    inputs = keras.tree.pack_sequence_as(structure, keras.tree.flatten(inputs))
+    return private(model, "_run_through_graph")(inputs, operation_fn=operation_fn, call_fn=call_fn)
+
+
+def start_at_epoch(model: keras.Model, epoch: int | None) -> None:
+    """Let the `fit` that has begun start with another epoch; `None` once it has."""
+    private(model, "_initial_epoch")
+    model._initial_epoch = epoch
+
+
+def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[tuple]:
+    """Return `[(variable, its average)]` of an optimizer that keeps moving averages of the weights."""
+    averages = private(optimizer, "_model_variables_moving_average")
+    pairs = zip(private(optimizer, "_trainable_variables"), averages, strict=True)
+    return [(variable, average) for variable, average in pairs if average is not None]
+
+
+def private(owner, name):
+    """Return a private attribute of Keras'.
+
+    Raises:
+        RuntimeError: if this version of Keras has no such name.
+    """
+    try:
+        return getattr(owner, name)
+    except AttributeError as error:
+        raise RuntimeError(
+            f"kseg is tested with Keras {TESTED_KERAS}; {type(owner).__name__} of Keras {keras.version()} "
+            f"has no {name}: pip install keras=={TESTED_KERAS}"
+        ) from error
