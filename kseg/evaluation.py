@@ -9,7 +9,7 @@ import numpy as np
 from kseg.checks import check_class_names
 from kseg.inference import open_model
 from kseg.metrics import Confusion, iou_of
-from kseg.types import Dataset, IgnoreClass, PathLike
+from kseg.types import Dataset, IgnoreClass, InputRange, PathLike, StatedActivation
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,9 @@ def evaluate(
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
     ignore_class: IgnoreClass = 255,
+    activation: StatedActivation = None,
+    input_range: InputRange = None,
+    multilabel: bool | None = None,
     progress: Callable[[int, int | None], object] | None = None,
 ) -> Evaluation:
     """Evaluate a model or an exported file over a whole data set, at the size of its masks.
@@ -109,7 +112,9 @@ def evaluate(
     Raises:
         ValueError: if the dataset is empty or the names are not one per class.
     """
-    runner = open_model(model_or_path)
+    runner = open_model(
+        model_or_path, activation=activation, input_range=input_range, multilabel=multilabel
+    ).settled()
     counter = None
     total = dataset.cardinality().numpy() if hasattr(dataset, "cardinality") else -1
     for done, (images, masks) in enumerate(dataset, start=1):

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kseg.crf.lattice import Lattice, bands, in_threads
+from kseg.pictures import check_pictures
 from kseg.types import Size
 
 _FLOOR = 1e-5  # the least probability: a class is never ruled out
@@ -129,8 +130,7 @@ def check_pair(probabilities: np.ndarray, image: np.ndarray) -> None:
             f"image must be {(*probabilities.shape[:2], 3)} numbers 0–255, of the size of probabilities, got "
             f"{image.shape} {image.dtype}; resize one of them"
         )
-    if not (image.min() >= 0 and image.max() <= 255):  # NaN included
-        raise ValueError(f"image must hold finite numbers 0–255, got {image.min()} to {image.max()}")
+    check_pictures(image)
 
 
 def log_of(probabilities: np.ndarray, exact: bool = False) -> np.ndarray:

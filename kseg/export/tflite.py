@@ -107,7 +107,7 @@ def export_tflite(
     size = static_size(facts, input_size)
     if mediapipe:
         _check_mediapipe(facts, output_kind)
-    known_layers = layer_names(model)
+    known_layers = layer_names(facts.model)
     _check_float_layers(float_layers, quantize, known_layers)
     calibration = _calibration(representative_data, quantize)
     job = _Conversion(facts, path, size, quantize, output_kind, float_layers, known_layers, class_names)

@@ -108,7 +108,7 @@ def verify(
     return ExportReport(
         path=str(shown_path),
         format=title,
-        output_kind=written.output_kind,
+        output_kind=str(written.output_kind),
         size_bytes=0,
         pictures=len(pairs),
         generated=not data,

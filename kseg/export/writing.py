@@ -28,8 +28,8 @@ def begin(
     check_tensorflow(name)
     path = check_target(path, overwrite, suffix)
     facts = ModelFacts(model)
-    facts.check_one_picture()
-    check_class_names(class_names, facts.num_classes)
+    if facts.num_classes is not None:  # ids do not tell how many
+        check_class_names(class_names, facts.num_classes)
     return facts, path
 
 

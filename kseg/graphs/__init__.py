@@ -6,7 +6,14 @@ version of Keras lacks is named. What a layer does to scores it says itself, by 
 kseg's.
 """
 
-from kseg.graphs.facts import ModelFacts
+from kseg.graphs.facts import (
+    ACTIVATIONS,
+    ModelFacts,
+    judged_kind,
+    losses_inside,
+    reads_logits,
+    trained_multilabel,
+)
 from kseg.graphs.keras_graph import (
     TESTED_KERAS,
     call_outputs,
@@ -25,10 +32,12 @@ from kseg.graphs.keras_graph import (
     start_at_epoch,
 )
 from kseg.graphs.named_layers import encoder_layers, layer_names, score_layer
+from kseg.graphs.one_picture import one_picture
 from kseg.graphs.precision import computes_in_float16, in_float32
-from kseg.graphs.scores import before_last_resize, has_auxiliary_heads, output_activation
+from kseg.graphs.scores import before_last_resize, has_auxiliary_heads
 
 __all__ = [
+    "ACTIVATIONS",
     "TESTED_KERAS",
     "ModelFacts",
     "before_last_resize",
@@ -41,16 +50,20 @@ __all__ = [
     "has_auxiliary_heads",
     "has_layers_inside",
     "in_float32",
+    "judged_kind",
     "layer_names",
     "layers_inside",
+    "losses_inside",
     "moving_averages",
     "num_calls",
+    "one_picture",
     "origin",
-    "output_activation",
     "owns_variables",
     "pack_outputs",
     "readers",
+    "reads_logits",
     "run_through",
     "score_layer",
     "start_at_epoch",
+    "trained_multilabel",
 ]

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import keras
+import numpy as np
 
-from kseg.graphs.keras_graph import check_functional, functional, layers_inside, private
+from kseg.checks import check_choice
+from kseg.graphs.keras_graph import layers_inside
+from kseg.graphs.one_picture import one_picture
+from kseg.graphs.output_kind import output_kind
 from kseg.graphs.precision import in_float32
-from kseg.graphs.scores import has_auxiliary_heads, output_activation
+from kseg.graphs.scores import has_auxiliary_heads
+from kseg.pictures import in_input_range, probes
+
+ACTIVATIONS = ("softmax", "sigmoid", "linear")
 
 
 class ModelFacts:
@@ -18,21 +29,82 @@ class ModelFacts:
     of the moment when it was asked for.
 
     Args:
-        model: functional `keras.Model`.
+        model: `keras.Model` of one picture and one map of scores, see `kseg.graphs.one_picture`.
+        activation: `"softmax"`, `"sigmoid"` or `"linear"` (logits), what the model ends in; `None` reads it
+            from the graph.
+        multilabel: whether a pixel may have several labels, one sigmoid each; `None` asks the loss that the
+            model was compiled with.
+
+    Attributes:
+        model: the functional model of one picture and one map: the user's own where it is one.
+
+    Raises:
+        TypeError: if it is no `keras.Model`.
+        ValueError: for a model that does not fit; if `activation` is not what the graph says.
     """
 
-    def __init__(self, model: keras.Model) -> None:
-        self.model = model
+    def __init__(
+        self, model: keras.Model, activation: str | None = None, multilabel: bool | None = None
+    ) -> None:
+        self.model = one_picture(model)
+        check_choice("activation", activation, (None, *ACTIVATIONS))
+        self.multilabel = trained_multilabel(model) if multilabel is None else bool(multilabel)
+        self.stated = activation
+        if activation is not None and self.found is not None and self.found != activation:
+            raise ValueError(
+                f"activation={activation!r}, but model {self.model.name!r} gives {_SAYS[self.found]}; leave "
+                "activation out"
+            )
+        known = activation or self.found
+        if self.multilabel and known in ("softmax", "classes"):
+            raise ValueError(
+                f"multilabel=True takes one sigmoid per label, but model {self.model.name!r} gives "
+                f"{_SAYS[known]}; build it with activation='sigmoid' or None"
+            )
 
     @cached_property
+    def found(self) -> str | None:
+        """`"softmax"`, `"sigmoid"`, `"linear"` or `"classes"`; `None` where the graph does not tell."""
+        return output_kind(self.model)
+
+    @property
     def activation(self) -> str | None:
-        """`"softmax"`, `"sigmoid"` or `None` (logits)."""
-        return output_activation(self.model)
+        """`"softmax"`, `"sigmoid"` or `None` (logits, or class ids)."""
+        kind = self.found or self.stated
+        if kind is None:
+            raise ValueError(untold(f"model {self.model.name!r}"))
+        return None if kind in ("linear", "classes") else kind
 
     @property
     def output_kind(self) -> str:
-        """`"logits"` or `"probabilities"`."""
+        """`"logits"`, `"probabilities"` or `"classes"`."""
+        if self.found == "classes":
+            return "classes"
         return "logits" if self.activation is None else "probabilities"
+
+    @property
+    def told(self) -> bool:
+        """Whether graph or user tell what the model gives."""
+        return (self.found or self.stated) is not None
+
+    def settled(self, input_range: Sequence[float] | None = None) -> ModelFacts:
+        """Return facts that know what the model gives, judged by its values where its graph does not tell.
+
+        Nothing is kept: the weights may change.
+
+        Args:
+            input_range: as for `kseg.pictures.in_input_range`.
+
+        Raises:
+            ValueError: if the values can be both; `activation=` then says it.
+        """
+        if self.told:
+            return self
+        pictures = (in_input_range(each, input_range) for each in probes(self.fixed_size, self.channels))
+        scores = [np.asarray(self.model(each, training=False)) for each in pictures]
+        facts = copy.copy(self)
+        facts.stated = judged_kind(f"model {self.model.name!r}", scores, self.multilabel)
+        return facts
 
     @cached_property
     def auxiliary_heads(self) -> bool:
@@ -42,7 +114,7 @@ class ModelFacts:
     @property
     def input_size(self) -> tuple:
         """`(H, W)` in pixels, `None` for a side that is open."""
-        return tuple(self.model.input_shape[1:3])
+        return tuple(self.model.inputs[0].shape[1:3])
 
     @property
     def fixed_size(self) -> tuple | None:
@@ -52,16 +124,18 @@ class ModelFacts:
     @property
     def channels(self) -> int:
         """Channels of the picture."""
-        return self.model.input_shape[-1]
+        return self.model.inputs[0].shape[-1]
 
     @property
-    def num_scores(self) -> int:
-        """Channels of the scores."""
-        return self.model.output_shape[-1]
+    def num_scores(self) -> int | None:
+        """Channels of the scores, `None` of a model that gives class ids."""
+        return None if self.found == "classes" else self.model.outputs[0].shape[-1]
 
     @property
-    def num_classes(self) -> int:
-        """Classes that are told apart: one channel tells two."""
+    def num_classes(self) -> int | None:
+        """Classes that are told apart (one channel tells two), or labels; `None` as for `num_scores`."""
+        if self.num_scores is None or self.multilabel:
+            return self.num_scores
         return max(self.num_scores, 2)
 
     @cached_property
@@ -79,12 +153,81 @@ class ModelFacts:
         """The model, or a float32 copy of one built under a mixed precision policy."""
         return in_float32(self.model)
 
-    def check_one_picture(self) -> None:
-        """Raise `TypeError` or `ValueError` unless one picture goes in and one map of scores comes out."""
-        model = check_functional(self.model)
-        ranks = [len(tensor.shape) for tensor in (*model.inputs, *model.outputs)]
-        if ranks != [4, 4] or isinstance(private(functional(model), "_outputs_struct"), dict):
-            raise ValueError(
-                f"model {model.name!r}: expected (B, H, W, C) in and (B, H, W, classes) out, "
-                f"got {model.input_shape} and {model.output_shape}"
-            )
+
+_SAYS = {
+    "softmax": "probabilities of a softmax",
+    "sigmoid": "probabilities of a sigmoid",
+    "linear": "logits",
+    "classes": "class ids",
+}
+
+
+def trained_multilabel(model: keras.Model) -> bool:
+    """Tell whether the loss that a model was compiled with takes several labels per pixel."""
+    return any(getattr(loss, "multilabel", False) is True for loss in losses_inside(_loss_of(model)))
+
+
+def reads_logits(model: keras.Model) -> bool:
+    """Tell whether a model gives logits: by its graph, else by the loss that it was compiled with."""
+    kind = output_kind(one_picture(model))
+    if kind is not None:
+        return kind == "linear"
+    return any(getattr(loss, "from_logits", False) for loss in losses_inside(_loss_of(model)))
+
+
+def losses_inside(loss: Any) -> list:
+    """Return the losses that a loss is made of, itself among them."""
+    found = [loss]
+    for each in found:  # grows
+        found += [each.loss] if hasattr(each, "loss") else []
+        found += [part for part, _ in getattr(each, "parts", [])]
+    return found
+
+
+def _loss_of(model):
+    return getattr(model, "loss", None)
+
+
+def judged_kind(name: str, scores: Sequence[np.ndarray], multilabel: bool = False) -> str:
+    """Return `"softmax"` or `"sigmoid"`, where the values of scores can be nothing else.
+
+    That is so if those of two or more channels sum to 1, or if those of one channel come near 0 and 1 and do
+    not leave them, which is told by a warning.
+
+    Args:
+        name: of the model or file.
+        scores: arrays `(B, H, W, C)` of several pictures.
+        multilabel: whether the channels are labels, which need not sum to 1.
+
+    Raises:
+        ValueError: if they can be logits as well.
+    """
+    kind = _kind_of_values([np.asarray(each, "float32") for each in scores], multilabel)
+    if kind is None:
+        raise ValueError(untold(name))
+    if kind == "sigmoid":
+        warnings.warn(
+            f"{name}: taken for probabilities by its values for a few pictures; activation='sigmoid' says so "
+            "for certain",
+            UserWarning,
+            stacklevel=4,
+        )
+    return kind
+
+
+def untold(name: str) -> str:
+    """Return the sentence about a model that does not tell what it gives."""
+    return (
+        f"{name}: nothing tells whether it gives logits or probabilities; say it by activation='linear' "
+        "(logits), 'softmax' or 'sigmoid'"
+    )
+
+
+def _kind_of_values(arrays, multilabel):
+    if not all(np.isfinite(each).all() for each in arrays):
+        return None
+    low, high = min(each.min() for each in arrays), max(each.max() for each in arrays)
+    if arrays[0].shape[-1] == 1 or multilabel:
+        return "sigmoid" if 0 <= low < 0.01 and 0.99 < high <= 1 else None
+    sums_to_one = all(np.abs(each.sum(-1) - 1).max() < 1e-2 for each in arrays)
+    return "softmax" if low >= 0 and sums_to_one else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -49,6 +49,29 @@ def calls(model: keras.Model) -> Iterator:
     nodes = private(check_functional(model), "_nodes_by_depth")
     for depth in sorted(nodes, reverse=True):
         yield from (node for node in nodes[depth] if not node.is_input)
+
+
+def position(tensor: keras.KerasTensor) -> int:
+    """Return the place of a tensor among those that its operation gave in that call."""
+    return private(tensor, "_keras_history").tensor_index
+
+
+def arguments_of(tensor: keras.KerasTensor, values: Sequence[Any]) -> tuple[tuple, dict]:
+    """Return `(args, kwargs)` of the call that made a tensor, with `values` in the places of its inputs."""
+    operation, node, _ = private(tensor, "_keras_history")
+    call = private(operation, "_inbound_nodes")[node]
+    return call.arguments.fill_in(dict(zip(map(id, call.input_tensors), values, strict=True)))
+
+
+def built_shape(layer: Any) -> tuple | None:
+    """Return the shape of the one tensor that a layer was built for, `None` if it is not built."""
+    shape = (layer.get_build_config() or {}).get("input_shape") if layer.built else None
+    return tuple(shape) if isinstance(shape, tuple | list) else None
+
+
+def takes_apart(model: keras.Model) -> bool:
+    """Tell whether a functional model packs its outputs in a list or a dict."""
+    return not isinstance(private(functional(model), "_outputs_struct"), keras.KerasTensor)
 
 
 def num_calls(layer: Any) -> int:
@@ -124,7 +147,7 @@ def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[tuple]:
     return [(variable, average) for variable, average in pairs if average is not None]
 
 
-def private(owner, name):
+def private(owner: Any, name: str) -> Any:
     """Return a private attribute of Keras'.
 
     Raises:

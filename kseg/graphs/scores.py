@@ -1,36 +1,18 @@
-"""What makes the scores of a model: their activation, auxiliary heads, the last resize."""
+"""What makes the scores of a model: auxiliary heads, the last resize."""
 
 from __future__ import annotations
 
 import keras
 
-from kseg.graphs.keras_graph import check_functional, origin
-
-
-def output_activation(model: keras.Model) -> str | None:
-    """Return `"softmax"`, `"sigmoid"` or `None` (logits): what the model's last layer applies."""
-    last, inputs = origin(model.outputs[0])
-    while getattr(last, "keeps_scores", False) or _is_identity(last):
-        last, inputs = origin(inputs[0])
-    if isinstance(last, keras.Model):
-        return output_activation(check_functional(last))
-    kind = type(last).__name__.lower()  # the layer Softmax, or an operation of keras.ops
-    if kind in ("softmax", "sigmoid"):
-        return kind
-    name = getattr(getattr(last, "activation", None), "__name__", None)
-    return name if name in ("softmax", "sigmoid") else None
-
-
-def _is_identity(layer) -> bool:
-    linear = isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.linear
-    return linear or isinstance(layer, keras.layers.Identity)
+from kseg.graphs.keras_graph import functional, origin
 
 
 def has_auxiliary_heads(model: keras.Model) -> bool:
     """Tell whether a training step of the model gives the scores of auxiliary heads too."""
     last, _ = origin(model.outputs[0])
-    if isinstance(last, keras.Model):
-        return has_auxiliary_heads(check_functional(last))
+    inside = functional(last) if isinstance(last, keras.Model) else None
+    if inside is not None:
+        return has_auxiliary_heads(inside)
     return getattr(last, "auxiliary_heads", False)
 
 

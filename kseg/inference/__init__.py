@@ -13,7 +13,8 @@ from PIL import Image
 from kseg.checks import check_choice
 from kseg.data.reading import pixels_of, read_image
 from kseg.inference.files import check_file, load, open_model, report_path
-from kseg.inference.runner import Runner, as_probabilities, collapse, crf_arguments
+from kseg.inference.runner import Runner, as_probabilities, collapse, crf_arguments, ids_type
+from kseg.types import InputRange, StatedActivation
 
 __all__ = [
     "Runner",
@@ -22,6 +23,7 @@ __all__ = [
     "check_file",
     "collapse",
     "crf_arguments",
+    "ids_type",
     "load",
     "open_model",
     "predict",
@@ -35,6 +37,9 @@ def predict(
     *,
     crf: bool | Mapping[str, Any] | None = False,
     output_kind: Literal["classes", "probabilities"] = "classes",
+    activation: StatedActivation = None,
+    input_range: InputRange = None,
+    multilabel: bool | None = None,
 ) -> np.ndarray:
     """Segment one picture.
 
@@ -46,16 +51,24 @@ def predict(
         crf: whether `kseg.dense_crf` refines the probabilities by the picture's edges; a dict gives its
             arguments, for instance `kseg.tune_crf(...).parameters`.
         output_kind: `"classes"`, or `"probabilities"`, which a file that gives ids cannot tell.
+        activation: `"linear"` (logits), `"softmax"` or `"sigmoid"`, what a model ends in whose graph does not
+            tell. `None` reads it there, else from its values for a few pictures if they can be nothing else.
+        input_range: `(low, high)`, what a model of others takes for pixel values 0 and 255, for instance
+            `(0, 1)`. Pictures may then also be floats on that scale. `None`: 0–255, or what the file tells.
+        multilabel: whether a pixel may have several labels, each of the channels one sigmoid; `None` asks the
+            loss that the model was compiled with, or the file.
 
     Returns:
-        uint8 class ids `(H, W)`, at the picture's size; or float32 probabilities `(H, W, classes)`, which sum
-        to 1; of a model with one channel those of both classes.
+        Class ids `(H, W)` at the picture's size, uint8, or uint16 above 256 classes; or float32 probabilities
+        `(H, W, classes)`, which sum to 1; of a model with one channel those of both classes. With several
+        labels 0 or 1, uint8 `(H, W, labels)`; or the probability of each.
 
     Raises:
         FileNotFoundError: if a file is missing.
         TypeError: if `crf` is neither a bool nor a dict.
-        ValueError: if a file is damaged or the picture has another number of channels than the model; for
-            arguments in `crf` and an `output_kind` that do not fit.
+        ValueError: if a file is damaged or the picture has another number of channels than the model, or
+            values that are not 0–255; if scores are not finite; for arguments that do not fit, or that are
+            missing for a model that does not tell.
 
     Example:
         >>> import kseg
@@ -64,7 +77,7 @@ def predict(
         (24, 32)
     """
     check_choice("output_kind", output_kind, ("classes", "probabilities"))
-    runner = open_model(model_or_path)
+    runner = open_model(model_or_path, activation=activation, input_range=input_range, multilabel=multilabel)
     give = runner.masks if output_kind == "classes" else runner.probabilities
     return give(as_picture(image, runner.channels)[None], crf)[0]
 
@@ -80,6 +93,4 @@ def as_picture(image: Any, channels: int) -> np.ndarray:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or pixels.shape[-1] != channels or 0 in pixels.shape:
         raise ValueError(f"image must be (H, W, {channels}), got {pixels.shape}")
-    if not np.issubdtype(pixels.dtype, np.number) or not np.all(np.isfinite(pixels)):
-        raise ValueError(f"image must hold finite numbers 0–255, got dtype {pixels.dtype} or NaN")
     return pixels

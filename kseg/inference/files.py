@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -13,44 +14,82 @@ import keras
 import tensorflow as tf
 
 from kseg import sandbox
-from kseg.graphs import ModelFacts
+from kseg.checks import check_choice
+from kseg.graphs import ACTIVATIONS, ModelFacts, trained_multilabel
 from kseg.inference.runner import Runner
+from kseg.pictures import checked_range
 from kseg.runtime import opened, try_out
+from kseg.types import InputRange, StatedActivation
 
 
-def open_model(model_or_path: keras.Model | str | os.PathLike) -> Runner:
+def open_model(
+    model_or_path: keras.Model | str | os.PathLike,
+    *,
+    activation: StatedActivation = None,
+    input_range: InputRange = None,
+    multilabel: bool | None = None,
+) -> Runner:
     """Return the `Runner` of a Keras model or of a file.
+
+    Args:
+        model_or_path, activation, input_range, multilabel: as for `kseg.predict`.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ImportError: for an `.onnx` file, if ONNX Runtime is missing.
-        ValueError: if it is none of `.keras`, SavedModel folder, `.tflite` and `.onnx`, or is damaged.
+        TypeError: if it is neither a model nor a path.
+        ValueError: if it is none of `.keras`, SavedModel folder, `.tflite` and `.onnx`, or is damaged; if
+            what is stated contradicts the model, or is missing for a file that does not tell.
     """
+    check_choice("activation", activation, (None, *ACTIVATIONS))
     if isinstance(model_or_path, keras.Model):
-        if getattr(model_or_path, "_kseg_runner", None) is None:
-            model_or_path._kseg_runner = _keras_runner(model_or_path)  # traced once, for as long as it lives
-        return model_or_path._kseg_runner
-    path = Path(model_or_path)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: no such file; expected a .keras, .tflite or .onnx file or a SavedModel folder"
-        )
-    return _open_file(path, path.stat().st_mtime_ns)
+        runner = _keras_runner(model_or_path)
+        trained = trained_multilabel(model_or_path)
+    else:
+        if not isinstance(model_or_path, str | os.PathLike):
+            raise TypeError(
+                f"expected a keras.Model, or the path of a file or folder, got {type(model_or_path).__name__}"
+            )
+        path = Path(model_or_path)
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path}: no such file; expected a .keras, .tflite or .onnx file or a SavedModel folder"
+            )
+        runner = _open_file(path.resolve(), identity(path), str(path))
+        trained = runner.multilabel
+    return runner.stating(
+        activation, checked_range(input_range), trained if multilabel is None else multilabel
+    )
+
+
+def identity(path: Path) -> tuple:
+    """Return what tells a file, or all files of a folder, from what stood or stands elsewhere.
+
+    Size, inode and times of change: a copy that keeps its time of writing has a change time of its own.
+    """
+    path = path.resolve()
+    files = [path, *sorted(each for each in path.rglob("*") if each.is_file())] if path.is_dir() else [path]
+    found = []
+    for file in files:
+        stat = file.stat()
+        found.append((str(file), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+    return tuple(found)
 
 
 @functools.lru_cache(maxsize=8)
-def _open_file(path, _changed):
-    """Open a file; a loop over pictures opens it once, a file written anew is opened anew."""
+def _open_file(path, _identity, shown):
+    """Open a file; a loop over pictures opens it once, another file is opened anew."""
     if path.is_dir():
         if not (path / "saved_model.pb").is_file():
             raise ValueError(
-                f"{path}: no SavedModel (saved_model.pb is missing); give the folder that was exported"
+                f"{shown}: no SavedModel (saved_model.pb is missing); give the folder that was exported"
             )
-        return _file_runner(opened(path))
+        return _file_runner(opened(path), shown)
     if path.suffix in (".tflite", ".onnx"):
         check_file(path)
-        return _file_runner(opened(path))
-    return _keras_runner(load(path))
+        return _file_runner(opened(path), shown)
+    model = load(path)
+    return dataclasses.replace(_keras_runner(model), name=shown, multilabel=trained_multilabel(model))
 
 
 def load(path: str | os.PathLike) -> keras.Model:
@@ -84,21 +123,25 @@ def load(path: str | os.PathLike) -> keras.Model:
 
 
 def _keras_runner(model):
-    facts = ModelFacts(model)
-    facts.check_one_picture()
-    function = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
-    return Runner(
-        run=lambda images: function(images).numpy(),
-        input_size=facts.fixed_size,
-        channels=facts.channels,
-        output_kind=facts.output_kind,
-        num_classes=facts.num_scores,
-        scores_only_centre=facts.scores_only_centre,
-    )
+    """Return the runner of a model, traced once for as long as it lives."""
+    if getattr(model, "_kseg_runner", None) is None:
+        facts = ModelFacts(model, multilabel=False)
+        function = tf.function(lambda images: facts.model(images, training=False), reduce_retracing=True)
+        model._kseg_runner = Runner(
+            run=lambda images: function(images).numpy(),
+            input_size=facts.fixed_size,
+            channels=facts.channels,
+            output_kind=facts.output_kind if facts.told else None,
+            num_classes=facts.num_scores,
+            scores_only_centre=facts.scores_only_centre,
+            activation=facts.found,
+            name=f"model {model.name!r}",
+        )
+    return model._kseg_runner
 
 
-def _file_runner(file):
-    return Runner(file.run, file.input_size, file.channels, file.output_kind, file.num_classes)
+def _file_runner(file, shown):
+    return Runner(file.run, file.input_size, file.channels, file.output_kind, file.num_classes, name=shown)
 
 
 def check_file(path: Path) -> None:

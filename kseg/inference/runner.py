@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from kseg.checks import unknown_name
+from kseg.graphs import judged_kind
+from kseg.pictures import in_input_range, in_pixel_range, probes
+from kseg.types import InputRange
 
 
 @dataclass(frozen=True)
@@ -18,25 +22,87 @@ class Runner:
     """A model opened for inference.
 
     Attributes:
-        run: function `(B, H, W, C)` float32 0–255 → float32 `(B, h, w, num_classes)`, or ids `(B, h, w)`.
+        run: function `(B, H, W, C)` float32 → float32 `(B, h, w, num_classes)`, or ids `(B, h, w)`.
         input_size: `(H, W)` the model is fixed to, or `None` for any.
         channels: int, C.
-        output_kind: `"logits"`, `"probabilities"` or `"classes"`, what `run` returns.
+        output_kind: `"logits"`, `"probabilities"` or `"classes"`, what `run` returns; `None` where nothing
+            tells.
         num_classes: int, channels of the scores, or `None` where `run` returns ids.
         scores_only_centre: whether the scores are those of the middle of the picture.
+        input_range: `(low, high)`, what `run` takes for pixel values 0 and 255, or `None` for these.
+        multilabel: whether a pixel may have several labels, one sigmoid each.
+        activation: `"softmax"`, `"sigmoid"` or `"linear"` where it is known, else `None`.
+        asks_range: whether nothing tells `input_range`, so that it must be stated.
+        name: str, of the model or the file, for errors.
     """
 
     run: Callable[[np.ndarray], np.ndarray]
     input_size: tuple[int, int] | None
     channels: int
-    output_kind: str
+    output_kind: str | None
     num_classes: int | None
     scores_only_centre: bool = False
+    input_range: tuple[float, float] | None = None
+    multilabel: bool = False
+    activation: str | None = None
+    asks_range: bool = False
+    name: str = "the model"
 
     @property
     def from_logits(self) -> bool:
         """Whether `run` gives logits."""
         return self.output_kind == "logits"
+
+    def stating(
+        self, activation: str | None = None, input_range: InputRange = None, multilabel: bool = False
+    ) -> Runner:
+        """Return a runner that knows what the user states.
+
+        Raises:
+            ValueError: if that contradicts the model, or if `input_range` is missing where nothing tells it.
+        """
+        if self.asks_range and input_range is None:
+            raise ValueError(
+                f"{self.name}: nothing tells which values its pictures have; say what it takes for black and "
+                "white by input_range=(0, 255), (0, 1) or (-1, 1)"
+            )
+        kind = self.output_kind
+        if activation is not None:
+            kind = "logits" if activation == "linear" else "probabilities"
+            if (self.activation or activation) != activation or self.output_kind not in (None, kind):
+                raise ValueError(
+                    f"activation={activation!r}, but {self.name} gives "
+                    f"{self.activation or self.output_kind}; leave activation out"
+                )
+        known = activation or self.activation
+        if multilabel and (known == "softmax" or kind == "classes"):
+            raise ValueError(
+                f"multilabel=True takes one sigmoid per label, but {self.name} gives "
+                f"{'class ids' if kind == 'classes' else 'a softmax'}; leave multilabel out"
+            )
+        stated = dataclasses.replace(
+            self,
+            output_kind=kind,
+            activation=known,
+            input_range=input_range or self.input_range,
+            multilabel=multilabel,
+        )
+        return self if stated == self else stated
+
+    def settled(self, *, scores: bool = False) -> Runner:
+        """Return a runner that knows what its scores are, if they must be read: by values for a few pictures.
+
+        Args:
+            scores: whether they will be read as such; else only one channel, and labels, need a threshold.
+
+        Raises:
+            ValueError: if the values can be both.
+        """
+        if self.output_kind is not None or not (scores or self.num_classes == 1 or self.multilabel):
+            return self
+        found = [self._run(each) for each in probes(self.input_size, self.channels)]
+        judged_kind(self.name, found, self.multilabel)
+        return dataclasses.replace(self, output_kind="probabilities")
 
     def scores(self, images: np.ndarray) -> np.ndarray:
         """Run pictures `(B, H, W, C)`; scores come back at their size, `(B, H, W, classes)`."""
@@ -45,37 +111,60 @@ class Runner:
                 "the file gives class ids alone, no scores: export it with output_kind='logits' for that"
             )
         scores, size = self._run_at_own_size(images), images.shape[1:3]
+        self._check_finite(scores)
         return scores if scores.shape[1:3] == size else tf.image.resize(scores, size).numpy()
 
     def ids(self, images: np.ndarray) -> np.ndarray:
-        """Run pictures `(B, H, W, C)`; return class ids `(B, H, W)` at their size."""
+        """Run pictures `(B, H, W, C)`; return class ids `(B, H, W)` at their size, or 0/1 `(B, H, W, C)`."""
         if self.output_kind != "classes":
-            return collapse(self.scores(images), self.from_logits)
-        ids, size = self._run_at_own_size(images)[..., None], images.shape[1:3]
+            runner = self.settled()
+            return collapse(runner.scores(images), runner.from_logits, self.multilabel)
+        ids, size = self._run_at_own_size(images), images.shape[1:3]
+        ids = ids[..., None] if ids.ndim == 3 else ids
         return (ids if ids.shape[1:3] == size else tf.image.resize(ids, size, "nearest").numpy())[..., 0]
 
+    def _run(self, images):
+        return self.run(in_input_range(images, self.input_range))
+
     def _run_at_own_size(self, images):
-        images = np.asarray(images, "float32")
+        images = in_input_range(images, self.input_range)
         if self.input_size not in (None, images.shape[1:3]):
             images = tf.image.resize(images, self.input_size, antialias=True).numpy()
         return self.run(images)
 
+    def _check_finite(self, scores):
+        if not np.isfinite(scores).all():
+            raise ValueError(
+                f"{self.name}: gives scores that are not finite (NaN or infinite); did its training diverge? "
+                "Take an earlier checkpoint"
+            )
+
     def masks(self, images: np.ndarray, crf: bool | Mapping[str, Any] | None = False) -> np.ndarray:
-        """Return uint8 class ids `(B, H, W)`; `crf` is as for `predict`."""
+        """Return class ids `(B, H, W)` in the smallest unsigned type that holds them; `crf` as for `predict`.
+
+        With several labels per pixel, 0 or 1 in uint8 `(B, H, W, labels)`.
+        """
         self._check_whole()
-        if crf_arguments(crf) is None:
-            return self.ids(images).astype("uint8")
-        return self.probabilities(images, crf).argmax(-1).astype("uint8")
+        refined = crf_arguments(crf) is not None
+        ids = self.probabilities(images, crf).argmax(-1) if refined else self.ids(images)
+        if self.multilabel:
+            return ids.astype("uint8")
+        return ids.astype(ids_type(self.num_classes or int(ids.max(initial=0)) + 1))
 
     def probabilities(self, images: np.ndarray, crf: bool | Mapping[str, Any] | None = False) -> np.ndarray:
         """Return float32 probabilities `(B, H, W, classes)`, two of one channel; `crf` as for `predict`."""
         self._check_whole()
-        found, arguments = as_probabilities(self.scores(images), self.from_logits), crf_arguments(crf)
+        runner, arguments = self.settled(scores=True), crf_arguments(crf)
+        if arguments is not None and self.multilabel:
+            raise ValueError(
+                "the dense CRF takes one class per pixel, but the model gives several labels; leave crf out"
+            )
+        found = as_probabilities(runner.scores(images), runner.from_logits, self.multilabel)
         if arguments is None:
             return found
         from kseg.crf import dense_crf  # loads SciPy, which only the CRF needs
 
-        pairs = zip(found, images, strict=True)
+        pairs = zip(found, in_pixel_range(images, self.input_range), strict=True)
         return np.stack([dense_crf(each, image, **arguments) for each, image in pairs])
 
     def _check_whole(self):
@@ -86,18 +175,27 @@ class Runner:
             )
 
 
-def collapse(scores: np.ndarray, from_logits: bool) -> np.ndarray:
-    """Return the class ids of NumPy scores; one channel is class 1 above its threshold."""
-    if scores.shape[-1] == 1:
-        return (scores[..., 0] > (0 if from_logits else 0.5)).astype("int64")
-    return scores.argmax(-1)
+def ids_type(num_classes: int) -> str:
+    """Return the smallest unsigned type that holds the ids of so many classes."""
+    return "uint8" if num_classes <= 2**8 else "uint16" if num_classes <= 2**16 else "uint32"
 
 
-def as_probabilities(scores: np.ndarray, from_logits: bool) -> np.ndarray:
-    """Return float32 probabilities of NumPy scores, which sum to 1; one channel becomes two classes."""
-    if scores.shape[-1] == 1:
+def collapse(scores: np.ndarray, from_logits: bool, multilabel: bool = False) -> np.ndarray:
+    """Return the class ids of NumPy scores; one channel, or each label, is on above its threshold."""
+    threshold = 0 if from_logits else 0.5
+    if multilabel:
+        return (scores > threshold).astype("int64")
+    return (scores[..., 0] > threshold).astype("int64") if scores.shape[-1] == 1 else scores.argmax(-1)
+
+
+def as_probabilities(scores: np.ndarray, from_logits: bool, multilabel: bool = False) -> np.ndarray:
+    """Return float32 probabilities of NumPy scores, which sum to 1; one channel becomes two classes.
+
+    With several labels per pixel each channel has its own, and they do not sum to 1.
+    """
+    if multilabel or scores.shape[-1] == 1:
         one = tf.sigmoid(scores).numpy() if from_logits else np.clip(scores, 0, 1)
-        return np.concatenate([1 - one, one], -1)
+        return one if multilabel else np.concatenate([1 - one, one], -1)
     if from_logits:
         return tf.nn.softmax(scores).numpy()
     scores = np.maximum(scores, 1e-7)  # one sigmoid per class, or int8: they need not sum to 1

@@ -1,8 +1,7 @@
-"""Optimiser, schedule, loss and metrics that fit a model; the user then calls `model.fit`."""
+"""`kseg.compile`: it only calls `model.compile`, with what fits the model."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -10,17 +9,16 @@ import keras
 
 from kseg.checks import check_tensorflow
 from kseg.distribution import patch_trainer
-from kseg.graphs import ModelFacts, check_functional, computes_in_float16, encoder_layers
-from kseg.losses import Auxiliary, CrossEntropy, Focal, OhemCrossEntropy, PerReplica, WeightedSum
+from kseg.distribution.class_weight import name_class_weights
+from kseg.graphs import ModelFacts, computes_in_float16
+from kseg.losses import Auxiliary, CrossEntropy, WeightedSum
 from kseg.losses.combining import for_replicas
-from kseg.metrics import MeanIoU
+from kseg.metrics import MeanIoU, PixelAccuracy
 from kseg.optimizers import LossScaleOptimizer
 from kseg.optimizers.by_name import named_optimizer
 from kseg.replicas import num_replicas
-
-__all__ = ["compile", "encoder_layers"]
-
-_OF_ONE_CLASS = (CrossEntropy, OhemCrossEntropy, Focal)  # they look at the pixel's own class alone
+from kseg.training.fitness import check_loss, fitting_metrics, only_one
+from kseg.types import StatedActivation
 
 
 def compile(
@@ -39,6 +37,8 @@ def compile(
     ignore_class: int | Sequence[int] | None = 255,
     class_weights: Sequence[float] | None = None,
     class_names: Sequence[str] | None = None,
+    activation: StatedActivation = None,
+    multilabel: bool = False,
     **kwargs: Any,
 ) -> keras.Model:
     """Compile a segmentation model: AdamW, warm-up and poly schedule, cross-entropy, mean IoU.
@@ -48,7 +48,7 @@ def compile(
     is not of kseg in `kseg.losses.PerReplica`. The loss of a model that computes in float16 is scaled.
 
     Args:
-        model: `keras.Model` with one output `(B, H, W, C)`.
+        model: `keras.Model` of one picture and one output `(B, H, W, C)`; a subclass must be built.
         steps: `epochs * len(dataset)`: the rate warms up over the first tenth (200 steps at most) and
             reaches zero at the end. `None` keeps it constant.
         learning_rate: what warm-up and decay scale; by default 1e-3 for AdamW, 1e-2 for SGD.
@@ -65,20 +65,28 @@ def compile(
             gradients; `steps` still counts batches.
         ema_momentum: float below 1, 0.999 for instance: keep a moving average of the weights, which
             `kseg.callbacks.EvaluateEMA` evaluates and `SaveBest` saves.
-        loss: a loss instead of `kseg.losses.CrossEntropy`, or a sum of them.
+        loss: a loss instead of `kseg.losses.CrossEntropy`, or a sum of them; alone, or in a list or dict of
+            one.
         ignore_class: int, several ints, or `None`: void.
         class_weights: `None` or one float per class, for the default loss.
         class_names: `None` or one name per class: the logs then show each class's IoU.
-        **kwargs: for `model.compile`; `metrics` takes the place of `kseg.metrics.MeanIoU`.
+        activation: `"linear"` (logits), `"softmax"` or `"sigmoid"`, what a model ends in whose graph does not
+            tell; `None` reads it there.
+        multilabel: whether a pixel may have several labels: masks `(B, H, W, C)` of 0 and 1, void as 255 in
+            a channel, one sigmoid per channel. For the default loss and metric, and what others must be.
+        **kwargs: for `model.compile`; `metrics` takes the place of `kseg.metrics.MeanIoU`. The metric
+            `"accuracy"` becomes `kseg.metrics.PixelAccuracy`.
 
     Returns:
         The model.
 
     Raises:
         RuntimeError: if Keras runs on another backend than TensorFlow.
-        ValueError: if the loss expects logits of a model that ends in softmax or sigmoid, or the reverse;
-            if the activation cannot train; if `steps` is not positive; if names or weights do not fit the
-            classes.
+        TypeError: if `model` is no `keras.Model`.
+        ValueError: for a model of several inputs or outputs, or that is not built; if its graph does not tell
+            what it gives; if a loss or a metric expects logits of a model that ends in softmax or sigmoid, or
+            the reverse; if the activation cannot train; if `steps` is not positive; if names or weights do
+            not fit the classes.
 
     Example:
         >>> import kseg
@@ -87,14 +95,14 @@ def compile(
         'cross_entropy'
     """
     check_tensorflow("kseg.compile")
-    if len(check_functional(model).outputs) != 1:
+    facts = ModelFacts(model, activation, multilabel)
+    if facts.output_kind == "classes":
         raise ValueError(
-            f"model {model.name!r} has {len(model.outputs)} outputs; kseg trains models with one"
+            f"model {model.name!r} gives class ids, which have no gradient: train it on its scores"
         )
-    facts = ModelFacts(model)
     if loss is not None and class_weights is not None:
         raise ValueError("class_weights is for the default loss; give them to your own loss instead")
-    loss = _loss(facts, loss, ignore_class, class_weights)
+    loss = _loss(facts, only_one(loss, "loss"), ignore_class, class_weights)
     options = {
         "schedule": schedule,
         "learning_rate": learning_rate,
@@ -105,11 +113,14 @@ def compile(
         "ema_momentum": ema_momentum,
     }
     optimizer = _optimizer(model, optimizer or "adamw", steps, options)
-    if "metrics" not in kwargs:
-        from_logits = facts.activation is None
-        kwargs["metrics"] = [MeanIoU(facts.num_classes, ignore_class, class_names, from_logits)]
-    elif class_names is not None:
+    if class_names is not None and "metrics" in kwargs:
         raise ValueError("class_names is for the default metric; give them to your own metrics instead")
+    if "metrics" not in kwargs:
+        kwargs["metrics"] = [_metric(MeanIoU, facts, ignore_class, class_names=class_names)]
+    for argument in {"metrics", "weighted_metrics"} & set(kwargs):
+        accuracy = _metric(PixelAccuracy, facts, ignore_class, name="accuracy")
+        kwargs[argument] = fitting_metrics(kwargs[argument], facts, accuracy)
+    name_class_weights()
     model.compile(optimizer=optimizer, loss=loss, **kwargs)
     return model
 
@@ -121,13 +132,20 @@ def _loss(facts, loss, ignore_class, class_weights):
             raise ValueError(
                 f"class_weights has {len(class_weights)} weights for {facts.num_classes} classes"
             )
-        loss = CrossEntropy(ignore_class, class_weights, from_logits=facts.activation is None)
-    _check_activation(loss, facts.activation, facts.num_scores)
+        labels: dict[str, Any] = {"multilabel": True} if facts.multilabel else {}
+        loss = CrossEntropy(ignore_class, class_weights, from_logits=facts.activation is None, **labels)
+    check_loss(loss, facts)
     if num_replicas() > 1:
         patch_trainer()
     if facts.auxiliary_heads:
         return _with_heads(loss)
     return for_replicas(loss) if num_replicas() > 1 else loss
+
+
+def _metric(kind, facts, ignore_class, **more):
+    from_logits = facts.activation is None
+    more = {**more, "multilabel": True} if facts.multilabel else more
+    return kind(facts.num_classes, ignore_class, from_logits=from_logits, **more)
 
 
 def _with_heads(loss):
@@ -155,33 +173,3 @@ def _optimizer(model, optimizer, steps, options):
     if computes_in_float16(model) and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return LossScaleOptimizer(optimizer)
     return optimizer
-
-
-def _check_activation(loss, activation, channels):
-    from_logits = activation is None
-    if activation == "softmax" and channels == 1:
-        raise ValueError("softmax over one channel is always 1; use sigmoid or None, or two classes")
-    loss = keras.losses.get(loss)
-    loss = loss.loss if isinstance(loss, Auxiliary) else loss
-    for part, _ in getattr(loss, "parts", [(loss, 1.0)]):
-        part = part.loss if isinstance(part, PerReplica) else part
-        if isinstance(part, _OF_ONE_CLASS) and activation == "sigmoid" and channels > 1:
-            raise ValueError(
-                f"cross-entropy on sigmoid trains every one of the {channels} channels to 1; use softmax or "
-                "None, or another loss"
-            )
-        expects = _from_logits(part)
-        if expects not in (None, from_logits):
-            output_kind = "logits" if from_logits else "probabilities"
-            raise ValueError(
-                f"loss {getattr(part, 'name', part)!r} has from_logits={expects}, but the model gives "
-                f"{output_kind}; set from_logits={from_logits}"
-            )
-
-
-def _from_logits(loss):
-    """Return what a loss expects, `None` if it does not say. A function says it by the argument's default."""
-    if hasattr(loss, "from_logits"):
-        return loss.from_logits
-    argument = inspect.signature(loss).parameters.get("from_logits")
-    return None if argument is None else argument.default

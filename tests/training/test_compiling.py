@@ -4,7 +4,7 @@ import pytest
 
 import kseg
 from kseg import blocks
-from kseg.graphs import output_activation
+from kseg.graphs import ModelFacts
 from kseg.losses import Auxiliary, CrossEntropy, Dice
 from kseg.metrics import MeanIoU
 from kseg.optimizers import WarmupPoly
@@ -94,7 +94,7 @@ def test_a_training_goes_on_after_a_load(tmp_path):
 def test_the_activation_decides_whether_scores_are_logits(activation, classes):
     model = kseg.compile(network(classes, activation), ignore_class=(0, 255))
     (metric,) = model._compile_metrics._user_metrics
-    assert output_activation(model) == activation
+    assert ModelFacts(model).activation == activation
     assert model.loss.from_logits == metric.from_logits == (activation is None)
     assert model.loss.ignore_class == metric.ignore_class == (0, 255)
     assert metric.num_classes == max(classes, 2)
@@ -102,8 +102,8 @@ def test_the_activation_decides_whether_scores_are_logits(activation, classes):
 
 def test_the_activation_is_that_of_a_model_or_a_softmax_layer_at_the_end():
     image = keras.Input((None, None, 3))
-    assert output_activation(keras.Model(image, network(1, "sigmoid")(image))) == "sigmoid"
-    assert output_activation(keras.Model(image, keras.layers.Softmax()(network()(image)))) == "softmax"
+    assert ModelFacts(keras.Model(image, network(1, "sigmoid")(image))).activation == "sigmoid"
+    assert ModelFacts(keras.Model(image, keras.layers.Softmax()(network()(image)))).activation == "softmax"
 
 
 @pytest.mark.parametrize("classes", [1, 2])
@@ -181,7 +181,7 @@ def with_auxiliary_head(activation=None):
 @pytest.mark.parametrize("activation", [None, "softmax"])
 def test_an_auxiliary_head_trains_and_shows_nowhere_else(activation):
     model = kseg.compile(with_auxiliary_head(activation), weight_decay=0.0)
-    assert isinstance(model.loss, Auxiliary) and output_activation(model) == activation
+    assert isinstance(model.loss, Auxiliary) and ModelFacts(model).activation == activation
     head = model.get_layer("auxiliary").get_weights()[0]
     images, mask = example()
     logs = model.fit(images, mask, verbose=0).history
@@ -222,7 +222,7 @@ def test_plain_keras_losses_refuse_an_auxiliary_head():
 )
 def test_the_activation_is_found_however_it_is_applied(last, activation):
     image = keras.Input((8, 8, 3))
-    assert output_activation(keras.Model(image, last(keras.layers.Conv2D(3, 1)(image)))) == activation
+    assert ModelFacts(keras.Model(image, last(keras.layers.Conv2D(3, 1)(image)))).activation == activation
 
 
 def test_a_model_with_two_outputs_and_a_schedule_are_refused():

@@ -1,0 +1,209 @@
+"""What a model gives: logits, probabilities or class ids, read from its graph.
+
+From the output backwards, through whatever only moves, cuts, pads, resizes or averages values. Layers that
+are not known are traced by TensorFlow, so that a `Lambda`, a layer or a model with a call of its own are
+looked into as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import keras
+
+from kseg.graphs.keras_graph import arguments_of, functional, origin, position
+
+# TensorFlow's operators, by what they do to values.
+_MOVES = frozenset(
+    [
+        "AvgPool",
+        "BatchToSpaceND",
+        "BroadcastTo",
+        "Cast",
+        "CheckNumerics",
+        "CropAndResize",
+        "DepthToSpace",
+        "EnsureShape",
+        "ExpandDims",
+        "GatherNd",
+        "GatherV2",
+        "Identity",
+        "ImageProjectiveTransformV3",
+        "MaxPool",
+        "MirrorPad",
+        "Pad",
+        "PadV2",
+        "PreventGradient",
+        "Reshape",
+        "ResizeArea",
+        "ResizeBicubic",
+        "ResizeBilinear",
+        "ResizeNearestNeighbor",
+        "ReverseV2",
+        "Roll",
+        "ScaleAndTranslate",
+        "Slice",
+        "Snapshot",
+        "SpaceToBatchND",
+        "SplitV",
+        "Squeeze",
+        "StopGradient",
+        "StridedSlice",
+        "Tile",
+        "Transpose",
+        "Unpack",
+    ]
+)
+_JOINS = frozenset(["AddN", "ConcatV2", "Pack"])
+_CLIPS = frozenset(["ClipByValue", "Maximum", "Minimum"])
+_ADDS = frozenset(["Add", "AddV2", "AddN", "BiasAdd", "Sub"])
+_SCALES = frozenset(["Mul", "RealDiv"])
+_COMPUTES = frozenset(
+    [
+        "BatchMatMulV2",
+        "Conv2D",
+        "Conv2DBackpropInput",
+        "Conv3D",
+        "DepthwiseConv2dNative",
+        "Einsum",
+        "FusedBatchNormV3",
+        "MatMul",
+    ]
+)
+_DECIDES = frozenset(
+    ["ArgMax", "Greater", "GreaterEqual", "Less", "LessEqual", "LogicalAnd", "LogicalNot", "LogicalOr"]
+)
+_FIXED = frozenset(["Const", "ReadVariableOp", "VarHandleOp", "Placeholder", "Shape", "Range", "Fill"])
+_WITH_KERNEL = ("Conv2D", "Conv2DTranspose", "SeparableConv2D", "DepthwiseConv2D", "Dense")
+
+Kind = str | None
+
+
+def output_kind(model: keras.Model) -> Kind:
+    """Return `"softmax"`, `"sigmoid"`, `"linear"` or `"classes"`; `None` where the graph does not tell.
+
+    Args:
+        model: functional `keras.Model` with one output.
+    """
+    output = model.outputs[0]
+    is_integer = "int" in output.dtype or output.dtype == "bool"
+    kind = "classes" if is_integer else _kind(output, output.shape[-1], {})
+    one_map = len(output.shape) == 3 or output.shape[-1] == 1
+    return kind if kind in ("softmax", "sigmoid", "linear") or one_map else None
+
+
+def _kind(tensor, channels, outside):
+    """Return the kind of a Keras tensor; `outside` holds functions for the inputs of a model inside."""
+    if id(tensor) in outside:
+        return outside[id(tensor)]()
+    operation, inputs = origin(tensor)
+
+    def kind_of(each: keras.KerasTensor) -> Kind:
+        return _kind(each, channels, outside)
+
+    if isinstance(operation, keras.layers.InputLayer):
+        return None  # the picture itself
+    if getattr(operation, "keeps_scores", False):
+        return kind_of(inputs[0])
+    inside = functional(operation) if isinstance(operation, keras.Model) else None
+    if inside is not None:
+        inner = {
+            id(i): lambda each=each: kind_of(each) for i, each in zip(inside.inputs, inputs, strict=True)
+        }
+        return _kind(inside.outputs[position(tensor)], channels, inner)
+    return _by_activation(operation, tensor, channels) or _traced(tensor, channels, kind_of)
+
+
+def _by_activation(layer, tensor, channels):
+    """Return the kind where a layer of Keras' own says it by its activation; it spares the tracing."""
+    if type(layer).__name__ not in _WITH_KERNEL or not type(layer).__module__.startswith("keras."):
+        return None
+    if layer.activation is keras.activations.linear:
+        return "linear"
+    if layer.activation is keras.activations.sigmoid:
+        return "sigmoid"
+    return _softmax(tensor.shape[-1], channels) if layer.activation is keras.activations.softmax else None
+
+
+def _softmax(size, channels):
+    """Return the kind of what a softmax over `size` values gives when `channels` of them come out."""
+    if size == channels:
+        return "softmax"
+    return "sigmoid" if channels == 1 and size and size > 1 else None  # one class was cut out
+
+
+def _traced(tensor, channels, kind_of):
+    """Return the kind of what one operation of a Keras graph gives, by TensorFlow's graph of it."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf  # its graph shows what a layer does, whoever wrote it
+
+    operation, inputs = origin(tensor)
+    specs = [tf.TensorSpec(each.shape, each.dtype) for each in inputs]
+
+    def call(*tensors):
+        arguments, keywords = arguments_of(tensor, tensors)
+        return operation(*arguments, **keywords)
+
+    try:
+        graph = tf.function(call, autograph=False).get_concrete_function(*specs).graph
+        output = graph.outputs[position(tensor)]
+    except Exception:  # whatever a layer of the user's own raises
+        return None
+    names = [each.name for each in graph.inputs[: len(specs)]]
+    places: dict[str, Callable[[], Kind]] = {
+        name: partial(kind_of, each) for name, each in zip(names, inputs, strict=True)
+    }
+    return _Operators(places, channels).kind(output)
+
+
+class _Operators:
+    """The way backwards through a graph of TensorFlow's, from tensor to tensor."""
+
+    def __init__(self, places: dict[str, Callable[[], Kind]], channels: int) -> None:
+        self.places = places
+        self.channels = channels
+        self.known: dict[str, Kind] = {}
+
+    def kind(self, tensor: Any) -> Kind:
+        """Return the kind of a tensor; `"constant"` of what does not depend on the picture."""
+        if tensor.name not in self.known:
+            place = self.places.get(tensor.name)
+            self.known[tensor.name] = place() if place else self._of(tensor, tensor.op)
+        return self.known[tensor.name]
+
+    def _of(self, tensor, operator):
+        kind, inputs = operator.type, list(operator.inputs)
+        if kind in _FIXED:
+            return "constant"
+        if kind in _COMPUTES:
+            return "linear"
+        if kind in _DECIDES or (kind == "TopKV2" and tensor.value_index == 1):
+            return "classes"
+        if kind in ("Softmax", "LogSoftmax"):
+            found = _softmax(inputs[0].shape[-1], self.channels)
+            return found if kind == "Softmax" else ("linear" if found == "softmax" else None)
+        if kind == "Sigmoid":
+            return "sigmoid"
+        if kind in _MOVES or (kind == "Mean" and tensor.shape[-1] == inputs[0].shape[-1]):
+            return self.kind(inputs[0])
+        if kind == "Split":
+            return self.kind(inputs[1])
+        if kind == "IdentityN":
+            return self.kind(inputs[tensor.value_index])
+        return self._of_several(kind, inputs)
+
+    def _of_several(self, kind, inputs):
+        kinds = [self.kind(each) for each in inputs]
+        varying = {each for each in kinds if each != "constant"}
+        if len(varying) != 1:
+            return None if varying else "constant"
+        (only,) = varying
+        if kind in _JOINS and kind not in _ADDS:
+            return only
+        if kind in _CLIPS:
+            return only if only in ("softmax", "sigmoid") else None
+        sums = kind in _ADDS or (kind in _SCALES and kinds.count(only) == 1)
+        return "linear" if sums and only == "linear" else None

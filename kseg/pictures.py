@@ -1,0 +1,122 @@
+"""The door of pictures: which arrays hold the values 0–255 that every model of kseg takes.
+
+A picture that is on another scale gives another mask, and nothing in the network would notice.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+PIXEL_RANGE = (0.0, 255.0)
+
+
+def check_pictures(pictures: np.ndarray, argument: str = "image") -> None:
+    """Raise unless an array can be pictures of values 0–255.
+
+    Args:
+        pictures: any shape.
+        argument: how the error names it.
+
+    Raises:
+        ValueError: for what is no number, not finite, outside of 0–255, or of floats up to 1.
+    """
+    fault = fault_of(pictures)
+    if fault:
+        raise ValueError(f"{argument} must hold pixel values 0–255, got {fault}")
+
+
+def fault_of(pictures: np.ndarray) -> str | None:
+    """Return what is wrong with the values of pictures, with its mend, or `None`."""
+    pixels = np.asarray(pictures)
+    if pixels.dtype == np.uint8 or pixels.size == 0:
+        return None
+    if pixels.dtype.kind not in "iuf":
+        return f"dtype {pixels.dtype}; give uint8 or float32"
+    low, high = pixels.min(), pixels.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return "NaN or infinite values"
+    seen = f"{low:g} to {high:g} in {pixels.dtype}"
+    if low < 0 or high > PIXEL_RANGE[1]:
+        is_signed_unit = pixels.dtype.kind == "f" and low >= -1 and high <= 1
+        mend = "(image + 1) * 127.5" if is_signed_unit else "scale them, or np.clip(image, 0, 255)"
+        return f"{seen}; {mend}"
+    if pixels.dtype.kind == "f" and 0 < high <= 1:
+        return f"{seen}; multiply by 255, or keep the uint8 of the file"
+    return None
+
+
+def checked_range(input_range: Any) -> tuple[float, float] | None:
+    """Return `input_range` as two floats, or `None`.
+
+    Raises:
+        ValueError: unless it is `None` or two finite numbers, the lower first.
+    """
+    if input_range is None:
+        return None
+    try:
+        low, high = (float("nan") if isinstance(each, str) else float(each) for each in input_range)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise ValueError(
+            "input_range must be (low, high), what the model takes for black and white, for instance (0, 1), "
+            f"got {input_range!r}"
+        )
+    return low, high
+
+
+def in_input_range(
+    pictures: np.ndarray, input_range: Sequence[float] | None = None, argument: str = "image"
+) -> np.ndarray:
+    """Return pictures as float32 on the scale of the model.
+
+    Args:
+        pictures: values 0–255; or floats that are no such values but lie in `input_range` already.
+        input_range: `(low, high)`, what the model takes for 0 and 255; `None` is 0–255.
+        argument: how an error names the pictures.
+
+    Raises:
+        ValueError: for pictures that are neither.
+    """
+    pixels = np.asarray(pictures)
+    fault = fault_of(pixels)
+    low, high = PIXEL_RANGE if input_range is None else input_range
+    if fault is None:
+        values = pixels.astype("float32", copy=False)
+        if (low, high) == PIXEL_RANGE:
+            return values
+        return values * np.float32((high - low) / PIXEL_RANGE[1]) + np.float32(low)
+    if (low, high) == PIXEL_RANGE:
+        check_pictures(pixels, argument)
+    slack = 1e-3 * (high - low)
+    if pixels.dtype.kind == "f" and low - slack <= pixels.min() and pixels.max() <= high + slack:
+        return pixels.astype("float32", copy=False)
+    raise ValueError(
+        f"{argument} must hold pixel values 0–255, or floats of the stated input_range={(low, high)}, got "
+        f"{fault}"
+    )
+
+
+def in_pixel_range(pictures: np.ndarray, input_range: Sequence[float] | None = None) -> np.ndarray:
+    """Return pictures of either scale, as `in_input_range` takes them, as values 0–255."""
+    pixels = np.asarray(pictures)
+    if input_range is None or fault_of(pixels) is None:
+        return pixels
+    low, high = input_range
+    return np.clip((pixels - low) * (PIXEL_RANGE[1] / (high - low)), *PIXEL_RANGE).astype("float32")
+
+
+def probes(size: tuple[int, int] | None, channels: int) -> Iterator[np.ndarray]:
+    """Yield pictures `(1, H, W, channels)` of values 0–255 to try a model on: noise, ramps, black, white.
+
+    Args:
+        size: `(H, W)` in pixels, `None` for a model that takes any.
+        channels: of the picture.
+    """
+    height, width = size or (64, 64)
+    shape = (1, height, width, channels)
+    yield np.random.default_rng(0).integers(0, 256, shape).astype("float32")
+    yield np.broadcast_to(np.linspace(0, 255, width, dtype="float32")[:, None], shape)
+    yield np.broadcast_to(np.linspace(255, 0, height, dtype="float32")[:, None, None], shape)
+    yield from (np.full(shape, value, "float32") for value in PIXEL_RANGE)
