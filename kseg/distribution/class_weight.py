@@ -29,8 +29,10 @@ def name_class_weights() -> None:
         weigh = of_dataset(class_weight)
 
         def of_batch(*data: Any) -> Any:
-            y = data[1] if len(data) > 1 else None
-            if len(getattr(y, "shape", None) or ()) > 3:
+            shape = tuple(getattr(data[1], "shape", ())) if len(data) > 1 else ()
+            # of three axes the last one is taken for classes: one-hot rows, or the width of masks
+            too_wide = len(shape) == 3 and (shape[-1] is None or shape[-1] > max(class_weight) + 1)
+            if len(shape) > 3 or too_wide:
                 raise ValueError(_MEND)
             return weigh(*data)
 

@@ -114,8 +114,8 @@ def _pixel_weights(sample_weight, valid):
     if axes not in (1, 3) or not sizes_agree(weight, valid, axes):
         raise ValueError(
             f"sample_weight must be (B,), (B, H, W) or (B, H, W, 1) for y_pred of the size "
-            f"{tuple(valid.shape)}, got {shape}; class_weight of fit does not know masks: give class_weights to "
-            "the loss"
+            f"{tuple(valid.shape)}, got {shape}; class_weight of fit does not know masks: give "
+            "class_weights to the loss"
         )
     weight = size_checked(weight, valid, axes)
     return valid * (weight[:, None, None] if axes == 1 else weight)
