@@ -16,7 +16,8 @@ class LiteRTFile:
 
     Attributes:
         input_size: `(H, W)`; channels: int.
-        output_kind: `"logits"`, `"probabilities"` or `"classes"`, the name of its output.
+        output_kind: `"logits"`, `"probabilities"` or `"classes"`, the name of its output; `None` if it has
+            another, as in files that kseg did not write.
         num_classes: int, `None` where it gives ids.
         seconds: float, of the last run of the interpreter alone.
 
@@ -36,8 +37,8 @@ class LiteRTFile:
             raise ValueError(f"{path}: LiteRT cannot load this file ({reason}); export it again") from error
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         signatures = self.interpreter.get_signature_list()
-        names = next(iter(signatures.values()))["outputs"] if signatures else ["logits"]
-        self.output_kind = names[0] if names[0] in _OUTPUTS else "probabilities"
+        names = next(iter(signatures.values()))["outputs"] if signatures else [""]
+        self.output_kind = names[0] if names[0] in _OUTPUTS else _kind_of(outputs)
         ranks = [len(detail["shape"]) for detail in (*inputs, *outputs)]
         if ranks != [4, 3 if self.output_kind == "classes" else 4]:
             raise ValueError(
@@ -64,6 +65,13 @@ class LiteRTFile:
         return values if self.output_kind == "classes" else dequantized(values, self.output)
 
 
+def _kind_of(outputs):
+    """Return `"classes"` where a file gives integers, which are ids, else `None`: it does not tell."""
+    detail = outputs[0]
+    is_integer = detail["dtype"] in (np.int32, np.int64) and not detail["quantization"][0]
+    return "classes" if len(outputs) == 1 and len(detail["shape"]) == 3 and is_integer else None
+
+
 class SavedModelFolder:
     """A SavedModel segmenter; attributes as of `LiteRTFile`, `input_size` `None` where it takes any.
 
@@ -82,11 +90,12 @@ class SavedModelFolder:
                 f"{path}: TensorFlow cannot load this SavedModel: {error}".splitlines()[0]
             ) from error
         self.name, spec = next(iter(self.signature.structured_input_signature[1].items()))
-        self.output_kind = next(iter(self.signature.structured_outputs))
+        self.output_name, scores = next(iter(self.signature.structured_outputs.items()))
+        self.output_kind = self.output_name if self.output_name in _OUTPUTS else None
         size = tuple(spec.shape[1:3])
         self.input_size = None if None in size else size
         self.channels = spec.shape[-1]
-        self.num_classes = self.signature.structured_outputs[self.output_kind].shape[-1]
+        self.num_classes = scores.shape[-1]
         self.seconds = 0.0
 
     def run(self, images: np.ndarray) -> np.ndarray:
@@ -94,7 +103,7 @@ class SavedModelFolder:
         import tensorflow as tf
 
         start = time.perf_counter()
-        scores = self.signature(**{self.name: tf.constant(images)})[self.output_kind].numpy()
+        scores = self.signature(**{self.name: tf.constant(images)})[self.output_name].numpy()
         self.seconds = time.perf_counter() - start
         return scores
 
@@ -143,7 +152,8 @@ class OnnxFile:
         size = (height, width)
         self.input_size = size if all(isinstance(side, int) for side in size) else None
         self.name, self.channels, self.sides = inputs[0].name, channels, size
-        self.output_kind = outputs[0].name if outputs[0].name in _OUTPUTS else "probabilities"
+        self.output_name = outputs[0].name
+        self.output_kind = self.output_name if self.output_name in _OUTPUTS else None
         self.num_classes = outputs[0].shape[-1]
         self.seconds = 0.0
 
@@ -202,7 +212,9 @@ def try_out(path: str) -> None:
     file.run(np.zeros((1, *sides, file.channels), "float32"))
 
 
-def open_file(path: str, threads: int | None = None) -> tuple[tuple[int, int] | None, int, str, int | None]:
+def open_file(
+    path: str, threads: int | None = None
+) -> tuple[tuple[int, int] | None, int, str | None, int | None]:
     """Open a file for `run_file`; return its input size, channels, what it gives and how many classes."""
     close_file(path)
     _opened[str(path)] = file = opened(path, threads)

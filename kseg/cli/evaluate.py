@@ -6,9 +6,11 @@ from kseg.cli.options import (
     Commands,
     Progress,
     add_data,
+    add_model_facts,
     add_model_files,
     command,
     data_options,
+    model_facts,
     with_classes_of,
 )
 
@@ -23,6 +25,7 @@ def add_evaluate(commands: Commands) -> None:
         "Evaluate models and exported files on a split and print per-class IoU side by side.",
     )
     add_model_files(parser)
+    add_model_facts(parser)
     add_data(parser, names_from="classes.txt beside the first MODEL, DIR/classes.txt")
     parser.add_argument("--split", default="val", help="(default: %(default)s)")
 
@@ -31,7 +34,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from kseg.commands.evaluate import evaluate_files
     from kseg.evaluation import table
 
-    options = with_classes_of(arguments.model[0], data_options(arguments))
+    options = with_classes_of(arguments.model[0], data_options(arguments)) | model_facts(arguments)
     print(
         table(evaluate_files(arguments.model, arguments.data, arguments.split, progress=Progress, **options))
     )

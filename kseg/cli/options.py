@@ -89,6 +89,33 @@ def with_classes_of(model: Path, options: dict) -> dict:
     return options
 
 
+def add_model_facts(parser: argparse.ArgumentParser) -> None:
+    """Add what is stated of a model that does not tell it."""
+    parser.add_argument(
+        "--activation",
+        choices=("linear", "softmax", "sigmoid"),
+        help="what MODEL ends in (linear: logits), where nothing tells",
+    )
+    parser.add_argument(
+        "--input-range",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="what a MODEL of others takes for pixel values 0 and 255, for instance 0 1",
+    )
+    parser.add_argument(
+        "--multilabel",
+        action="store_true",
+        default=None,
+        help="a pixel may have several labels, one sigmoid each",
+    )
+
+
+def model_facts(arguments: argparse.Namespace) -> dict:
+    """Return what `add_model_facts` added as arguments of `kseg.predict`."""
+    return {word: getattr(arguments, word) for word in ("activation", "input_range", "multilabel")}
+
+
 def add_model_files(parser: argparse.ArgumentParser) -> None:
     """Add the files to compare."""
     parser.add_argument("model", nargs="+", type=Path, metavar="MODEL", help=MODEL_FILE)

@@ -8,11 +8,13 @@ from kseg.cli.options import (
     Commands,
     Progress,
     add_classes,
+    add_model_facts,
     add_output,
     add_output_kind,
     add_overwrite,
     class_names,
     command,
+    model_facts,
     with_classes_of,
 )
 
@@ -25,7 +27,7 @@ def add_predict(commands: Commands) -> None:
         _predict,
         "segment pictures",
         "Segment pictures and write NAME.png (class ids) and NAME_overlay.png into --output; probabilities\n"
-        "go into NAME.npy, float32 (H, W, classes).",
+        "go into NAME.npy, float32 (H, W, classes), several labels as 0 or 1, uint8 (H, W, labels).",
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help=MODEL_FILE)
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="picture files")
@@ -34,6 +36,7 @@ def add_predict(commands: Commands) -> None:
     parser.add_argument("--crf", action="store_true", help="refine along edges by the dense CRF")
     what = "what is written of each picture (default: %(default)s)"
     add_output_kind(parser, ("classes", "probabilities"), what, "classes")
+    add_model_facts(parser)
     add_overwrite(parser, "files that exist")
 
 
@@ -49,6 +52,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         crf=arguments.crf,
         output_kind=arguments.output_kind,
         overwrite=arguments.overwrite,
+        **model_facts(arguments),
         progress=Progress("predicting"),
     )
     return 0

@@ -45,7 +45,8 @@ class _OldWord(argparse.Action):
 def in_words_of_shell(text: str, arguments: argparse.Namespace) -> str:
     """Return a message with flags for arguments.
 
-    `output=` becomes `--output`, `resume=True` `--resume`, `quantize='int8'` `--quantize int8`.
+    `output=` becomes `--output`, `resume=True` `--resume`, `quantize='int8'` `--quantize int8`,
+    `input_range=(0, 1)` `--input-range 0 1`.
     """
     flags = {name: f"--{name.replace('_', '-')}" for name in vars(arguments)} | _FLAGS
 
@@ -55,4 +56,6 @@ def in_words_of_shell(text: str, arguments: argparse.Namespace) -> str:
         value = f" {found['value']}" if found["value"] else ""
         return flags[found["name"]] + value
 
+    if "input_range" in flags:
+        text = re.sub(r"input_range=\((-?[\d.]+), (-?[\d.]+)\)", r"--input-range \1 \2", text)
     return re.sub(r"(?<!\S)(?P<name>[a-z_]+)=(?:True|'(?P<value>[\w.-]+)')?(?=[\s,;:]|$)", flag, text)

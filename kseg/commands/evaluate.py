@@ -6,7 +6,7 @@ from typing import Any
 
 from kseg.data import from_directory
 from kseg.evaluation import Evaluation, evaluate
-from kseg.types import PathLike
+from kseg.types import InputRange, PathLike, StatedActivation
 
 
 def evaluate_files(
@@ -16,6 +16,9 @@ def evaluate_files(
     *,
     label_map: dict[int, int] | None = None,
     class_names: Sequence[str] | None = None,
+    activation: StatedActivation = None,
+    input_range: InputRange = None,
+    multilabel: bool | None = None,
     progress: Callable[[str], Callable[[int, int | None], object]] | None = None,
 ) -> dict[str, Evaluation]:
     """Evaluate models and exported files on a split of a folder, one after the other.
@@ -23,6 +26,7 @@ def evaluate_files(
     Args:
         models: paths, as for `kseg.predict`.
         root, split, label_map, class_names: as for `kseg.data.from_directory`.
+        activation, input_range, multilabel: as for `kseg.predict`.
         progress: `None` or a function of what is done, a str, that returns a function
             `(done, total or None)`.
 
@@ -34,10 +38,11 @@ def evaluate_files(
     """
     labels: dict[str, Any] = {"label_map": label_map, "class_names": class_names}
     dataset = from_directory(root, split, batch_size=1, shuffle=False, **labels)
+    stated: dict[str, Any] = {"activation": activation, "input_range": input_range, "multilabel": multilabel}
     paths = [Path(path) for path in models]
     results: dict[str, Evaluation] = {}
     for path in paths:
         name = path.name if sum(path.name == other.name for other in paths) == 1 else str(path)
         shown = progress(f"evaluating {name}") if progress else None
-        results[name] = evaluate(path, dataset, class_names=dataset.class_names, progress=shown)
+        results[name] = evaluate(path, dataset, class_names=dataset.class_names, progress=shown, **stated)
     return results

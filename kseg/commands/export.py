@@ -1,5 +1,6 @@
 """What `kseg export` does."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +9,7 @@ from kseg import data
 from kseg.checks import renamed
 from kseg.export import ExportReport, export_onnx, export_saved_model, export_tflite, read_metadata
 from kseg.export.writing import check_target
-from kseg.inference import check_file, load, report_path
+from kseg.inference import digest_in, facts_of, load, report_path
 from kseg.types import PathLike
 
 
@@ -88,16 +89,20 @@ def export(
 
 
 def inspect(path: PathLike) -> str:
-    """Return, as text, the metadata of a `.tflite` file, and the report beside it where there is one.
+    """Return, as text, what a file tells of itself, and the report beside it where there is one.
+
+    Args:
+        path: `.tflite`, `.onnx` or `.keras` file or SavedModel folder, whoever wrote it.
 
     Raises:
-        FileNotFoundError, ValueError: if the file is missing, damaged, without metadata, or not the one of
-            its report.
+        FileNotFoundError, ValueError: if the file is missing, damaged, or not the one of its report.
     """
     path = Path(path)
-    if path.suffix == ".onnx":
-        raise ValueError(f"{path}: what an .onnx file tells of itself stands in {report_path(path).name}")
-    text = str(read_metadata(path))
-    check_file(path)
+    lines = [str(facts_of(path))]
+    if path.suffix == ".tflite":
+        with contextlib.suppress(ValueError):  # without metadata
+            lines.insert(0, str(read_metadata(path)))
     report = report_path(path)
-    return f"{text}\n{report.read_text(encoding='utf-8').strip()}" if report.is_file() else text
+    if report.is_file() and digest_in(report) is not None:
+        lines.append(report.read_text(encoding="utf-8").strip())
+    return "\n".join(lines)

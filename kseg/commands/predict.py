@@ -13,7 +13,7 @@ from kseg.data.reading import image_header
 from kseg.data.sampling import sample_evenly
 from kseg.disk import remove_partial_files, whole_file
 from kseg.inference import as_picture, open_model
-from kseg.types import Dataset, PathLike
+from kseg.types import Dataset, InputRange, PathLike, StatedActivation
 
 
 def comparison(
@@ -37,19 +37,22 @@ def predict_files(
     class_names: Sequence[str] | None = None,
     crf: bool | dict = False,
     output_kind: str = "classes",
+    activation: StatedActivation = None,
+    input_range: InputRange = None,
+    multilabel: bool | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> None:
     """Segment picture files into `output`: `NAME.png` with class ids and `NAME_overlay.png`.
 
-    Probabilities go into `NAME.npy` instead of `NAME.png`.
+    Probabilities, and several labels per pixel, go into `NAME.npy` instead of `NAME.png`.
 
     Args:
         model: path of a `.keras`, `.tflite` or `.onnx` file or a SavedModel folder.
         images: paths of pictures.
         output: folder, made where it is missing.
         class_names: `None` or names for the legend.
-        crf, output_kind: as for `kseg.predict`.
+        crf, output_kind, activation, input_range, multilabel: as for `kseg.predict`.
         overwrite: replace results that exist.
         progress: `None` or a function `(done, total)`.
 
@@ -59,7 +62,8 @@ def predict_files(
     """
     output, paths = Path(output), [Path(path) for path in images]
     check_choice("output_kind", output_kind, ("classes", "probabilities"))
-    end = ".png" if output_kind == "classes" else ".npy"
+    runner = open_model(model, activation=activation, input_range=input_range, multilabel=multilabel)
+    end = ".png" if output_kind == "classes" and not runner.multilabel else ".npy"
     targets = {path: (output / f"{path.stem}{end}", output / f"{path.stem}_overlay.png") for path in paths}
     results = [target for pair in targets.values() for target in pair]
     if len(set(results)) < 2 * len(paths):
@@ -74,24 +78,30 @@ def predict_files(
         if target.exists() and not overwrite:
             raise FileExistsError(f"{target}: exists already; add overwrite=True or choose another output=")
     remove_partial_files(results)
-    runner = open_model(model)
+    runner = runner.settled(scores=output_kind == "probabilities")
     for done, (path, (target, overlay_path)) in enumerate(targets.items(), start=1):
         image = as_picture(path, runner.channels)
-        if output_kind == "classes":
-            result = mask = runner.masks(image[None], crf)[0]
-        else:
-            result = runner.probabilities(image[None], crf)[0]
-            mask = result.argmax(-1)
+        give = runner.masks if output_kind == "classes" else runner.probabilities
+        result = give(image[None], crf)[0]
+        mask = _shown(result, runner.multilabel)
         names = class_names or [f"class {number}" for number in range(int(mask.max()) + 1)]
         save_picture(visualization.overlay(image, mask, names), overlay_path)
-        if output_kind == "classes":
+        if end == ".png":
             save_picture(result, target)
         else:
-            with whole_file(target, "the probabilities", needed=result.nbytes) as partial:
+            with whole_file(target, "the result", needed=result.nbytes) as partial:
                 np.save(partial, result)
         print(target)
         if progress:
             progress(done, len(paths))
+
+
+def _shown(result, multilabel):
+    """Return the ids that an overlay shows: of several labels the likeliest, none where none is on."""
+    if result.ndim == 2:
+        return result
+    ids = result.argmax(-1)
+    return np.where((result >= 0.5).any(-1), ids, 255) if multilabel else ids
 
 
 def save_picture(pixels: np.ndarray, path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from kseg.checks import check_choice
 from kseg.data.reading import pixels_of, read_image
-from kseg.inference.files import check_file, load, open_model, report_path
+from kseg.inference.files import check_file, digest_in, facts_of, load, open_model, report_path
 from kseg.inference.runner import Runner, as_probabilities, collapse, crf_arguments, ids_type
 from kseg.types import InputRange, StatedActivation
 
@@ -23,6 +23,8 @@ __all__ = [
     "check_file",
     "collapse",
     "crf_arguments",
+    "digest_in",
+    "facts_of",
     "ids_type",
     "load",
     "open_model",

@@ -16,6 +16,7 @@ import tensorflow as tf
 from kseg import sandbox
 from kseg.checks import check_choice
 from kseg.graphs import ACTIVATIONS, ModelFacts, trained_multilabel
+from kseg.inference.foreign import told_by
 from kseg.inference.runner import Runner
 from kseg.pictures import checked_range
 from kseg.runtime import opened, try_out
@@ -50,16 +51,28 @@ def open_model(
             raise TypeError(
                 f"expected a keras.Model, or the path of a file or folder, got {type(model_or_path).__name__}"
             )
-        path = Path(model_or_path)
-        if not path.exists():
-            raise FileNotFoundError(
-                f"{path}: no such file; expected a .keras, .tflite or .onnx file or a SavedModel folder"
-            )
-        runner = _open_file(path.resolve(), identity(path), str(path))
+        runner = _opened(Path(model_or_path))
         trained = runner.multilabel
     return runner.stating(
         activation, checked_range(input_range), trained if multilabel is None else multilabel
     )
+
+
+def facts_of(path: str | os.PathLike) -> Runner:
+    """Return what a file tells of itself, without what must be stated to run it.
+
+    Raises:
+        FileNotFoundError, ImportError, ValueError: as for `open_model`.
+    """
+    return _opened(Path(path))
+
+
+def _opened(path):
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such file; expected a .keras, .tflite or .onnx file or a SavedModel folder"
+        )
+    return _open_file(path.resolve(), identity(path), str(path))
 
 
 def identity(path: Path) -> tuple:
@@ -84,10 +97,10 @@ def _open_file(path, _identity, shown):
             raise ValueError(
                 f"{shown}: no SavedModel (saved_model.pb is missing); give the folder that was exported"
             )
-        return _file_runner(opened(path), shown)
+        return _file_runner(path, opened(path), shown)
     if path.suffix in (".tflite", ".onnx"):
         check_file(path)
-        return _file_runner(opened(path), shown)
+        return _file_runner(path, opened(path), shown)
     model = load(path)
     return dataclasses.replace(_keras_runner(model), name=shown, multilabel=trained_multilabel(model))
 
@@ -140,8 +153,19 @@ def _keras_runner(model):
     return model._kseg_runner
 
 
-def _file_runner(file, shown):
-    return Runner(file.run, file.input_size, file.channels, file.output_kind, file.num_classes, name=shown)
+def _file_runner(path, file, shown):
+    told = told_by(path, file)
+    return Runner(
+        run=file.run,
+        input_size=file.input_size,
+        channels=file.channels,
+        output_kind=told.output_kind,
+        num_classes=file.num_classes,
+        input_range=told.input_range,
+        activation=told.activation,
+        asks_range=told.input_range is None,
+        name=shown,
+    )
 
 
 def check_file(path: Path) -> None:

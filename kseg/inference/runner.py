@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from kseg.checks import unknown_name
 from kseg.graphs import judged_kind
-from kseg.pictures import in_input_range, in_pixel_range, probes
+from kseg.pictures import PIXEL_RANGE, in_input_range, in_pixel_range, probes
 from kseg.types import InputRange
 
 
@@ -47,6 +47,26 @@ class Runner:
     activation: str | None = None
     asks_range: bool = False
     name: str = "the model"
+
+    def __str__(self) -> str:
+        size = "any size" if self.input_size is None else "{} x {} pixels".format(*self.input_size)
+        taken = (
+            "not told, input_range= says it"
+            if self.asks_range
+            else "{:g} to {:g}".format(*(self.input_range or PIXEL_RANGE))
+        )
+        given = self.output_kind or "logits or probabilities, which is not told, activation= says it"
+        given += "" if self.num_classes is None else f", {self.num_classes} channels"
+        given += f" ({self.activation})" if self.activation in ("softmax", "sigmoid") else ""
+        given += ", several labels per pixel" if self.multilabel else ""
+        return "\n".join(
+            [
+                f"{self.name}",
+                f"  takes: pictures of {self.channels} channels, {size}",
+                f"  values: {taken}",
+                f"  gives: {given}",
+            ]
+        )
 
     @property
     def from_logits(self) -> bool:

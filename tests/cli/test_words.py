@@ -105,6 +105,7 @@ def test_a_wrong_value_is_told_under_the_word_that_was_given(capsys):
         ("resume=True: no states", "--resume: no states"),
         ("and output='a' for scores; use output='b'", "and --output a for scores; use --output b"),
         ("got output='a b', other='c'", "got output='a b', other='c'"),
+        ("say input_range=(0, 1) or (-1, 1)", "say --input-range 0 1 or (-1, 1)"),
         # values and what is no option of the command stay as they are
         ("crop_size=(32, 48) is missing", "crop_size=(32, 48) is missing"),
         ("it needs use_bias=True", "it needs use_bias=True"),
@@ -112,7 +113,10 @@ def test_a_wrong_value_is_told_under_the_word_that_was_given(capsys):
     ],
 )
 def test_an_error_of_python_names_flags_in_the_shell(python, shell):
-    assert in_words_of_shell(python, Namespace(output="o", resume=False, crop_size=None)) == shell
+    assert (
+        in_words_of_shell(python, Namespace(output="o", resume=False, crop_size=None, input_range=None))
+        == shell
+    )
 
 
 @pytest.mark.parametrize(
