@@ -62,22 +62,13 @@ def predict_files(
     """
     output, paths = Path(output), [Path(path) for path in images]
     check_choice("output_kind", output_kind, ("classes", "probabilities"))
-    runner = open_model(model, activation=activation, input_range=input_range, multilabel=multilabel)
-    end = ".png" if output_kind == "classes" and not runner.multilabel else ".npy"
-    targets = {path: (output / f"{path.stem}{end}", output / f"{path.stem}_overlay.png") for path in paths}
-    results = [target for pair in targets.values() for target in pair]
-    if len(set(results)) < 2 * len(paths):
-        raise ValueError(
-            "the results of two pictures would have the same name; predict them into two folders"
-        )
     for path in paths:
         image_header(path)
-    for target in results:
-        if target.resolve() in {path.resolve() for path in paths}:
-            raise ValueError(f"{target}: would overwrite a picture; choose another output=")
-        if target.exists() and not overwrite:
-            raise FileExistsError(f"{target}: exists already; add overwrite=True or choose another output=")
-    remove_partial_files(results)
+    _check_targets(output, paths, [".png", ".npy"][output_kind != "classes"], overwrite)
+    runner = open_model(model, activation=activation, input_range=input_range, multilabel=multilabel)
+    end = ".png" if output_kind == "classes" and not runner.multilabel else ".npy"
+    targets = _check_targets(output, paths, end, overwrite)
+    remove_partial_files([target for pair in targets.values() for target in pair])
     runner = runner.settled(scores=output_kind == "probabilities")
     for done, (path, (target, overlay_path)) in enumerate(targets.items(), start=1):
         image = as_picture(path, runner.channels)
@@ -94,6 +85,23 @@ def predict_files(
         print(target)
         if progress:
             progress(done, len(paths))
+
+
+def _check_targets(output, paths, end, overwrite):
+    """Return picture → `(result, overlay)`; raise where something is in the way."""
+    targets = {path: (output / f"{path.stem}{end}", output / f"{path.stem}_overlay.png") for path in paths}
+    pictures = {path.resolve() for path in paths}
+    results = [target for pair in targets.values() for target in pair]
+    if len(set(results)) < 2 * len(paths):
+        raise ValueError(
+            "the results of two pictures would have the same name; predict them into two folders"
+        )
+    for target in results:
+        if target.resolve() in pictures:
+            raise ValueError(f"{target}: would overwrite a picture; choose another output=")
+        if target.exists() and not overwrite:
+            raise FileExistsError(f"{target}: exists already; add overwrite=True or choose another output=")
+    return targets
 
 
 def _shown(result, multilabel):
