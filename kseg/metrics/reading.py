@@ -7,7 +7,8 @@ import keras
 from keras import ops
 
 from kseg.checks import check_class_names, is_count
-from kseg.masks import checked_void, class_ids, holds_ids, is_void, size_checked, sizes_agree, to_mask
+from kseg.masks import checked_void, class_ids, is_void, to_mask
+from kseg.targets import holds_ids, size_checked, sizes_agree
 from kseg.types import IgnoreClass, Tensor
 from kseg.xla import fused
 
