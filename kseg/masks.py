@@ -1,6 +1,7 @@
 """Masks: class ids and one-hot targets told apart by shape, void, and the arg-max collapse.
 
-Losses and metrics read every target through this module, so a mask means the same everywhere.
+Losses and metrics read every target through this module and `kseg.targets`, so a mask means the same
+everywhere.
 """
 
 import functools
@@ -19,7 +20,7 @@ def one_hot(mask: Tensor, num_classes: int, ignore_class: IgnoreClass = 255) -> 
     Args:
         mask: `(B, H, W)` or `(H, W)` integer ids, or the same with a last axis of 1.
         num_classes: how many classes there are.
-        ignore_class: one id, several, or `None`.
+        ignore_class: one id, several, or `None`; 255, the default, is `None` for more than 255 classes.
 
     Returns:
         float32 tensor `(..., H, W, num_classes)`.
@@ -38,7 +39,11 @@ def one_hot(mask: Tensor, num_classes: int, ignore_class: IgnoreClass = 255) -> 
     shape = tuple(np.shape(mask))
     last_axis_is_one = len(shape) in (3, 4) and shape[-1] == 1
     if len(shape) - last_axis_is_one not in (2, 3):
-        raise ValueError(f"mask must be ids (B, H, W) or (H, W), or with a last axis of 1, got {shape}")
+        raise ValueError(
+            f"mask must be ids (B, H, W) or (H, W), or with a last axis of 1, got {shape}; a picture of "
+            "colours must become ids first"
+        )
+    ignore_class = void_for(ignore_class, num_classes)
     ids = class_ids(ops.convert_to_tensor(mask), last_axis_is_one)
     if isinstance(mask, np.ndarray):
         outside = set(np.unique(mask).tolist()) - set(range(num_classes)) - set(void_ids(ignore_class))
@@ -98,6 +103,27 @@ def checked_void(ignore_class: IgnoreClass) -> int | tuple[int, ...] | None:
     return int(ids) if ids.ndim == 0 else tuple(int(i) for i in ids)
 
 
+def void_for(ignore_class: IgnoreClass, num_classes: int) -> IgnoreClass:
+    """Return `ignore_class`; 255, the default, is `None` where it is one of the classes."""
+    return None if num_classes > 255 and void_ids(ignore_class) == (255,) else ignore_class
+
+
+def void_beside(ignore_class: IgnoreClass, num_classes: int) -> IgnoreClass:
+    """Return `void_for(ignore_class, num_classes)`.
+
+    Raises:
+        ValueError: if an id is one of the classes, which then could never count.
+    """
+    ignore_class = void_for(ignore_class, num_classes)
+    inside = [void_id for void_id in void_ids(ignore_class) if 0 <= void_id < num_classes]
+    if inside:
+        raise ValueError(
+            f"ignore_class={ignore_class} names {inside} of the classes 0..{num_classes - 1}, which then "
+            "never count; map void to an id beyond them, 255 for instance, or give ignore_class=None"
+        )
+    return ignore_class
+
+
 def void_ids(ignore_class: IgnoreClass) -> tuple[int, ...]:
     """Return `ignore_class` (`None`, an int or several) as a tuple of ints."""
     if ignore_class is None:
@@ -126,58 +152,3 @@ def class_ids(mask: Tensor, last_axis_is_one: bool) -> Tensor:
     if last_axis_is_one:
         mask = ops.squeeze(mask, -1)
     return ops.cast(mask, "int32")
-
-
-def sizes_agree(tensor: Tensor, other: Tensor, axes: int = 3) -> bool:
-    """Tell whether the first `axes` axes agree as far as they are known while the graph is built."""
-    pairs = zip(tensor.shape[:axes], other.shape[:axes], strict=True)
-    return all(None in pair or pair[0] == pair[1] for pair in pairs)
-
-
-def size_checked(tensor: Tensor, other: Tensor, axes: int = 3) -> Tensor:
-    """Return `tensor`; where sizes are known at run time only, its use waits for their check."""
-    open_sizes = None in (*tensor.shape[:axes], *other.shape[:axes])
-    if not open_sizes or keras.backend.backend() != "tensorflow":
-        return tensor
-    import tensorflow as tf  # keras.ops has no check that runs with the graph
-
-    check = tf.debugging.assert_equal(
-        tf.shape(tensor)[:axes], tf.shape(other)[:axes], "targets, scores and weights differ in size"
-    )
-    with tf.control_dependencies([check]):
-        return tf.identity(tensor)
-
-
-def ids_checked(target: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Return `target` and whether it holds ids that are no class.
-
-    TensorFlow then stops with an error before `target` is used; XLA and other backends leave it to callers.
-    """
-    lowest, highest = ops.min(target, initial=0), ops.max(target, initial=0)
-    outside = ops.logical_or(lowest < 0, highest >= num_classes)
-    if keras.backend.backend() != "tensorflow":
-        return target, outside
-    import tensorflow as tf  # keras.ops has no check that runs with the graph
-
-    message = f"y_true must hold ids 0..{num_classes - 1} or void, got ids between these:"
-    mend = "map them to a class or to ignore_class"
-    with tf.control_dependencies([tf.debugging.Assert(~outside, [message, lowest, highest, mend])]):
-        return tf.identity(target), outside
-
-
-def holds_ids(y_true: Tensor, y_pred: Tensor) -> bool:
-    """Tell ids `(B, H, W)` or `(B, H, W, 1)` (true) from one-hot or soft targets `(B, H, W, C)` (false).
-
-    Raises:
-        ValueError: for every other pair of shapes; nothing is ever broadcast.
-    """
-    true, pred = tuple(y_true.shape), tuple(y_pred.shape)
-    same_size = len(pred) == 4 and len(true) in (3, 4) and sizes_agree(y_true, y_pred)
-    if same_size and (len(true) == 3 or true[3] == 1):
-        return True
-    if same_size and true[3] == pred[3]:
-        return False
-    raise ValueError(
-        f"y_true must be ids (B, H, W) or (B, H, W, 1), or one-hot (B, H, W, C), for y_pred (B, H, W, C) of "
-        f"the same size; got y_true {true} and y_pred {pred}"
-    )

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from kseg.checks import is_count
-from kseg.losses.base import MaskLoss, weighted
+from kseg.losses.base import MaskLoss, by_channel, weighted
 from kseg.replicas import sum_over_replicas
 from kseg.types import ClassWeights, IgnoreClass, Tensor
 
@@ -32,6 +32,8 @@ class Boundary(MaskLoss):
         tolerance: odd int, 1 or more, pixels of the window in which borders may differ.
         from_logits: whether `y_pred` holds logits (else probabilities).
         name: of the loss.
+        multilabel: takes several labels per pixel, by sigmoid: targets `(B, H, W, C)` of 0, 1 or void; each
+            label has borders of its own.
 
     Raises:
         ValueError: for windows that are not odd; when called on shapes that do not fit.
@@ -53,8 +55,10 @@ class Boundary(MaskLoss):
         tolerance: int = 5,
         from_logits: bool = True,
         name: str = "boundary",
+        *,
+        multilabel: bool = False,
     ) -> None:
-        super().__init__(ignore_class, class_weights, from_logits, name)
+        super().__init__(ignore_class, class_weights, from_logits, name, multilabel)
         for argument, value, least in (("width", width, 3), ("tolerance", tolerance, 1)):
             if not is_count(value) or value < least or value % 2 == 0:
                 raise ValueError(f"{argument} must be an odd int of {least} or more, got {value!r}")
@@ -64,8 +68,8 @@ class Boundary(MaskLoss):
     def value(self, target: Tensor, scores: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
         num_classes = scores.shape[-1]
         hot = ops.one_hot(target, num_classes) if len(target.shape) == 3 else target
-        p = ops.softmax(scores) if self.from_logits else scores
-        valid, weight = valid[..., None], weight[..., None]
+        p = self.probabilities(scores)
+        valid, weight = by_channel(valid), by_channel(weight)
         true, guess = (self._border(x, valid) for x in (hot, p))
         near_true, near_guess = (_maximum(x, self.tolerance) for x in (true, guess))
         areas = ops.stack(

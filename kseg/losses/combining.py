@@ -19,7 +19,7 @@ from kseg.types import Tensor
 
 
 class Combinable(keras.losses.Loss):
-    """A loss with `+` and `*`. The value is a scalar, normalised by the loss itself."""
+    """A loss with `+`, `-`, `*` and `/`. The value is a scalar, normalised by the loss itself."""
 
     def __init__(self, name: str | None) -> None:
         super().__init__(name=name, reduction="sum")
@@ -39,6 +39,24 @@ class Combinable(keras.losses.Loss):
 
     __rmul__ = __mul__
 
+    def __truediv__(self, number: float) -> "WeightedSum":
+        if isinstance(number, bool) or not isinstance(number, int | float | np.number):
+            return NotImplemented
+        return self * (1 / float(number))
+
+    def __neg__(self) -> "WeightedSum":
+        return self * -1.0
+
+    def __sub__(self, other: keras.losses.Loss) -> "WeightedSum":
+        if not isinstance(other, keras.losses.Loss):
+            return NotImplemented
+        return WeightedSum([*_parts(self), *((loss, -weight) for loss, weight in _parts(other))])
+
+    def __rsub__(self, other: Any) -> "WeightedSum":
+        if not isinstance(other, keras.losses.Loss):
+            return NotImplemented
+        return WeightedSum([*_parts(other), *((loss, -weight) for loss, weight in _parts(self))])
+
 
 def for_replicas(loss: keras.losses.Loss | str | Callable[..., Any]) -> Combinable:
     """Return `loss`, wrapped in `PerReplica` unless it is one of this package."""
@@ -52,7 +70,7 @@ def _parts(loss):
 
 @keras.saving.register_keras_serializable(package="kseg")
 class WeightedSum(Combinable):
-    """The sum that `+` and `*` make.
+    """The sum that `+`, `-`, `*` and `/` make.
 
     Args:
         parts: list of `(loss, weight)`.

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kseg.losses.base import MaskLoss, weighted
+from kseg.losses.base import MaskLoss, by_channel, weighted
 from kseg.replicas import gather_from_replicas, local_slice, sum_over_replicas
 from kseg.types import ClassWeights, IgnoreClass, Tensor
 
@@ -27,9 +27,11 @@ class Lovasz(MaskLoss):
         ignore_class: one id, several, or `None`: ids that are left out.
         class_weights: `None` or one float per class: weights of the mean; not for the hinge.
         hinge: takes the binary Lovász hinge on the margin of the logits, of the foreground alone; for one
-            or two channels of logits.
+            or two channels of logits, or of each label.
         from_logits: whether `y_pred` holds logits (else probabilities).
         name: of the loss.
+        multilabel: takes several labels per pixel, by sigmoid: targets `(B, H, W, C)` of 0, 1 or void; the
+            mean of the binary loss of each label's foreground, of labels that the batch does not show too.
 
     Raises:
         ValueError: for a hinge on probabilities or on more than two classes; when called on shapes that do
@@ -50,33 +52,47 @@ class Lovasz(MaskLoss):
         hinge: bool = False,
         from_logits: bool = True,
         name: str = "lovasz",
+        *,
+        multilabel: bool = False,
     ) -> None:
-        super().__init__(ignore_class, class_weights, from_logits, name)
+        super().__init__(ignore_class, class_weights, from_logits, name, multilabel)
         if hinge and (not from_logits or class_weights is not None):
             raise ValueError("hinge=True needs logits (from_logits=True) and takes no class_weights")
         self.hinge = bool(hinge)
 
     def value(self, target: Tensor, scores: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
-        num_classes = scores.shape[-1]
-        ids = target if len(target.shape) == 3 else ops.argmax(target, axis=-1)
-        hot = ops.one_hot(ids, num_classes)
-        counted = ops.reshape(ops.cast(weight > 0, "float32"), [1, -1])
-        if self.hinge:
-            if num_classes != 2:
-                raise ValueError(f"hinge=True is for one or two channels, y_pred has {num_classes}")
-            true = hot[..., 1:]
-            errors = ops.relu(1 - (scores[..., 1:] - scores[..., :1]) * (2 * true - 1))
-        else:
-            true = hot
-            errors = ops.abs(true - (ops.softmax(scores) if self.from_logits else scores))
-        true, errors = (ops.transpose(ops.reshape(x, [-1, true.shape[-1]])) for x in (true, errors))
+        true, errors = self._errors(target, scores)
+        counted = ops.cast(weight > 0, "float32")
+        true, errors, counted = (
+            ops.transpose(ops.reshape(x, [-1, x.shape[-1]])) for x in (true, errors, by_channel(counted))
+        )
         true, errors = true * counted, errors * counted  # (C, N)
         losses = sum_over_replicas(ops.sum(errors * _slopes(true, errors, counted), axis=1))
-        if self.hinge:
+        if self.hinge and not self.multilabel:
             return losses[0]
-        present = ops.cast(sum_over_replicas(ops.sum(true, axis=1)) > 0, "float32")
+        # One class per pixel: another one pays for a false pixel of an absent class. Of labels none would.
+        seen = counted if self.multilabel else true
+        present = ops.cast(sum_over_replicas(ops.sum(seen, axis=1)) > 0, "float32")
         share = weighted(present, self.class_weights)
         return ops.divide_no_nan(ops.sum(share * losses), ops.sum(share))
+
+    def _errors(self, target, scores):
+        """Return where each class or label is, and the error of each pixel, `(B, H, W, C)` both."""
+        num_classes = scores.shape[-1]
+        if self.multilabel:
+            true = ops.cast(target > 0.5, "float32")
+        else:
+            ids = target if len(target.shape) == 3 else ops.argmax(target, axis=-1)
+            true = ops.one_hot(ids, num_classes)
+        if not self.hinge:
+            return true, ops.abs(true - self.probabilities(scores))
+        if not self.multilabel:
+            if num_classes != 2:
+                raise ValueError(
+                    f"hinge=True is for one or two channels, or multilabel=True; y_pred has {num_classes}"
+                )
+            true, scores = true[..., 1:], scores[..., 1:] - scores[..., :1]
+        return true, ops.relu(1 - scores * (2 * true - 1))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "hinge": self.hinge}

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kseg.losses.base import MaskLoss, weighted
+from kseg.losses.base import MaskLoss, by_channel, weighted
 from kseg.replicas import sum_over_replicas
 from kseg.types import ClassWeights, IgnoreClass, Tensor
 
@@ -23,16 +23,25 @@ class _Region(MaskLoss):
         from_logits: bool,
         smooth: float,
         name: str,
+        include_background: bool,
+        multilabel: bool,
     ) -> None:
-        super().__init__(ignore_class, class_weights, from_logits, name)
+        super().__init__(ignore_class, class_weights, from_logits, name, multilabel)
         if not smooth >= 0:
             raise ValueError(f"smooth must be 0 or more pixels, got {smooth!r}")
+        if multilabel and not include_background:
+            raise ValueError(
+                "include_background=False leaves class 0 out, but with multilabel=True channel 0 is a label "
+                "like the others; leave include_background=True"
+            )
         self.smooth = smooth
+        self.include_background = bool(include_background)
 
     def mean_loss(
         self,
         target: Tensor,
         scores: Tensor,
+        valid: Tensor,
         weight: Tensor,
         alpha: float,
         beta: float,
@@ -40,20 +49,39 @@ class _Region(MaskLoss):
         gamma: float = 1.0,
     ) -> Tensor:
         num_classes = scores.shape[-1]
-        p = ops.softmax(scores) if self.from_logits else scores
+        p = self.probabilities(scores)
         hot = ops.one_hot(target, num_classes) if len(target.shape) == 3 else target
-        weight = weight[..., None]
-        areas = ops.stack([ops.sum(x * weight, axis=(0, 1, 2)) for x in (hot * p, hot, p)])
-        overlap, true_area, area = ops.unstack(sum_over_replicas(areas), 3)  # (C,) each
-        whole = overlap + alpha * (area - overlap) + beta * (true_area - overlap)
-        losses = 1 - (overlap + smooth) / (whole + smooth)
+        weight = by_channel(weight)
+        areas = [ops.sum(x * weight, axis=(0, 1, 2)) for x in (hot * p, hot, p)]
+        if self.multilabel:
+            areas.append(ops.sum(valid, axis=(0, 1, 2)))
+        overlap, true_area, area, *seen = ops.unstack(sum_over_replicas(ops.stack(areas)), len(areas))  # (C,)
+        # One class per pixel: a false pixel of an absent class costs the class that it belongs to. Of several
+        # labels none would pay for it, so absent ones count too.
+        present = ops.cast((seen[0] if seen else true_area) > 0, "float32")
+        losses = _loss_of(overlap, true_area, area, alpha, beta, smooth)
         if gamma != 1:
             losses = ops.power(ops.maximum(losses, 1e-7), gamma)  # not 0: its power has no slope there
-        share = weighted(ops.cast(true_area > 0, "float32"), self.class_weights)
+        share = weighted(present, self.class_weights)
+        if not self.include_background:
+            share = share * ops.cast(ops.arange(num_classes) > 0, "float32")
         return ops.divide_no_nan(ops.sum(share * losses), ops.sum(share))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "smooth": self.smooth}
+        return {
+            **super().get_config(),
+            "smooth": self.smooth,
+            "include_background": self.include_background,
+        }
+
+
+def _loss_of(overlap, true_area, area, alpha, beta, smooth):
+    """Return the loss of each class, `(C,)`: 0 and without a slope where it is nowhere, by both areas."""
+    whole = overlap + alpha * (area - overlap) + beta * (true_area - overlap) + smooth
+    divisible = ops.logical_not(whole <= 1e-30)  # below, its inverse is infinite; NaN stays NaN
+    losses = 1 - ops.where(divisible, overlap + smooth, 0.0) / ops.where(divisible, whole, 1.0)
+    nowhere = ops.logical_and(ops.logical_not(divisible), true_area == 0)
+    return ops.where(nowhere, 0.0, losses)
 
 
 @keras.saving.register_keras_serializable(package="kseg")
@@ -73,6 +101,9 @@ class Dice(_Region):
         from_logits: whether `y_pred` holds logits (else probabilities).
         smooth: pixels, added to both sides of the fraction.
         name: of the loss.
+        include_background: where false, class 0 is left out of the mean: the foreground alone.
+        multilabel: takes several labels per pixel, by sigmoid: targets `(B, H, W, C)` of 0, 1 or void; a
+            label that the batch does not show then counts too, for no other would pay for its false pixels.
 
     Raises:
         ValueError: when called on shapes that do not fit; for weights of the wrong number.
@@ -92,11 +123,16 @@ class Dice(_Region):
         from_logits: bool = True,
         smooth: float = 1.0,
         name: str = "dice",
+        *,
+        include_background: bool = True,
+        multilabel: bool = False,
     ) -> None:
-        super().__init__(ignore_class, class_weights, from_logits, smooth, name)
+        super().__init__(
+            ignore_class, class_weights, from_logits, smooth, name, include_background, multilabel
+        )
 
     def value(self, target: Tensor, scores: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
-        return self.mean_loss(target, scores, weight, alpha=0.5, beta=0.5, smooth=self.smooth / 2)
+        return self.mean_loss(target, scores, valid, weight, alpha=0.5, beta=0.5, smooth=self.smooth / 2)
 
 
 @keras.saving.register_keras_serializable(package="kseg")
@@ -116,6 +152,9 @@ class Jaccard(_Region):
         from_logits: whether `y_pred` holds logits (else probabilities).
         smooth: pixels, added to both sides of the fraction.
         name: of the loss.
+        include_background: where false, class 0 is left out of the mean: the foreground alone.
+        multilabel: takes several labels per pixel, by sigmoid: targets `(B, H, W, C)` of 0, 1 or void; a
+            label that the batch does not show then counts too, for no other would pay for its false pixels.
 
     Raises:
         ValueError: when called on shapes that do not fit; for weights of the wrong number.
@@ -135,11 +174,16 @@ class Jaccard(_Region):
         from_logits: bool = True,
         smooth: float = 1.0,
         name: str = "jaccard",
+        *,
+        include_background: bool = True,
+        multilabel: bool = False,
     ) -> None:
-        super().__init__(ignore_class, class_weights, from_logits, smooth, name)
+        super().__init__(
+            ignore_class, class_weights, from_logits, smooth, name, include_background, multilabel
+        )
 
     def value(self, target: Tensor, scores: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
-        return self.mean_loss(target, scores, weight, alpha=1.0, beta=1.0, smooth=self.smooth)
+        return self.mean_loss(target, scores, valid, weight, alpha=1.0, beta=1.0, smooth=self.smooth)
 
 
 @keras.saving.register_keras_serializable(package="kseg")
@@ -164,6 +208,9 @@ class Tversky(_Region):
         from_logits: whether `y_pred` holds logits (else probabilities).
         smooth: pixels, added to both sides of the fraction.
         name: of the loss.
+        include_background: where false, class 0 is left out of the mean: the foreground alone.
+        multilabel: takes several labels per pixel, by sigmoid: targets `(B, H, W, C)` of 0, 1 or void; a
+            label that the batch does not show then counts too, for no other would pay for its false pixels.
 
     Raises:
         ValueError: for negative weights or gamma; when called on shapes that do not fit.
@@ -186,8 +233,13 @@ class Tversky(_Region):
         from_logits: bool = True,
         smooth: float = 1.0,
         name: str = "tversky",
+        *,
+        include_background: bool = True,
+        multilabel: bool = False,
     ) -> None:
-        super().__init__(ignore_class, class_weights, from_logits, smooth, name)
+        super().__init__(
+            ignore_class, class_weights, from_logits, smooth, name, include_background, multilabel
+        )
         if not (alpha >= 0 and beta >= 0 and alpha + beta > 0 and gamma > 0):
             raise ValueError(
                 f"alpha and beta must be 0 or more, not both 0, and gamma above 0, got {alpha!r}, {beta!r} "
@@ -198,7 +250,7 @@ class Tversky(_Region):
         self.gamma = gamma
 
     def value(self, target: Tensor, scores: Tensor, valid: Tensor, weight: Tensor) -> Tensor:
-        return self.mean_loss(target, scores, weight, self.alpha, self.beta, self.smooth, self.gamma)
+        return self.mean_loss(target, scores, valid, weight, self.alpha, self.beta, self.smooth, self.gamma)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "alpha": self.alpha, "beta": self.beta, "gamma": self.gamma}

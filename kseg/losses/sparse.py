@@ -79,6 +79,10 @@ def _exponentials(scores, target):
 
 @fused
 def _slope(exponentials, factor, target, own):
-    """Return the slope by the scores: `factor` times the exponentials, less `own` where the id is."""
+    """Return the slope by the scores: `factor` times the exponentials, less `own` where the id is.
+
+    Where `own` is 0 it is 0, whatever the exponentials are.
+    """
     hot = ops.one_hot(target, exponentials.shape[-1], dtype="float32")
-    return exponentials * factor[..., None] - hot * own[..., None]
+    own = own[..., None]
+    return ops.where(own == 0, 0.0, exponentials * factor[..., None] - hot * own)

@@ -52,17 +52,25 @@ def ohem(
     threshold=0.7,
     min_kept=0.0625,
 ):
-    """The rule of HRNet: below the threshold, or below the probability of the last of `min_kept`."""
+    """Below the threshold; or the `min_kept` of the lowest probability, ties for the last places shared."""
     target, valid, log_p, _ = read(target, scores, ignore, from_logits)
-    if not valid.any():
-        return 0.0
     plain = -(target * log_p).sum(-1)
     losses = -(target * weights_of(class_weights, target.shape[-1]) * log_p).sum(-1) * sample_weight
-    kept = int(np.ceil(np.float32(min_kept) * valid.sum())) if isinstance(min_kept, float) else min_kept
-    hardest = np.sort(plain[valid])[::-1]
-    least = min(-np.log(threshold), hardest[min(max(kept, 1), len(hardest)) - 1])
-    hard = valid & (plain >= least - 1e-9)
-    return losses[hard].sum() / hard.sum()
+    return mean_of_the_hardest(plain[valid], losses[valid], threshold, min_kept)
+
+
+def mean_of_the_hardest(hardness, losses, threshold, min_kept):
+    if not len(hardness):
+        return 0.0
+    places = int(np.ceil(np.float32(min_kept) * len(losses))) if isinstance(min_kept, float) else min_kept
+    places = min(max(places, 1), len(losses))
+    hard = hardness > -np.log(threshold)
+    if hard.sum() >= places:
+        return losses[hard].mean()
+    last = np.sort(hardness)[::-1][places - 1]
+    tied = np.abs(hardness - last) < 1e-9
+    above = (hardness > last) & ~tied
+    return (losses[above].sum() + (places - above.sum()) * losses[tied].mean()) / places
 
 
 def tversky(

@@ -31,7 +31,39 @@ def test_losses_add_up_with_their_weights():
     np.testing.assert_allclose((np.float32(3) * total)(mask, scores), 3 * total(mask, scores), rtol=1e-6)
 
 
-@pytest.mark.parametrize("combine", [lambda a: a + 1, lambda a: a * a, lambda a: a * True, lambda a: "2" * a])
+def test_losses_are_subtracted_and_divided():
+    _, mask = example()
+    scores = np.random.default_rng(0).standard_normal((4, 8, 6, 2)).astype("float32")
+    a, b, c = CrossEntropy(), Dice(), keras.losses.SparseCategoricalCrossentropy(True, ignore_class=255)
+    x, y, z = (float(loss(mask, scores)) for loss in (a, b, c))
+    for loss, expected in {
+        a / 2: x / 2,
+        (a + b) / np.float32(4): (x + y) / 4,
+        a - b: x - y,
+        a - 2 * (b + c): x - 2 * y - 2 * z,
+        a - c: x - z,
+        c - (a - b): z - x + y,
+        -(a - b): y - x,
+    }.items():
+        assert float(loss(mask, scores)) == pytest.approx(expected, abs=1e-6)
+        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+        assert float(again(mask, scores)) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "combine",
+    [
+        lambda a: a + 1,
+        lambda a: a * a,
+        lambda a: a * True,
+        lambda a: "2" * a,
+        lambda a: a - 1,
+        lambda a: 1 - a,
+        lambda a: 2 / a,
+        lambda a: a / a,
+        lambda a: a / True,
+    ],
+)
 def test_losses_combine_with_losses_and_numbers_only(combine):
     with pytest.raises(TypeError):
         combine(CrossEntropy())
@@ -40,7 +72,7 @@ def test_losses_combine_with_losses_and_numbers_only(combine):
 @pytest.mark.parametrize(
     "loss",
     [
-        CrossEntropy((0, 255), [1, 2], from_logits=False, name="mine"),
+        CrossEntropy((254, 255), [1, 2], from_logits=False, name="mine"),
         Dice(None, smooth=0.5),
         combined(),
         Dice() + keras.losses.CategoricalCrossentropy(from_logits=True),

@@ -10,7 +10,7 @@ from formulas import FORMULAS, batches, dice, per_pixel, read
 from hypothesis import given, settings
 
 import kseg
-from kseg.losses import CrossEntropy, Dice, Focal, OhemCrossEntropy
+from kseg.losses import CrossEntropy, Dice
 
 IDS = [loss.__name__ for loss, _ in FORMULAS]
 both = pytest.mark.parametrize(("loss", "formula"), FORMULAS, ids=IDS)
@@ -116,7 +116,7 @@ def test_cross_entropy_is_keras_own(from_logits, void):
 
 
 @both
-@pytest.mark.parametrize("ignore", [(), (0,), (1, 255), (-1,)])
+@pytest.mark.parametrize("ignore", [(), (3,), (7, 255), (-1,)])
 def test_ignore_class_names_no_one_or_several_ids(loss, formula, ignore):
     rng = np.random.default_rng(0)
     mask = rng.choice([0, 1, 2, *ignore], (2, 5, 4))
@@ -286,20 +286,10 @@ def test_an_empty_batch_has_no_loss(loss, size):
 
 
 @each
-def test_void_may_have_any_score(loss):
-    scores = np.zeros((1, 2, 2, 3), "float32")
-    expected = float(loss()(np.array([[[0, 255], [1, 2]]]), scores))
-    if loss in (CrossEntropy, Focal, OhemCrossEntropy):
-        scores[0, 0, 1, 0] = -np.inf
-    scores[0, 0, 1, 1] = 1e30
-    assert float(loss()(np.array([[[0, 255], [1, 2]]]), scores)) == pytest.approx(expected)
-
-
-@each
 def test_void_of_numpy_comes_back_from_a_config(loss):
-    made = loss(ignore_class=np.array([0, 255]))
+    made = loss(ignore_class=np.array([254, 255]))
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
-    assert tuple(again.ignore_class) == made.ignore_class == (0, 255)
+    assert tuple(again.ignore_class) == made.ignore_class == (254, 255)
 
 
 @each

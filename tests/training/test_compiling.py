@@ -92,11 +92,11 @@ def test_a_training_goes_on_after_a_load(tmp_path):
 
 @pytest.mark.parametrize(("activation", "classes"), [(None, 3), (None, 1), ("softmax", 3), ("sigmoid", 1)])
 def test_the_activation_decides_whether_scores_are_logits(activation, classes):
-    model = kseg.compile(network(classes, activation), ignore_class=(0, 255))
+    model = kseg.compile(network(classes, activation), ignore_class=(254, 255))
     (metric,) = model._compile_metrics._user_metrics
     assert ModelFacts(model).activation == activation
     assert model.loss.from_logits == metric.from_logits == (activation is None)
-    assert model.loss.ignore_class == metric.ignore_class == (0, 255)
+    assert model.loss.ignore_class == metric.ignore_class == (254, 255)
     assert metric.num_classes == max(classes, 2)
 
 
