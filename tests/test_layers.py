@@ -1,3 +1,4 @@
+import functools
 import math
 
 import keras
@@ -48,6 +49,64 @@ def test_upsample_is_keras_own_for_static_and_for_open_sizes(interpolation, fact
         model = keras.Model(inputs, layer(inputs))
         assert model.output_shape[1:3] == tuple(side and side * factor for side in (height, width))
         np.testing.assert_allclose(model(image), expected, atol=1e-6)
+
+
+def summed_where_it_came_from(slope, source):
+    """What a pixel of the small map gets back: the sum over the places that it filled, one axis at a time."""
+    for axis, filled in zip((1, 2), source, strict=True):
+        matrix = filled[:, None] == np.arange(filled.max() + 1)
+        slope = np.moveaxis(np.tensordot(slope, matrix.astype("float64"), (axis, 0)), -1, axis)
+    return slope
+
+
+def value_and_slope(layer, inputs, slope, xla):
+    def function(inputs):
+        first = inputs[0] if isinstance(inputs, list) else inputs
+        with tf.GradientTape() as tape:
+            tape.watch(first)
+            value = (
+                layer(*inputs, training=True) if isinstance(inputs, list) else layer(inputs, training=True)
+            )
+        return value, tape.gradient(value, first, tf.cast(slope, value.dtype))
+
+    return tf.function(function, jit_compile=xla)(inputs)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("xla", [False, True])
+def test_nearest_trains_with_xla_and_without(xla, dtype):
+    image, slope = picture(2, 3, 5, 2), picture(2, 9, 15, 2, seed=1)
+    image = tf.cast(image, dtype)
+    value, back = value_and_slope(Upsample(3, "nearest"), image, slope, xla)
+    np.testing.assert_array_equal(value, Upsample(3, "nearest")(image))
+    assert value.dtype == back.dtype == dtype
+    expected = summed_where_it_came_from(slope, (np.arange(9) // 3, np.arange(15) // 3))
+    precision = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}[dtype]
+    np.testing.assert_allclose(tf.cast(back, "float32"), expected, atol=precision)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 30), st.integers(1, 30))
+def test_nearest_resizes_to_any_size_alike_in_training(height, width, new_height, new_width):
+    """Enlarged, shrunk, or each on one axis."""
+    image, reference = picture(1, height, width, 2), picture(1, new_height, new_width, 1)
+    layer = ResizeLike("nearest")
+    size = (new_height, new_width)
+    places = tf.image.resize(np.arange(height * width).reshape(1, height, width, 1), size, "nearest")
+    source = places[0, :, 0, 0].numpy() // width, places[0, 0, :, 0].numpy() % width
+    source = [np.append(each, count - 1) for each, count in zip(source, (height, width), strict=True)]
+    slope = picture(1, new_height, new_width, 2, seed=1)
+    padded = np.pad(slope, ((0, 0), (0, 1), (0, 1), (0, 0)))  # a row and a column of zeros: all counts appear
+    for xla in (False, True):
+        value, back = value_and_slope(layer, [tf.constant(image), tf.constant(reference)], slope, xla)
+        np.testing.assert_array_equal(value, tf.image.resize(image, size, "nearest"))
+        np.testing.assert_allclose(back, summed_where_it_came_from(padded, source), atol=1e-5)
+    for training in (False, True):
+        open_sizes = tf.function(
+            functools.partial(layer, training=training),
+            input_signature=[ANY_SIZE, tf.TensorSpec((None, None, None, 1))],
+        )
+        np.testing.assert_array_equal(open_sizes(image, reference), value)
 
 
 def pad_and_crop(multiple):

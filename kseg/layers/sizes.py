@@ -9,13 +9,32 @@ from kseg.layers.common import known_size, register
 from kseg.types import Size, Tensor
 
 
-def resize(inputs: Tensor, size: Size, interpolation: Literal["bilinear", "nearest"]) -> Tensor:
-    """Resize `(B, h, w, C)` to `size`, half-pixel centres, in the dtype of `inputs`."""
+def resize(
+    inputs: Tensor,
+    size: Size,
+    interpolation: Literal["bilinear", "nearest"],
+    training: bool | None = None,
+) -> Tensor:
+    """Resize `(B, h, w, C)` to `size`, half-pixel centres, in the dtype of `inputs`.
+
+    `training` asks for operations whose gradients XLA has too; the values are the same.
+    """
     if keras.backend.backend() != "tensorflow":
         return ops.image.resize(inputs, size, interpolation=interpolation)
     import tensorflow as tf  # keras.ops.image.resize fails on sizes known only at run time
 
+    if training and interpolation == "nearest":  # XLA lacks ResizeNearestNeighborGrad
+        for axis, side in enumerate(size, start=1):
+            inputs = tf.gather(inputs, _nearest(tf.shape(inputs)[axis], side), axis=axis)
+        return inputs
     return tf.cast(tf.image.resize(inputs, size, method=interpolation), inputs.dtype)
+
+
+def _nearest(count, size):
+    """Return which of `count` pixels lies nearest to each of `size`, rounded as `tf.image.resize` does."""
+    scale = ops.cast(count, "float32") / ops.cast(size, "float32")
+    places = (ops.arange(size, dtype="float32") + 0.5) * scale
+    return ops.minimum(ops.cast(ops.floor(places), "int32"), count - 1)
 
 
 @register
@@ -32,6 +51,7 @@ class Upsample(keras.layers.Layer):
 
     Call arguments:
         inputs: `(B, H, W, C)`, any float dtype.
+        training: whether a gradient is asked for that XLA can compile; it changes no value.
 
     Returns:
         `(B, factor * H, factor * W, C)` in the dtype of `inputs`.
@@ -47,11 +67,13 @@ class Upsample(keras.layers.Layer):
         self.factor = factor
         self.interpolation = interpolation
 
-    def call(self, inputs: Tensor) -> Tensor:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        if training and self.interpolation == "nearest":  # XLA lacks the gradient of the resize
+            return ops.repeat(ops.repeat(inputs, self.factor, axis=1), self.factor, axis=2)
         height, width = ops.shape(inputs)[1:3]
         return resize(inputs, (height * self.factor, width * self.factor), self.interpolation)
 
-    def compute_output_spec(self, inputs: Tensor) -> keras.KerasTensor:
+    def compute_output_spec(self, inputs: Tensor, training: bool | None = None) -> keras.KerasTensor:
         size = [None if side is None else side * self.factor for side in inputs.shape[1:3]]
         return keras.KerasTensor((inputs.shape[0], *size, inputs.shape[3]), inputs.dtype)
 
@@ -69,6 +91,7 @@ class ResizeLike(keras.layers.Layer):
     Call arguments:
         inputs: `(B, h, w, C)`, any float dtype.
         reference: `(B, H, W, ...)`; only its size is read.
+        training: as of `Upsample`.
 
     Returns:
         `(B, H, W, C)` in the dtype of `inputs`.
@@ -78,13 +101,15 @@ class ResizeLike(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.interpolation = interpolation
 
-    def call(self, inputs: Tensor, reference: Tensor) -> Tensor:
+    def call(self, inputs: Tensor, reference: Tensor, training: bool | None = None) -> Tensor:
         size = known_size(reference)
         if size is not None and size == known_size(inputs):
             return inputs
-        return resize(inputs, size or ops.shape(reference)[1:3], self.interpolation)
+        return resize(inputs, size or ops.shape(reference)[1:3], self.interpolation, training)
 
-    def compute_output_spec(self, inputs: Tensor, reference: Tensor) -> keras.KerasTensor:
+    def compute_output_spec(
+        self, inputs: Tensor, reference: Tensor, training: bool | None = None
+    ) -> keras.KerasTensor:
         return keras.KerasTensor((inputs.shape[0], *reference.shape[1:3], inputs.shape[3]), inputs.dtype)
 
     def get_config(self) -> dict[str, Any]:
