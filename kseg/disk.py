@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,11 @@ _ABANDONED = 60  # seconds without a write
 _ATTEMPTS = 100  # to open what others make and remove
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_IN_WORDS = ("No space left", "File too large")  # of TensorFlow, and of the second process
+_NO_FILES = {
+    "FIFO": stat.S_ISFIFO,
+    "socket": stat.S_ISSOCK,
+    "device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+}
 _PARTIAL = re.compile(r"\.(?P<stem>.*)\.part-(?P<pid>\d+)(?P<end>(\.[^.]*)?)")
 
 
@@ -47,6 +53,30 @@ def whole_file(path: Path, what: str = "the file", *, needed: int | None = None)
         raise not_written(error, path, what, needed, "an older file is as it was") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_regular(path: Path) -> None:
+    """Raise for what is neither file nor folder: to read it may wait for ever, or never end.
+
+    Raises:
+        ValueError: for a FIFO, a socket or a device; it is not opened.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # whoever opens it says what is wrong
+    for kind, test in _NO_FILES.items():
+        if test(mode):
+            raise ValueError(f"{path}: is a {kind}, not a file; give the path of a file")
+
+
+def stamp(path: str | bytes | os.PathLike) -> tuple[int, int, int] | None:
+    """Return what changes when a file is written anew: its number, size and time; `None` without a file."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - paths come as bytes too
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def write_whole(path: Path, content: bytes, what: str = "the file") -> None:

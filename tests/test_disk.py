@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -245,3 +246,27 @@ def test_sizes(tmp_path):
     (tmp_path / "folder" / "a").write_bytes(bytes(7))
     (tmp_path / "b").write_bytes(bytes(5))
     assert disk.size_of(tmp_path / "b") == 5 and disk.size_of(tmp_path) == 12
+
+
+def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        for name, kind in {"fifo": "FIFO", "link": "FIFO", "socket": "socket", "/dev/zero": "device"}.items():
+            with pytest.raises(ValueError, match=f"{name}: is a {kind}, not a file"):
+                disk.check_regular(tmp_path / name)
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for name in ("file", ".", "nowhere", "dangling"):
+        disk.check_regular(tmp_path / name)
+
+
+def test_a_stamp_changes_when_a_file_is_written_anew(tmp_path):
+    path = tmp_path / "a"
+    assert disk.stamp(path) is None
+    path.write_bytes(b"1")
+    before = disk.stamp(path)
+    assert disk.stamp(os.fsencode(path)) == before is not None
+    disk.write_whole(path, b"2")
+    assert disk.stamp(path) != before

@@ -9,7 +9,7 @@ from PIL import Image
 
 from kseg import visualization
 from kseg.checks import check_choice
-from kseg.data.reading import image_header
+from kseg.data.headers import image_header
 from kseg.data.sampling import sample_evenly
 from kseg.disk import remove_partial_files, whole_file
 from kseg.inference import as_picture, open_model

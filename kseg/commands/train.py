@@ -14,7 +14,7 @@ from kseg.commands import preparation
 from kseg.commands.plain_words import in_plain_words
 from kseg.commands.predict import comparison, save_picture
 from kseg.commands.run_folder import OWN_FILES, check_output, remove_remains
-from kseg.disk import remove_partial_files, write_whole
+from kseg.disk import check_regular, remove_partial_files, write_whole
 from kseg.distribution import is_chief, strategy
 from kseg.inference import load
 from kseg.models import check_build
@@ -152,6 +152,8 @@ def _check_arguments(model, of_model, precision, options, start_from, freeze_enc
             raise unknown_name("argument", name, _FOR_COMPILE)
     numbers = {name: value for name, value in options.items() if name not in ("optimizer", "jit_compile")}
     check_optimizer(options.get("optimizer", "adamw"), **numbers)
+    if start_from is not None:
+        check_regular(Path(start_from))
     if start_from is not None and not Path(start_from).is_file():
         raise FileNotFoundError(f"{start_from}: no such file; start_from= takes a .keras file")
     if freeze_encoder and "encoder_learning_rate" in options:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kseg.checks import unknown_name
-from kseg.data import reading
+from kseg.data import headers
 from kseg.types import PathLike
 
 
@@ -77,7 +77,7 @@ def _pair(image_folder, mask_folder, unpaired):
         raise FileNotFoundError(f"{mask_folder}: no such folder; masks go there, one per picture, same stem")
     images, masks = _by_stem(image_folder), _by_stem(mask_folder)
     if not images:
-        raise ValueError(f"{image_folder}: no pictures ({', '.join(reading.SUFFIXES)}) in this folder")
+        raise ValueError(f"{image_folder}: no pictures ({', '.join(headers.SUFFIXES)}) in this folder")
     stems = sorted(images.keys() & masks.keys())
     if not stems:
         raise ValueError(
@@ -96,7 +96,7 @@ def _pair(image_folder, mask_folder, unpaired):
 def _by_stem(folder):
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in reading.SUFFIXES and not path.name.startswith("."):
+        if path.suffix.lower() in headers.SUFFIXES and not path.name.startswith("."):
             if path.stem in found:
                 raise ValueError(f"{path}: {found[path.stem].name} has the same stem; remove one of them")
             found[path.stem] = path
@@ -133,8 +133,8 @@ def read_headers(pairs: ImageMaskFiles) -> tuple[list, list]:
         ValueError: for an unreadable file, or a mask whose size is not its picture's; it names the file.
     """
     with ThreadPoolExecutor() as pool:
-        images = list(pool.map(reading.image_header, pairs.images))
-        masks = list(pool.map(reading.mask_header, pairs.masks))
+        images = list(pool.map(headers.image_header, pairs.images))
+        masks = list(pool.map(headers.mask_header, pairs.masks))
     for path, image, mask, mask_path in zip(pairs.images, images, masks, pairs.masks, strict=True):
         if image.size != mask.size:
             raise ValueError(size_mismatch(path, image.size, mask_path, mask.size))

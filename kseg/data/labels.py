@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kseg.data.files import find_files, splits_of
 from kseg.data.reading import read_mask
+from kseg.disk import check_regular
 from kseg.masks import void_ids
 from kseg.types import PathLike
 
@@ -100,6 +101,7 @@ def read_class_names(path: PathLike) -> list[str]:
     Raises:
         ValueError: if there is no name in it, one stands twice, or it is not UTF-8.
     """
+    check_regular(Path(path))
     try:
         text = Path(path).read_text(encoding="utf-8-sig")  # Windows begins files with a mark
     except UnicodeDecodeError as error:

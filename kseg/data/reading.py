@@ -1,139 +1,31 @@
-"""Picture and mask files: what their headers say, and their pixels.
+"""The pixels of picture and mask files.
 
 TensorFlow decodes the common case fast: 8-bit JPEG and PNG. It reads palette masks as luminance, scales masks
 of 1, 2 and 4 bits, and ignores EXIF orientation, all silently; such files go through Pillow.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from kseg.data.damage import damage_in
+from kseg.data.headers import (
+    bits_of,
+    depth_problem,
+    first_line,
+    image_header,
+    mask_header,
+    opened,
+    orientation_of,
+    out_of_range,
+)
 from kseg.types import PathLike
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-MAX_PIXELS = 89_000_000  # Pillow warns of a decompression bomb just above
-_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # not EPS, whose reader starts Ghostscript
-_ORIENTATION = 274  # EXIF tag
-_WIDTH, _HEIGHT = 256, 257  # TIFF tags
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _IDS = 2**16  # masks have up to 16 bits
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file says of itself before it is decoded.
-
-    Attributes:
-        size: `(H, W)` in pixels, as displayed (after EXIF orientation).
-        plain: whether TensorFlow reads it right.
-    """
-
-    size: tuple
-    plain: bool
-
-
-def image_header(path: PathLike) -> Header:
-    """Return the header of a picture.
-
-    Raises:
-        ValueError: if the file is empty, cut short, no picture, or of more than `MAX_PIXELS`; it names it.
-    """
-    with _opened(path) as image:
-        orientation, size = _orientation(image), image.size
-        if image.format == "TIFF":  # some versions of Pillow have turned its size already
-            size = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
-        width, height = size if orientation < 5 else size[::-1]
-        plain = image.format in ("JPEG", "PNG") and image.mode in ("RGB", "L") and orientation == 1
-        return Header((height, width), plain)
-
-
-def mask_header(path: PathLike) -> Header:
-    """Return the header of a mask.
-
-    Raises:
-        ValueError: as `image_header`, and for a JPEG (lossy: it invents ids) or a colour picture.
-    """
-    with _opened(path) as image:
-        if image.format in ("JPEG", "MPO"):
-            raise ValueError(f"{path}: a JPEG mask has wrong ids along every border; save masks as PNG")
-        if image.mode not in ("L", "P", "1", "I", "I;16", "I;16B"):
-            raise ValueError(
-                f"{path}: a mask has one channel of class ids, this is {image.mode}; convert colours to ids"
-            )
-        size = image.size[::-1]
-        plain = image.format == "PNG" and image.mode == "L" and _png_bits(path) == 8
-        return Header(size, plain)
-
-
-def _opened(path):
-    path = Path(path)
-    try:
-        image = Image.open(path, formats=_FORMATS)
-        image.filename = ""  # Pillow maps files with a name into memory, and then turns grey TIFFs wrongly
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(path) from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        if path.is_dir():
-            raise ValueError(f"{path}: is a folder, not a picture") from error
-        if path.stat().st_size == 0:
-            raise ValueError(f"{path}: the file is empty (0 bytes); restore or remove it") from error
-        raise ValueError(
-            f"{path}: cannot be read as a picture ({_first_line(error)}); use JPEG or PNG"
-        ) from error
-    if image.width * image.height > MAX_PIXELS:
-        image.close()
-        raise _too_large(path)
-    if image.format in ("JPEG", "PNG") and not _is_whole(path, image.format):
-        image.close()
-        raise ValueError(
-            f"{path}: the file is cut short ({image.format} without its end); restore or remove it"
-        )
-    return image
-
-
-def _too_large(path):
-    return ValueError(f"{path}: has more than {MAX_PIXELS:,} pixels; cut it into tiles")
-
-
-def _orientation(image):
-    """Return the EXIF orientation, 1 to 8; 1 where none can be read."""
-    if image.format == "PNG" and "exif" not in image.info:
-        return 1  # asked for it, Pillow would decode the picture first
-    try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # damaged EXIF, on which Pillow's parser raises what it stumbles on
-        return 1
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _first_line(error):
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _is_whole(path, picture_format):
-    """Tell whether the picture has its end; where much follows it, as a phone's film, decode to find out."""
-    marker = b"\xff\xd9" if picture_format == "JPEG" else b"IEND"
-    with Path(path).open("rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - 4096))  # cameras append a few bytes
-        if marker in file.read():
-            return True
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            image.load()
-    except (OSError, ValueError, SyntaxError):
-        return False
-    return True
-
-
-def _png_bits(path):
-    with Path(path).open("rb") as file:
-        return file.read(25)[24]
+_FULL_RANGE = 2**14  # pictures of 16 bits reach it
 
 
 def read_image(path: PathLike, channels: int = 3) -> np.ndarray:
@@ -151,23 +43,55 @@ def read_image(path: PathLike, channels: int = 3) -> np.ndarray:
             f"{path}: picture files have 1, 3 or 4 channels, the model takes {channels}; give an array"
         )
     image_header(path)
-    with _opened(path) as image:
+    with opened(path) as image:
+        check_pixels(path, image.mode == "CMYK")
         try:
-            return pixels_of(image, channels)
+            image.load()
         except Exception as error:
             raise _damaged(path, "picture", error) from error
+        return pixels_of(image, channels, str(path), bits_of(image, path))
 
 
-def pixels_of(image: Image.Image, channels: int) -> np.ndarray:
-    """Return the pixels `(H, W, channels)` uint8 of a Pillow image, turned as its EXIF orientation says."""
-    if _orientation(image) != 1:
+def check_pixels(path: PathLike, cmyk: bool = False) -> None:
+    """Raise, naming the file, if there is damage inside a JPEG or PNG that decoders pass over."""
+    problem = damage_in(Path(path).read_bytes(), cmyk)
+    if problem:
+        raise ValueError(f"{path}: is damaged ({problem}); restore or remove it")
+
+
+def pixels_of(image: Image.Image, channels: int, name: str = "image", bits: int = 8) -> np.ndarray:
+    """Return the pixels `(H, W, channels)` uint8 of a Pillow image, turned as its EXIF orientation says.
+
+    Args:
+        image: as opened.
+        channels: 1, 3 or 4.
+        name: what errors call it.
+        bits: of a sample in its file; Pillow keeps the upper 8 of 16-bit colours.
+
+    Raises:
+        ValueError: if it holds 32 bits a pixel, or 16 bits of which the upper ones are not used.
+    """
+    if image.mode in ("I", "F"):
+        raise ValueError(f"{name}: {depth_problem(image)}")
+    if orientation_of(image) != 1:
         image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or image.mode == "I":
-        image = Image.fromarray((np.asarray(image).astype("uint32") >> 8).astype("uint8"))
+    if image.mode.startswith("I;16"):
+        pixels = np.asarray(image).astype("uint16")
+        _check_16_bits(pixels.min(), pixels.max(), name)
+        image = Image.fromarray((pixels >> 8).astype("uint8"))
+    elif bits == 16:
+        colours = np.asarray(image)[..., : -1 if image.mode in ("LA", "La", "RGBA", "RGBa") else None]
+        _check_16_bits(256 * int(colours.min()), 256 * int(colours.max()) + 255, name)
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # directly to RGB, Pillow warns
     pixels = np.asarray(image.convert(_MODES[channels]))
     return pixels[..., None] if channels == 1 else pixels
+
+
+def _check_16_bits(low, high, name):
+    """Refuse what has 14 bits or less in 16: a camera's, a scanner's or a satellite's numbers."""
+    if 0 < high < _FULL_RANGE:
+        raise ValueError(f"{name}: {out_of_range(low, high, '16 bits')}")
 
 
 def read_mask(path: PathLike) -> np.ndarray:
@@ -177,13 +101,14 @@ def read_mask(path: PathLike) -> np.ndarray:
         ValueError: if the file cannot be read or holds no ids; it names it.
     """
     mask_header(path)
-    with _opened(path) as image:
+    with opened(path) as image:
+        check_pixels(path)
         try:
             pixels = np.asarray(image)
         except Exception as error:
             raise _damaged(path, "mask", error) from error
-        if image.format == "PNG" and image.mode == "L":
-            pixels = pixels // (255 // (2 ** min(_png_bits(path), 8) - 1))  # Pillow scales 2 and 4 bits
+        if image.format in ("PNG", "TIFF") and image.mode == "L":
+            pixels = pixels // (255 // (2 ** min(bits_of(image, path), 8) - 1))  # Pillow scales 2 and 4 bits
     if image.mode == "I" and not 0 <= pixels.min() <= pixels.max() < _IDS:
         raise ValueError(
             f"{path}: ids {pixels.min()} to {pixels.max()} are not within 0..{_IDS - 1}; save a 16-bit PNG"
@@ -193,7 +118,7 @@ def read_mask(path: PathLike) -> np.ndarray:
 
 def _damaged(path, kind, error):
     # of any type: Pillow's decoders raise what they stumble on
-    return ValueError(f"{path}: the {kind} is damaged ({_first_line(error)}); restore or remove it")
+    return ValueError(f"{path}: the {kind} is damaged ({first_line(error)}); restore or remove it")
 
 
 def load_image(path: tf.Tensor, plain: tf.Tensor | bool) -> tf.Tensor:

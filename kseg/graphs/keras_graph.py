@@ -147,6 +147,29 @@ def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[tuple]:
     return [(variable, average) for variable, average in pairs if average is not None]
 
 
+def made_without_values(make: Callable[[], Any]) -> tuple[list, Exception | None]:
+    """Call a function that makes layers; no memory is taken for their variables.
+
+    Returns:
+        `(variables, error)`: all that were made, whatever they belong to, and what the function raised, or
+        `None`.
+    """
+    from keras.src.backend.common import global_state
+
+    name, error = "uninitialized_variables", None
+    before = global_state.get_global_attribute(name)
+    made: list = []
+    global_state.set_global_attribute(name, made)
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            make()
+    except Exception as raised:
+        error = raised
+    finally:
+        global_state.set_global_attribute(name, [] if before is None else before)
+    return made, error
+
+
 def private(owner: Any, name: str) -> Any:
     """Return a private attribute of Keras'.
 

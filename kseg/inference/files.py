@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import os
-import zipfile
 from pathlib import Path
 
 import keras
@@ -15,8 +14,10 @@ import tensorflow as tf
 
 from kseg import sandbox
 from kseg.checks import check_choice
+from kseg.disk import check_regular
 from kseg.graphs import ACTIVATIONS, ModelFacts, trained_multilabel
 from kseg.inference.foreign import told_by
+from kseg.inference.loading import load
 from kseg.inference.runner import Runner
 from kseg.pictures import checked_range
 from kseg.runtime import opened, try_out
@@ -92,6 +93,8 @@ def identity(path: Path) -> tuple:
 @functools.lru_cache(maxsize=8)
 def _open_file(path, _identity, shown):
     """Open a file; a loop over pictures opens it once, another file is opened anew."""
+    for each in (path, *path.rglob("*")):  # of a folder all that is in it
+        check_regular(each)
     if path.is_dir():
         if not (path / "saved_model.pb").is_file():
             raise ValueError(
@@ -103,36 +106,6 @@ def _open_file(path, _identity, shown):
         return _file_runner(path, opened(path), shown)
     model = load(path)
     return dataclasses.replace(_keras_runner(model), name=shown, multilabel=trained_multilabel(model))
-
-
-def load(path: str | os.PathLike) -> keras.Model:
-    """Load a `.keras` file that `model.save` or `kseg train` wrote.
-
-    Layers with Python code of their own (`Lambda`) are refused, as Keras does in safe mode.
-
-    Args:
-        path: str or `Path`.
-
-    Returns:
-        `keras.Model`.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no complete `.keras` file; it says what it is.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
-    if path.is_dir() or path.suffix != ".keras":
-        raise ValueError(f"{path}: not a .keras file; SavedModel, .tflite and .onnx only predict")
-    if not zipfile.is_zipfile(path):
-        size = path.stat().st_size
-        raise ValueError(f"{path}: {size} bytes, but no complete .keras archive; was a save interrupted?")
-    try:
-        return keras.models.load_model(path, safe_mode=True)
-    except (KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path}: Keras cannot load this model: {reason}") from error
 
 
 def _keras_runner(model):
@@ -177,6 +150,7 @@ def check_file(path: Path) -> None:
         ValueError: if it is damaged.
     """
     report = report_path(path)
+    check_regular(report)
     expected = digest_in(report)
     if expected is not None:
         if hashlib.sha256(path.read_bytes()).hexdigest() == expected:

@@ -1,0 +1,117 @@
+"""Damage inside JPEG and PNG files, which decoders repair with other pixels, or do not look for."""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+
+_DAMAGE = re.compile("Corrupt JPEG data|Premature end|Inconsistent progression")
+_PADDING = re.compile(r"\b[1-8] extraneous bytes before marker 0xd9")  # some cameras append zeros
+_ZEROS = bytes(64)
+_TABLES, _SCAN, _END = 0xC4, 0xDA, 0xD9
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PLAIN = (0x01, *range(0xD0, 0xD9))  # markers without content: restarts, the beginning
+
+
+def damage_in(content: bytes, cmyk: bool = False) -> str | None:
+    """Return what is wrong inside a JPEG or PNG, `None` where nothing is found and for other files.
+
+    Args:
+        content: the file.
+        cmyk: whether a JPEG holds CMYK.
+    """
+    if content[:3] == b"\xff\xd8\xff":
+        return jpeg_damage(content, "CMYK" if cmyk else "GRAY")
+    return png_damage(content) if content[:8] == _PNG else None
+
+
+def png_damage(content: bytes) -> str | None:
+    """Return what is wrong inside a PNG: Pillow does not read the checksums of its pixels."""
+    place = len(_PNG)
+    while place + 12 <= len(content):
+        size, kind = struct.unpack_from(">I4s", content, place)
+        end = place + 8 + size
+        if end + 4 > len(content):
+            break
+        needed = kind[:1].isupper()  # what a decoder may not leave out
+        if needed and zlib.crc32(content[place + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
+            return f"the checksum of {kind.decode('latin-1')!r} at byte {place} differs"
+        if kind == b"IEND":
+            return None
+        place = end + 4
+    return "its end is missing"
+
+
+def jpeg_damage(content: bytes, color_space: str = "GRAY") -> str | None:
+    """Return what is wrong inside a JPEG, `None` where nothing is found.
+
+    The decoder of libjpeg-turbo is asked whether it had to repair anything: it does where bytes are missing
+    or others stand in their place, unless a few of them happen to mean as many blocks as were there. So
+    zeros are looked for as well: as codes they would mean a block of equal coefficients, again and again.
+
+    Args:
+        content: the file.
+        color_space: `"GRAY"`, for CMYK pictures `"CMYK"`.
+    """
+    import simplejpeg
+
+    if any(_ZEROS in scan for scan in _scans_without_zeros(content)):
+        return f"{len(_ZEROS)} zero bytes or more stand in its pixels"
+    smallest = {"min_height": 1, "min_width": 1, "min_factor": 8}  # all codes are read, few pixels are made
+    try:
+        simplejpeg.decode_jpeg(content, color_space, strict=True, **smallest)
+    except ValueError as error:
+        text = str(error)
+        if _DAMAGE.search(text) and not _PADDING.search(text):
+            return text
+    return None
+
+
+def _scans_without_zeros(content: bytes) -> Iterator[bytes]:
+    """Yield the codes of those scans in which a sound encoder writes no long run of zeros.
+
+    The code of zeros alone is the first of its table. Where that means "no more coefficients", a plain
+    surface is all zeros; so are corrections of coefficients, and scans of the blocks' means.
+    """
+    first_codes: dict[int, int] = {}
+    for marker, place, segment in _segments(content):
+        if marker == _TABLES:
+            _read_tables(segment, first_codes)
+        elif marker == _SCAN and len(segment) >= 4 + 2 * segment[0]:
+            count = segment[0]
+            tables = segment[2 : 1 + 2 * count : 2]
+            last, earlier_bits = segment[2 + 2 * count], segment[3 + 2 * count] >> 4
+            if last > 0 and earlier_bits == 0 and any(first_codes.get(t & 15, 0) & 15 for t in tables):
+                yield content[place : _end_of_codes(content, place)]
+
+
+def _segments(content):
+    """Yield `(marker, where its content ends, content)` of each segment up to the end of the picture."""
+    place = 2
+    while place + 4 <= len(content) and content[place] == 0xFF:
+        marker = content[place + 1]
+        if marker == _END:
+            return
+        if marker == 0xFF or marker in _PLAIN:
+            place += 1 if marker == 0xFF else 2
+            continue
+        (size,) = struct.unpack_from(">H", content, place + 2)
+        end = place + 2 + size
+        yield marker, end, content[place + 4 : end]
+        place = _end_of_codes(content, end) if marker == _SCAN else end
+
+
+def _end_of_codes(content, place):
+    """Return where the marker after a scan begins; in codes 0xFF is followed by 0 or a restart."""
+    found = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]").search(content, place)
+    return found.start() if found else len(content)
+
+
+def _read_tables(segment, first_codes):
+    """Note what the code of zeros alone means in each table of coefficients."""
+    place = 0
+    while place + 17 < len(segment):
+        kind, counts = segment[place], segment[place + 1 : place + 17]
+        if kind >> 4:  # else a table of blocks' means
+            first_codes[kind & 15] = segment[place + 17]
+        place += 17 + sum(counts)

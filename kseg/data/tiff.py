@@ -1,0 +1,95 @@
+"""What a TIFF says of its bands and bits, which Pillow passes over or does not know."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, TiffImagePlugin
+
+BITS, COMPRESSION, PHOTOMETRIC = 258, 259, 262
+_BANDS, _EXTRA, _FORMAT, _KIND = 277, 338, 339, 254
+_WHITE_IS_ZERO = 0
+_COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}  # RGB, CMYK, YCbCr, Lab; else 1
+_ALPHA = (1, 2)
+_LOSSY = {6: "JPEG", 7: "JPEG", 34712: "JPEG 2000", 34892: "JPEG", 50001: "WebP", 50002: "JPEG XL"}
+_KINDS = {1: "integers", 2: "signed integers", 3: "floats"}
+
+
+def tiff_tags(path: Path) -> dict[int, Any] | None:
+    """Return the tags of the first picture, `None` where the file is no TIFF or its tags cannot be read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            if head[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+                return None
+            if b"+" in head[2:4]:  # the offsets of a BigTIFF have 64 bits
+                head += file.read(8)
+            tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+            file.seek(tags.next)
+            tags.load(file)
+            return dict(tags)
+    except Exception:  # of any type: Pillow's parser raises what it stumbles on
+        return None
+
+
+def first(tags: dict[int, Any], tag: int, default: int) -> int:
+    """Return the value of a tag, of several the first."""
+    value = tags.get(tag, default)
+    value = value[0] if isinstance(value, tuple) and value else value
+    return value if isinstance(value, int) else default
+
+
+def band_problem(tags: dict[int, Any]) -> str | None:
+    """Return what is wrong with the bands of a TIFF, `None` where they are grey or colours and alpha.
+
+    A band beside the colours is alpha where the file says so; else it is a measurement, near infrared for
+    instance, that would be left out.
+    """
+    colours = _COLOURS.get(first(tags, PHOTOMETRIC, 1), 1)
+    bands = first(tags, _BANDS, 1)
+    extra = tags.get(_EXTRA, ())
+    extra = extra if isinstance(extra, tuple) else (extra,)
+    if bands == colours or (bands == colours + 1 and extra[:1] and extra[0] in _ALPHA):
+        return None
+    return (
+        f"has {bands} bands, and pictures have 1 or 3 and at most an alpha channel; "
+        "keep the bands that are meant, or give arrays"
+    )
+
+
+def sample_problem(tags: dict[int, Any]) -> str | None:
+    """Return what is wrong with the samples of a TIFF, `None` where Pillow reads them right."""
+    bits, kind = first(tags, BITS, 1), first(tags, _FORMAT, 1)
+    if kind == 2 and bits == 8:
+        return "holds signed integers of 8 bits; save unsigned ones"
+    if first(tags, PHOTOMETRIC, 1) == _WHITE_IS_ZERO and bits > 8:
+        return f"holds {bits} bits with 0 for white; save it with 0 for black"
+    return None
+
+
+def ids_problem(tags: dict[int, Any]) -> str | None:
+    """Return why the ids of a TIFF mask cannot be trusted, or `None`."""
+    lossy = _LOSSY.get(first(tags, COMPRESSION, 1))
+    if lossy:
+        return f"its {lossy} compression changes ids along every border; save masks as PNG"
+    if first(tags, PHOTOMETRIC, 1) == _WHITE_IS_ZERO:
+        return "holds 0 for white, so its ids are turned round; save masks as PNG"
+    return sample_problem(tags)
+
+
+def described(tags: dict[int, Any]) -> str:
+    """Return what a TIFF that Pillow cannot read says of itself."""
+    bands, bits, kind = first(tags, _BANDS, 1), first(tags, BITS, 1), first(tags, _FORMAT, 1)
+    return f"a TIFF of {bands} bands of {bits} bits, {_KINDS.get(kind, 'numbers of another kind')}"
+
+
+def count_pictures(image: Image.Image) -> int:
+    """Return how many pictures an opened file holds; smaller copies of a TIFF's first one do not count."""
+    frames = getattr(image, "n_frames", 1)
+    if frames == 1 or not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return frames
+    whole = 0
+    for number in range(frames):
+        image.seek(number)
+        whole += not image.tag_v2.get(_KIND, 0) & 5  # bit 0: a smaller copy, bit 2: a transparency mask
+    image.seek(0)
+    return max(whole, 1)

@@ -1,0 +1,122 @@
+"""Damage inside pictures that decoders repair silently."""
+
+import io
+import random
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kseg
+from kseg.data.damage import damage_in
+from kseg.data.reading import read_image, read_mask
+
+KINDS = [{}, {"progressive": True}, {"optimize": True}, {"quality": 95, "subsampling": 0}, {"grey": True}]
+
+
+def encoded(kind, pixels=None, picture_format="JPEG"):
+    if pixels is None:
+        y, x = np.mgrid[:240, :320]
+        noise = np.random.default_rng(0).normal(0, 6, (240, 320))
+        waves = 128 + 60 * np.sin(x / 17) + 50 * np.cos(y / 23) + noise
+        pixels = np.clip(np.stack([waves, 0.8 * waves + 20, 255 - waves], -1), 0, 255).astype("uint8")
+    options, file = dict(kind), io.BytesIO()
+    image = Image.fromarray(pixels).convert("L" if options.pop("grey", False) else "RGB")
+    image.save(file, picture_format, **options)
+    return file.getvalue()
+
+
+def holes(content, size, count=12):
+    """Yield copies of a file with `size` zero bytes somewhere in its pixels."""
+    draw, start = random.Random(size), content.index(b"\xff\xda") + 20
+    for _ in range(count):
+        place = draw.randrange(start, len(content) - size - 2)
+        yield content[:place] + bytes(size) + content[place + size :]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [512, 4096])
+def test_zeroed_sectors_are_found(kind, size):
+    sound = encoded(kind)
+    assert damage_in(sound) is None
+    assert all(damage_in(damaged) for damaged in holes(sound, size))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "progressive" not in kind])
+def test_the_end_of_another_picture_is_found(kind):
+    sound = encoded(kind)
+    # of progressive pictures the end is finer detail, which fits any other
+    start, half = sound.index(b"\xff\xda") + 20, len(sound) // 2
+    other = encoded(kind, np.random.default_rng(1).integers(0, 256, (240, 320, 3)).astype("uint8"))
+    for length in (2000, 5000):
+        assert damage_in(sound[:half] + other[-length:])
+        assert damage_in(sound[:start] + sound[start + length :])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("surface", ["black", "white", "grey", "checked", "steps"])
+def test_plain_pictures_have_no_damage_although_they_hold_zeros(kind, surface):
+    y, x = np.mgrid[:512, :512]
+    value = {"black": 0 * x, "white": 255 + 0 * x, "grey": 127 + 0 * x, "checked": 255 * ((x + y) % 2)}
+    pixels = value.get(surface, y // 32 * 16)
+    content = encoded(kind, np.repeat(pixels[..., None], 3, -1).astype("uint8"))
+    assert damage_in(content) is None
+
+
+def test_plain_surfaces_may_be_zeros_for_long():
+    content = encoded({"grey": True, "optimize": True}, np.full((2048, 2048, 3), 128, "uint8"))
+    assert bytes(200) in content and damage_in(content) is None
+
+
+def test_restarts_thumbnails_and_padding_are_no_damage():
+    picture = Image.open(io.BytesIO(encoded({})))
+    for options in ({"restart_marker_blocks": 4}, {"exif": b"Exif\0\0" + encoded({})[:3000]}):
+        file = io.BytesIO()
+        picture.save(file, "JPEG", **options)
+        assert damage_in(file.getvalue()) is None
+    content = encoded({})
+    assert damage_in(content[:-2] + bytes(4) + b"\xff\xd9") is None  # as some cameras write
+    assert damage_in(content + bytes(4096)) is None  # behind its end
+
+
+def test_cmyk_is_read(tmp_path):
+    Image.new("CMYK", (64, 64), (10, 20, 30, 0)).save(tmp_path / "a.jpg")
+    assert read_image(tmp_path / "a.jpg").shape == (64, 64, 3)
+
+
+def test_a_picture_with_a_hole_is_named(make_files):
+    root = make_files(["a", "b"], "train", size=(240, 320), ids=(0, 1))
+    (root / "train/images/a.png").unlink()
+    path = root / "train/images/a.jpg"
+    path.write_bytes(next(holes(encoded({}), 512)))
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: is damaged .*restore or remove"):
+        read_image(path)
+    (problem,) = kseg.data.check(root).problems
+    assert problem.startswith(f"{path}: is damaged")
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask])
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.99])
+def test_a_flipped_bit_in_a_png_is_found(tmp_path, read, place):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 9, (64, 64)).astype("uint8")).save(path)
+    content = bytearray(path.read_bytes())
+    start, end = content.index(b"IDAT") + 4, content.index(b"IEND") - 8
+    content[start + int(place * (end - start))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: .*damaged"):
+        read(path)
+
+
+def test_nothing_is_asked_of_other_formats_and_of_pieces():
+    for picture_format in ("BMP", "TIFF", "WEBP"):
+        assert damage_in(encoded({}, picture_format=picture_format)) is None
+    for content in (
+        b"",
+        b"\xff\xd8\xff",
+        encoded({})[:200],
+        encoded({})[:700],
+        encoded({}, None, "PNG")[:40],
+    ):
+        damage_in(content)  # says what it says, and ends
