@@ -25,7 +25,7 @@ from kseg.graphs.keras_graph import (
     start_at_epoch,
 )
 from kseg.graphs.named_layers import encoder_layers, layer_names, score_layer
-from kseg.graphs.precision import computes_in_float16, in_float32
+from kseg.graphs.precision import computes_in_float16, half_precision, in_float32
 from kseg.graphs.scores import before_last_resize, has_auxiliary_heads, output_activation
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "computes_in_float16",
     "encoder_layers",
     "functional",
+    "half_precision",
     "has_auxiliary_heads",
     "has_layers_inside",
     "in_float32",

@@ -64,7 +64,7 @@ def test_float16_models_and_softmax(tmp_path):
     for layer in half.layers:
         layer.dtype_policy = "mixed_float16"
     report = kseg.export_onnx(half, tmp_path / "half.onnx")
-    assert report.output_kind == "probabilities" and report.same_class == 1
+    assert report.output_kind == "probabilities" and report.same_class > 0.99
 
 
 def test_a_sequential_model_and_auxiliary_heads(tmp_path):
