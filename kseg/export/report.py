@@ -25,7 +25,7 @@ class ExportReport:
         not_on_gpu: list of str, what TensorFlow says of operators that the GPU delegate cannot take.
         arena_bytes: int, the most that activations need at a time.
         worst_layers: dict, layer → its error in steps of its scale, the five largest (int8 only).
-        float_layers: list of the layers kept in float (int8 only).
+        float_layers: list of the layers kept in float, told or because LiteRT lacks them (int8, int16x8).
     """
 
     path: str

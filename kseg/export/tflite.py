@@ -63,14 +63,16 @@ def export_tflite(
         input_size: `(H, W)` in pixels; needed where the model leaves them open.
         quantize: `None` (float32), `"float16"` (weights, half the size), `"dynamic"` (weights in 8 bits,
             float in and out), `"int8"` (weights and arithmetic) or `"int16x8"` (weights in 8 bits,
-            activations in 16: exact and slow, for what int8 harms; LiteRT lacks it for SegNet's indices).
+            activations in 16: exact and slow, for what int8 harms).
             int8 is a quarter of the size everywhere, but faster only where the processor has instructions
             for products of bytes (Arm's dot product, x86's VNNI): `kseg benchmark` tells.
         representative_data: for int8 and int16x8: batches of pictures, or of `(picture, mask)`, like those
             the file will see; up to 100 pictures set the ranges, 4 are the least. int8 leaves out extremes
             where that errs less.
         float_layers: for int8: names of layers to leave in float, or how many of those that lose most; the
-            report's `worst_layers` names them. One that went into a convolution means that convolution.
+            report's `worst_layers` names them. One that went into a convolution means that convolution. What
+            int8 and int16x8 lack stays in float by itself, group and layer normalisation for instance; the
+            report's `float_layers` names all that did.
         output_kind: `None` (what the model gives), `"logits"`, `"probabilities"`, `"classes"` (int32 ids
             `(1, H, W)`), or `"fast_classes"`: ids taken before the last resize, which is faster and makes
             borders coarse; the report tells the share of pixels that stay the same.

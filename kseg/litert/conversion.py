@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kseg.litert.graph import parsed
 from kseg.litert.int8_ranges import narrow_ranges
 from kseg.litert.passes import rewritten
 from kseg.litert.passes.large_kernels import cut_kernels
+from kseg.litert.passes.squared_differences import widen_differences
 
 
 def convert(
@@ -44,6 +46,9 @@ def convert(
             content, errors, kept = _int8(converter, pictures, float_layers, known_layers)
         else:
             content = converter.convert()
+        if quantize == "int16x8":
+            content = widen_differences(content)
+            kept = _in_float(content, known_layers)
         content = cut_kernels(rewritten(content))
     except Exception as error:  # the converter raises its own classes, and bare ones
         raise _named(error, known_layers) from error
@@ -64,7 +69,8 @@ def _converter(archive, quantize):
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     if quantize == "int16x8":
         converter.target_spec.supported_ops = [
-            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+            tf.lite.OpsSet.TFLITE_BUILTINS,  # what has no form in 16 bits stays in float
         ]
     return converter
 
@@ -112,13 +118,38 @@ def _int8(converter, pictures, float_layers, known_layers):
             nodes.setdefault(layer, []).append(node)
     errors = dict(sorted(errors.items(), key=lambda item: -item[1]))
     kept = list(errors)[:float_layers] if isinstance(float_layers, int) else list(float_layers)
-    content = mlir_quantize(
-        calibrated,
-        input_data_type=tf.uint8,
-        output_data_type=tf.uint8,
-        denylisted_nodes=[node for layer in kept for node in nodes.get(layer, [])],
-    )
-    return content, errors, [layer for layer in kept if layer in nodes]
+    kept = [layer for layer in kept if layer in nodes]
+
+    def quantize(layers):
+        return mlir_quantize(
+            calibrated,
+            input_data_type=tf.uint8,
+            output_data_type=tf.uint8,
+            denylisted_nodes=[node for layer in layers for node in nodes.get(layer, [])],
+        )
+
+    content = quantize(kept)
+    forced = [layer for layer in _in_float(content, known_layers) if layer not in kept]
+    if any(
+        layer in nodes for layer in forced
+    ):  # the whole of them: half would go to and fro for each operator
+        content = quantize([*kept, *forced])
+    return content, errors, [*kept, *forced]
+
+
+def _in_float(content, known_layers):
+    """Return the layers of which a quantized file computes something in float; what is none, as it is named."""
+    layers = []
+    for graph in parsed(content)[1]:
+        kinds = graph.schema.BuiltinOperator
+        for operator in graph.operators:
+            tensor = graph.tensors[operator.outputs[0]]
+            converts = graph.kind(operator) in (kinds.QUANTIZE, kinds.DEQUANTIZE)
+            if tensor.type == graph.schema.TensorType.FLOAT32 and not converts:
+                name = tensor.name.decode()
+                scores = known_layers[:1] if name.startswith("StatefulPartitionedCall") else [name]
+                layers += _layers_of(name, known_layers)[-1:] or scores  # the output has no layer's name
+    return list(dict.fromkeys(layers))
 
 
 def _layers_of(node, known_layers):
