@@ -42,8 +42,9 @@ def export_saved_model(
         model: `keras.Model` with scores `(B, H, W, num_classes)`.
         path: folder to write.
         class_names: `None` or one name per class, for the asset `assets/labels.txt`.
-        validation_data: `None` (generated pictures) or batches of pictures, or of `(picture, mask)`, to
-            verify with: the first 32. With masks the report has the mean IoU of both.
+        validation_data: `None` (generated pictures), or pictures to verify with, the first 32: an array
+            `(B, H, W, C)`, `(x, y)`, `(x, y, sample_weight)`, a data set or a list of such batches, or a
+            generator function. With masks the report has the mean IoU of both.
         ignore_class: int or several, void in those masks.
         overwrite: replace what is at `path`.
 

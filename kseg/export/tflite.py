@@ -66,9 +66,10 @@ def export_tflite(
             activations in 16: exact and slow, for what int8 harms).
             int8 is a quarter of the size everywhere, but faster only where the processor has instructions
             for products of bytes (Arm's dot product, x86's VNNI): `kseg benchmark` tells.
-        representative_data: for int8 and int16x8: batches of pictures, or of `(picture, mask)`, like those
-            the file will see; up to 100 pictures set the ranges, 4 are the least. int8 leaves out extremes
-            where that errs less.
+        representative_data: for int8 and int16x8: pictures like those the file will see, in whatever holds
+            them: an array `(B, H, W, C)`, `(x, y)`, a data set or a list of such batches, or the generator
+            function of TensorFlow's guide. Up to 100 set the ranges, 4 are the least. int8 leaves out
+            extremes where that errs less.
         float_layers: for int8: names of layers to leave in float, or how many of those that lose most; the
             report's `worst_layers` names them. One that went into a convolution means that convolution. What
             int8 and int16x8 lack stays in float by itself, group and layer normalisation for instance; the
@@ -80,8 +81,8 @@ def export_tflite(
             normalisation and activation.
         mediapipe: whether MediaPipe's `ImageSegmenter` must take the file: an error tells what of the
             model or the arguments it cannot.
-        validation_data: batches to verify with, the first 32 pictures; `None` takes the representative
-            data, else generated pictures. With masks the report has the mean IoU of both.
+        validation_data: as the representative data, to verify with: the first 32 pictures; `None` takes the
+            representative data, else generated pictures. With masks the report has the mean IoU of both.
         ignore_class: int or several, void in those masks.
         overwrite: replace what is at `path`.
 
@@ -217,7 +218,7 @@ def _check_float_layers(float_layers, quantize, known_layers):
 
 def _calibration(representative_data, quantize):
     """Return the calibration pictures as pairs; refuse what would quantize badly without a word."""
-    pairs = collect(representative_data, limit=100)
+    pairs = collect(representative_data, "representative_data", limit=100)
     if quantize not in _CALIBRATED:
         return pairs
     if not pairs:

@@ -138,7 +138,7 @@ def _int8(converter, pictures, float_layers, known_layers):
 
 
 def _in_float(content, known_layers):
-    """Return the layers of which a quantized file computes something in float; what is none, as it is named."""
+    """Return the layers that a quantized file computes in float in part; of what is none, its own name."""
     layers = []
     for graph in parsed(content)[1]:
         kinds = graph.schema.BuiltinOperator

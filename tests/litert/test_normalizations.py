@@ -7,6 +7,8 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from keras import layers
 
 import kseg
+from kseg.litert import conversion
+from kseg.litert.passes.squared_differences import widen_differences
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (8, 32, 40, 3)).astype("uint8")
 NARROW = ("int8", "int16", "uint8")
@@ -87,3 +89,16 @@ def test_other_models_stay_whole_in_integers(tmp_path):
         representative_data=PICTURES,
     )
     assert report.float_layers == [] and all(kind in NARROW for _, kind in operators(tmp_path / "m.tflite"))
+
+
+@pytest.mark.filterwarnings("ignore")  # of the converter, which runs in this process here
+def test_without_widening_the_differences_do_not_run(tmp_path, in_process, monkeypatch):
+    given = {"quantize": "int16x8", "representative_data": PICTURES}
+    kseg.export_tflite(model_with(NORMS["layer"]), tmp_path / "with.tflite", **given)
+    content = (tmp_path / "with.tflite").read_bytes()
+    assert widen_differences(content) == content  # nothing is left to widen
+    found = dict(operators(tmp_path / "with.tflite"))
+    assert found["SQUARED_DIFFERENCE"] == "float32"
+    monkeypatch.setattr(conversion, "widen_differences", lambda content: content)
+    with pytest.raises(RuntimeError, match="SquaredDifference only supports"):
+        kseg.export_tflite(model_with(NORMS["layer"]), tmp_path / "without.tflite", **given)
