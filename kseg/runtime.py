@@ -86,7 +86,8 @@ class SavedModelFolder:
         size = tuple(spec.shape[1:3])
         self.input_size = None if None in size else size
         self.channels = spec.shape[-1]
-        self.num_classes = self.signature.structured_outputs[self.output_kind].shape[-1]
+        ids = self.output_kind == "classes"
+        self.num_classes = None if ids else self.signature.structured_outputs[self.output_kind].shape[-1]
         self.seconds = 0.0
 
     def run(self, images: np.ndarray) -> np.ndarray:
@@ -127,7 +128,9 @@ class OnnxFile:
                 f"{path}: ONNX Runtime cannot load this file ({reason}); export it again"
             ) from error
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        if [len(each.shape) for each in (*inputs, *outputs)] != [4, 4]:
+        self.output_kind = outputs[0].name if outputs[0].name in _OUTPUTS else "probabilities"
+        ids = self.output_kind == "classes"
+        if [len(each.shape) for each in (*inputs, *outputs)] != [4, 3 if ids else 4]:
             raise ValueError(
                 f"{path}: expected one (B, H, W, C) in and one (B, H, W, classes) out; is it a segmenter?"
             )
@@ -143,8 +146,7 @@ class OnnxFile:
         size = (height, width)
         self.input_size = size if all(isinstance(side, int) for side in size) else None
         self.name, self.channels, self.sides = inputs[0].name, channels, size
-        self.output_kind = outputs[0].name if outputs[0].name in _OUTPUTS else "probabilities"
-        self.num_classes = outputs[0].shape[-1]
+        self.num_classes = None if ids else outputs[0].shape[-1]
         self.seconds = 0.0
 
     def run(self, images: np.ndarray) -> np.ndarray:
@@ -185,8 +187,8 @@ def dequantized(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
     return (values.astype("float32") - zero_point) * np.float32(scale)
 
 
-def run_encoded(path: str, encoded: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Return what an opened SavedModel gives for the bytes of a picture file: `(scores, ids)`."""
+def run_encoded(path: str, encoded: bytes | list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Return what an opened SavedModel gives for the bytes of picture files, one or rows: `(scores, ids)`."""
     import tensorflow as tf
 
     found = _opened[path].loaded.signatures["encoded"](encoded=tf.constant(encoded))
