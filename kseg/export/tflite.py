@@ -153,7 +153,7 @@ class _Conversion:
             names = names_in_split(self.facts.model, split)
             self.float_layers = list(dict.fromkeys(names.get(name, name) for name in self.float_layers))
         with reraise_as(self.path, "LiteRT cannot convert this model"):
-            self.errors, self.kept = sandbox.call(
+            self.errors, self.kept, self.skipped = sandbox.call(
                 convert,
                 str(folder / "archive"),
                 str(made),
@@ -175,6 +175,7 @@ class _Conversion:
         for name in ("operators", "not_on_xnnpack", "not_on_gpu", "arena_bytes"):
             setattr(report, name, self.description[name])
         report.worst_layers, report.float_layers = dict(list(self.errors.items())[:5]), self.kept
+        report.skipped_passes = self.skipped
 
 
 def _metadata(facts, output_kind, class_names):
