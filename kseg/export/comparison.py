@@ -49,7 +49,8 @@ class Reference:
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         if self.runner.output_kind == "classes":
-            return self.runner.ids(image), None
+            ids = self.runner.run(image)
+            return ids[..., 0] if ids.ndim == 4 else ids, None
         scores = self.runner.scores(image)
         if self.written.output_kind == "probabilities" and self.runner.from_logits:
             scores = (tf.sigmoid if scores.shape[-1] == 1 else tf.nn.softmax)(scores).numpy()

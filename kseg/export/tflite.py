@@ -20,7 +20,7 @@ from kseg.export.pictures import MAX_PICTURES, collect, fit
 from kseg.export.report import ExportReport
 from kseg.export.serving import OUTPUT_KINDS, static_size, write_archive
 from kseg.export.verification import reraise_as
-from kseg.export.writing import begin, write_verified
+from kseg.export.writing import begin, path_without_pattern, write_verified
 from kseg.graphs import ModelFacts, layer_names
 from kseg.litert.conversion import convert
 from kseg.litert.description import describe
@@ -94,8 +94,8 @@ def export_tflite(
         OSError: if another process exports to `path`, or the disk is full.
         RuntimeError: if the file cannot be converted, crashes or disagrees with the model; nothing is then
             written.
-        ValueError: for an argument that is missing or out of range, a path that TensorFlow takes for a
-            pattern, calibration pictures that are too few, not finite or not on the scale 0–255.
+        ValueError: for an argument that is missing or out of range, calibration pictures that are too few,
+            not finite or not on the scale 0–255.
 
     Example:
         >>> import kseg, tempfile
@@ -144,7 +144,6 @@ class _Conversion:
         """Write the file into a folder and return its path."""
         sandbox.begin(importlib.import_module, "tensorflow.lite.python.lite")  # it loads while this writes
         split = split_convolutions(self.facts.float32, self.size)
-        write_archive(split, self.facts, folder / "archive", (1, *self.size), self.output_kind)
         made, pictures = folder / "model.tflite", None
         if calibration:
             pictures = str(folder / "pictures.npy")
@@ -152,15 +151,11 @@ class _Conversion:
         if not isinstance(self.float_layers, int):
             names = names_in_split(self.facts.model, split)
             self.float_layers = list(dict.fromkeys(names.get(name, name) for name in self.float_layers))
-        with reraise_as(self.path, "LiteRT cannot convert this model"):
+        with path_without_pattern(folder) as plain, reraise_as(self.path, "LiteRT cannot convert this model"):
+            archive = str(plain / "archive")
+            write_archive(split, self.facts, archive, (1, *self.size), self.output_kind)
             self.errors, self.kept, self.skipped = sandbox.call(
-                convert,
-                str(folder / "archive"),
-                str(made),
-                self.quantize,
-                pictures,
-                self.float_layers,
-                self.known_layers,
+                convert, archive, str(made), self.quantize, pictures, self.float_layers, self.known_layers
             )
         metadata = _metadata(self.facts, self.output_kind, self.class_names)
         grey = self.facts.channels == 1
@@ -181,18 +176,24 @@ class _Conversion:
 def _metadata(facts, output_kind, class_names):
     """Return what the file tells of itself; MediaPipe turns logits into probabilities by it."""
     activation = None
+    output_kind = output_kind or facts.output_kind
     if output_kind not in ("classes", "fast_classes"):
-        logits = (output_kind or facts.output_kind) == "logits"
+        logits = output_kind == "logits"
         activation = ("sigmoid" if facts.num_scores == 1 else "softmax") if logits else "none"
-    description = f"Semantic segmentation, {facts.num_classes} classes"
+    known = facts.output_kind != "classes"  # ids do not tell how many there are
+    description = "Semantic segmentation" + (f", {facts.num_classes} classes" if known else "")
     return Metadata(facts.model.name, description, 0.0, 1.0, activation, list(class_names or []))
 
 
 def _check_mediapipe(facts, output_kind):
     """Raise for what MediaPipe refuses, or takes for something else without a word."""
     problem = None
+    output_kind = output_kind or facts.output_kind
     if output_kind in ("classes", "fast_classes"):
-        problem = f"it takes the arg-max itself, and {output_kind=} for scores; use output_kind='logits'"
+        problem = (
+            f"it takes the arg-max itself, and {output_kind=} for scores; use output_kind='logits', of a "
+            "model that gives scores"
+        )
     elif facts.channels not in (3, 4):
         problem = f"it takes pictures of 3 or 4 channels, the model takes {facts.channels}"
     elif facts.num_scores == 1:
