@@ -95,7 +95,7 @@ class SavedModelFolder:
         size = tuple(spec.shape[1:3])
         self.input_size = None if None in size else size
         self.channels = spec.shape[-1]
-        self.num_classes = scores.shape[-1]
+        self.num_classes = None if self.output_kind == "classes" else scores.shape[-1]
         self.seconds = 0.0
 
     def run(self, images: np.ndarray) -> np.ndarray:
@@ -136,7 +136,8 @@ class OnnxFile:
                 f"{path}: ONNX Runtime cannot load this file ({reason}); export it again"
             ) from error
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        if [len(each.shape) for each in (*inputs, *outputs)] != [4, 4]:
+        ids = len(outputs[0].shape) == 3 and "int" in outputs[0].type
+        if [len(each.shape) for each in (*inputs, *outputs)] != [4, 3 if ids else 4]:
             raise ValueError(
                 f"{path}: expected one (B, H, W, C) in and one (B, H, W, classes) out; is it a segmenter?"
             )
@@ -153,8 +154,8 @@ class OnnxFile:
         self.input_size = size if all(isinstance(side, int) for side in size) else None
         self.name, self.channels, self.sides = inputs[0].name, channels, size
         self.output_name = outputs[0].name
-        self.output_kind = self.output_name if self.output_name in _OUTPUTS else None
-        self.num_classes = outputs[0].shape[-1]
+        self.output_kind = self.output_name if self.output_name in _OUTPUTS else "classes" if ids else None
+        self.num_classes = None if ids else outputs[0].shape[-1]
         self.seconds = 0.0
 
     def run(self, images: np.ndarray) -> np.ndarray:
@@ -195,8 +196,8 @@ def dequantized(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
     return (values.astype("float32") - zero_point) * np.float32(scale)
 
 
-def run_encoded(path: str, encoded: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Return what an opened SavedModel gives for the bytes of a picture file: `(scores, ids)`."""
+def run_encoded(path: str, encoded: bytes | list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Return what an opened SavedModel gives for the bytes of picture files, one or rows: `(scores, ids)`."""
     import tensorflow as tf
 
     found = _opened[path].loaded.signatures["encoded"](encoded=tf.constant(encoded))

@@ -13,7 +13,7 @@ import keras
 
 from kseg.export.pictures import collect
 from kseg.export.report import ExportReport
-from kseg.export.serving import static_size
+from kseg.export.serving import serving_module, static_size
 from kseg.export.writing import begin, write_verified
 
 
@@ -80,8 +80,8 @@ def _write(facts, size, class_names, shown_path, folder):
     import onnx
 
     made = folder / "model.onnx"
-    image = keras.Input((*facts.input_size, facts.channels), name="image")
-    named = keras.Model(image, {facts.output_kind: facts.float32(image)})
+    image = keras.Input((*size, facts.channels), name="image")
+    named = keras.Model(image, {facts.output_kind: _FrozenGraph(facts, size)(image)})
     signature = keras.InputSpec(shape=(None, *size, facts.channels), dtype="float32", name="image")
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # it tells of every pass over the graph
     with warnings.catch_warnings():
@@ -101,3 +101,26 @@ def _write(facts, size, class_names, shown_path, folder):
         onnx.helper.set_model_props(file, {"labels": "\n".join(class_names)})
         onnx.save(file, made)
     return made
+
+
+class _FrozenGraph(keras.Layer):
+    """A model's graph with its values inside: tf2onnx makes inputs of tensors that a layer holds.
+
+    `keras.layers.Normalization` holds its mean and its variance so.
+    """
+
+    def __init__(self, facts, size):
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        super().__init__()
+        serve = serving_module(facts.float32, facts, (None, *size)).serve
+        self.graph = convert_variables_to_constants_v2(
+            serve.get_concrete_function(), lower_control_flow=False
+        )
+
+    def call(self, image):
+        return self.graph(image)[0]
+
+    def compute_output_spec(self, image):
+        (output,) = self.graph.outputs
+        return keras.KerasTensor(output.shape, output.dtype.name)

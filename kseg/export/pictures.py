@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kseg.data.batches import batches
 from kseg.data.directory import resize_pair
 from kseg.inference import Runner
 from kseg.types import Size
@@ -14,34 +15,28 @@ from kseg.types import Size
 MAX_PICTURES = 32
 
 
-def collect(data: Any, limit: int = MAX_PICTURES) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """Return up to `limit` `(picture, mask or None)`.
-
-    `data` is a dataset or another iterable of batches, an array `(B, H, W, C)`, or Keras' pair of arrays
-    `(x, y)`.
+def collect(
+    data: Any, name: str = "validation_data", limit: int = MAX_PICTURES
+) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """Return up to `limit` `(picture, mask or None)` of the batches in `data`; `name` is that argument's.
 
     Raises:
+        TypeError: if `data` is nothing that `kseg.data.batches.batches` takes.
         ValueError: if there is none, or a picture is not `(H, W, C)` of finite numbers.
     """
     if data is None:
         return []
-    pairs = []
-    one_batch = isinstance(data, np.ndarray) or (isinstance(data, tuple) and len(data) == 2)
-    for batch in [data] if one_batch else data:
-        images, masks = batch if isinstance(batch, tuple | list) else (batch, None)
-        images = np.asarray(images)
-        images = images[None] if images.ndim == 3 else images
-        masks = [None] * len(images) if masks is None else np.asarray(masks)
-        masks = masks[None] if isinstance(masks, np.ndarray) and masks.ndim == 2 else masks
-        for image, mask in zip(images, masks, strict=True):
-            if image.ndim != 3 or not np.all(np.isfinite(image)):
-                raise ValueError(f"a picture must be (H, W, C) of finite numbers, got {image.shape} or NaN")
-            pairs.append((image, mask))
+    pairs: list[tuple[np.ndarray, np.ndarray | None]] = []
+    for images, masks in batches(data, name):
+        for index, image in enumerate(images):
+            if not np.all(np.isfinite(image)):
+                raise ValueError(f"{name}: a picture must hold finite numbers, got NaN or infinity")
+            pairs.append((image, None if masks is None else masks[index]))
             if len(pairs) == limit:
                 return pairs
     if not pairs:
         raise ValueError(
-            "the data to calibrate and verify with are empty; give at least one batch of pictures"
+            f"{name}: the data to calibrate and verify with are empty; give at least one batch of pictures"
         )
     return pairs
 

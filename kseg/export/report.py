@@ -25,7 +25,8 @@ class ExportReport:
         not_on_gpu: list of str, what TensorFlow says of operators that the GPU delegate cannot take.
         arena_bytes: int, the most that activations need at a time.
         worst_layers: dict, layer → its error in steps of its scale, the five largest (int8 only).
-        float_layers: list of the layers kept in float (int8 only).
+        float_layers: list of the layers kept in float, told or because LiteRT lacks them (int8, int16x8).
+        skipped_passes: list of str, what makes files faster and could not read this one, with the reason.
     """
 
     path: str
@@ -47,6 +48,7 @@ class ExportReport:
     arena_bytes: int | None = None
     worst_layers: dict[str, float] = field(default_factory=dict)
     float_layers: list[str] = field(default_factory=list)
+    skipped_passes: list[str] = field(default_factory=list)
 
     @property
     def gives(self) -> str:
@@ -85,6 +87,8 @@ class ExportReport:
             lines.append(f"  largest errors of int8, in steps of the layer's scale: {worst}")
         if self.float_layers:
             lines.append(f"  kept in float: {', '.join(self.float_layers)}")
+        if self.skipped_passes:
+            lines.append(f"  not made faster by: {'; '.join(self.skipped_passes)}")
         return "\n".join(lines)
 
 

@@ -32,18 +32,22 @@ def export_saved_model(
     """Write a SavedModel for TensorFlow Serving and any program with TensorFlow; it needs no kseg.
 
     Its signature `serving_default` takes `image`, `(B, H, W, C)` float32 with values 0–255, of any size the
-    model takes, and gives `logits` or `probabilities`. The signature `encoded` (models of 1 or 3 channels)
-    takes `encoded`, the bytes of one JPEG or PNG file, and gives its scores `(H, W, classes)` and `classes`,
-    int32 `(H, W)`, at the size of the picture; EXIF orientation is not applied. The folder is loaded by
-    TensorFlow alone, in a second process, run and compared with the Keras model before it stands at its
-    path.
+    model takes, and gives `logits` or `probabilities`; of a model that gives ids, `classes`. The signature
+    `encoded` (models of 1 or 3 channels that give scores) takes `encoded`, the bytes of JPEG or PNG files;
+    EXIF orientation is not applied. For one file, a scalar, it gives the scores `(H, W, classes)` and
+    `classes`, int32 `(H, W)`, at the size of the picture. For rows `(n,)`, as TensorFlow Serving makes of
+    `{"instances": [{"b64": ...}]}`, it gives `(n, H, W, classes)` and `(n, H, W)`: of a model of fixed size
+    at that size, whatever the pictures' sizes; otherwise at the pictures' size, which must be one. The
+    folder is loaded by TensorFlow alone, in a second process, run and compared with the Keras model before
+    it stands at its path.
 
     Args:
         model: `keras.Model` with scores `(B, H, W, num_classes)`.
         path: folder to write.
         class_names: `None` or one name per class, for the asset `assets/labels.txt`.
-        validation_data: `None` (generated pictures) or batches of pictures, or of `(picture, mask)`, to
-            verify with: the first 32. With masks the report has the mean IoU of both.
+        validation_data: `None` (generated pictures), or pictures to verify with, the first 32: an array
+            `(B, H, W, C)`, `(x, y)`, `(x, y, sample_weight)`, a data set or a list of such batches, or a
+            generator function. With masks the report has the mean IoU of both.
         ignore_class: int or several, void in those masks.
         overwrite: replace what is at `path`.
 
@@ -81,7 +85,7 @@ def _write(facts, class_names, folder):
     module = serving_module(facts.float32, facts, (None, *facts.input_size))
     signatures = {"serving_default": module.serve.get_concrete_function()}
     if _takes_files(facts):
-        bytes_of_file = tf.TensorSpec((), tf.string, name="encoded")
+        bytes_of_file = tf.TensorSpec(None, tf.string, name="encoded")  # one or rows
         module.serve_encoded = tf.function(_encoded(module.serve, facts), input_signature=[bytes_of_file])
         signatures["encoded"] = module.serve_encoded.get_concrete_function()
     if class_names is not None:
@@ -94,39 +98,65 @@ def _write(facts, class_names, folder):
 
 def _takes_files(facts):
     """Tell whether a model scores the whole of pictures as JPEG and PNG hold them."""
-    return facts.channels in (1, 3) and not facts.scores_only_centre
+    gives_scores = facts.output_kind != "classes"
+    return facts.channels in (1, 3) and gives_scores and not facts.scores_only_centre
 
 
 def _encoded(serve, facts):
+    """Return the function of files' bytes, a scalar or rows, that gives scores and classes."""
     fixed, channels = facts.fixed_size, facts.channels
 
-    def function(encoded):
+    def decode(file):
         # reads PNG too; the accurate transform is what Pillow and other readers of the file see
-        picture = tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")
-        size = tf.shape(picture)[:2]
-        images = tf.cast(picture, tf.float32)[None]
-        if fixed is not None:
-            images = tf.image.resize(images, fixed, antialias=True)
+        return tf.io.decode_jpeg(file, channels=channels, dct_method="INTEGER_ACCURATE")
+
+    def resized(file):
+        return tf.image.resize(tf.cast(decode(file), tf.float32), fixed, antialias=True)
+
+    def function(encoded):
+        files = tf.reshape(encoded, (-1,))
+        size = tf.shape(decode(files[0]))[:2]
+
+        def of_one_size(file):
+            picture = decode(file)
+            alike = tf.debugging.assert_equal(
+                tf.shape(picture)[:2], size, message="encoded: the pictures of one request must have one size"
+            )
+            with tf.control_dependencies([alike]):
+                return tf.cast(picture, tf.float32)
+
+        spec = tf.TensorSpec((*facts.input_size, channels), tf.float32)
+        images = tf.map_fn(resized if fixed else of_one_size, files, fn_output_signature=spec)
         ((name, scores),) = serve(images).items()
-        scores = scores[0] if fixed is None else tf.image.resize(scores, size)[0]
+        if fixed is not None:  # rows may be of several sizes: they stay at the model's
+            own = tf.cond(tf.rank(encoded) == 0, lambda: size, lambda: tf.constant(fixed))
+            scores = tf.image.resize(scores, own)
         if scores.shape[-1] == 1:
             ids = tf.cast(scores[..., 0] > (0.0 if name == "logits" else 0.5), tf.int32)
         else:
             ids = tf.argmax(scores, -1, output_type=tf.int32)
-        return {name: scores, "classes": ids}
+        return {name: _as_asked(scores, encoded), "classes": _as_asked(ids, encoded)}
 
     return function
 
 
+def _as_asked(values, encoded):
+    """Return values of a batch with the batch axis that the files came with, none for a scalar."""
+    return tf.reshape(values, tf.concat([tf.shape(encoded), tf.shape(values)[1:]], 0))
+
+
 def _check_encoded(path, made, written):
-    """Compare the signatures on one picture, once as numbers and once as a file.
+    """Compare the signatures on one picture: as numbers, as a file, as rows of two files.
 
     Raises:
         RuntimeError: if they disagree.
     """
     picture = generated_pictures(written, count=1)[0]
-    expected = written.scores(picture[None])[0]
-    scores, ids = sandbox.call(run_encoded, str(made), tf.io.encode_png(picture).numpy())
-    differs = np.abs(scores - expected).max() > 1e-3 * np.ptp(expected)
-    if differs or not np.array_equal(ids, collapse(scores, written.from_logits)):
-        raise RuntimeError(f"{path}: the signatures for numbers and for files disagree, nothing was written")
+    expected, file = written.scores(picture[None])[0], tf.io.encode_png(picture).numpy()
+    for encoded in (file, [file, file]):
+        scores, ids = sandbox.call(run_encoded, str(made), encoded)
+        differs = np.abs(scores - expected).max() > 1e-3 * np.ptp(expected)
+        if differs or not np.array_equal(ids, collapse(scores, written.from_logits)):
+            raise RuntimeError(
+                f"{path}: the signatures for numbers and for files disagree, nothing was written"
+            )

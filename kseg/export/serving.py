@@ -45,6 +45,8 @@ def serving_module(
     module = tf.Module()
     module.variables_of_model = [variable.value for variable in model.variables]
     module.serve = tf.function(lambda image: function(image), input_signature=[signature])
+    # those that a layer of the user's own hides from Keras as well
+    module.variables_of_graph = module.serve.get_concrete_function().graph.variables
     return module
 
 
@@ -52,10 +54,18 @@ def output_function(model: keras.Model, facts: ModelFacts, output_kind: str | No
     """Return the function of a picture batch that gives `{name: what was asked for}`; arguments as above.
 
     Raises:
-        ValueError: for logits of a model that ends in an activation.
+        ValueError: for logits of a model that ends in an activation; for anything but ids of a model that
+            gives ids.
     """
     own = facts.output_kind
     output_kind = output_kind or own
+    if own == "classes":
+        if output_kind != own:
+            raise ValueError(
+                f"{output_kind=}: the model takes the arg-max itself and gives class ids, which tell no "
+                "scores; leave output_kind out, or export the model without its arg-max"
+            )
+        return lambda image: {"classes": _without_channel(model(image, training=False))}
     if output_kind == own:
         return lambda image: {own: model(image, training=False)}
     if output_kind == "logits":
@@ -76,6 +86,11 @@ def _ids(scores, threshold):
     if scores.shape[-1] == 1:
         return tf.cast(scores[..., 0] > threshold, tf.int32)
     return tf.argmax(scores, -1, output_type=tf.int32)  # keras.ops.argmax brings an operator phones lack
+
+
+def _without_channel(ids):
+    """Return int32 ids `(B, H, W)` of `(B, H, W)` or `(B, H, W, 1)`."""
+    return tf.cast(ids[..., 0] if ids.shape.rank == 4 else ids, tf.int32)
 
 
 def _enlarge(ids, factor, image):

@@ -20,7 +20,7 @@ from kseg.export.pictures import MAX_PICTURES, collect, fit
 from kseg.export.report import ExportReport
 from kseg.export.serving import OUTPUT_KINDS, static_size, write_archive
 from kseg.export.verification import reraise_as
-from kseg.export.writing import begin, write_verified
+from kseg.export.writing import begin, path_without_pattern, write_verified
 from kseg.graphs import ModelFacts, layer_names
 from kseg.litert.conversion import convert
 from kseg.litert.description import describe
@@ -63,14 +63,17 @@ def export_tflite(
         input_size: `(H, W)` in pixels; needed where the model leaves them open.
         quantize: `None` (float32), `"float16"` (weights, half the size), `"dynamic"` (weights in 8 bits,
             float in and out), `"int8"` (weights and arithmetic) or `"int16x8"` (weights in 8 bits,
-            activations in 16: exact and slow, for what int8 harms; LiteRT lacks it for SegNet's indices).
+            activations in 16: exact and slow, for what int8 harms).
             int8 is a quarter of the size everywhere, but faster only where the processor has instructions
             for products of bytes (Arm's dot product, x86's VNNI): `kseg benchmark` tells.
-        representative_data: for int8 and int16x8: batches of pictures, or of `(picture, mask)`, like those
-            the file will see; up to 100 pictures set the ranges, 4 are the least. int8 leaves out extremes
-            where that errs less.
+        representative_data: for int8 and int16x8: pictures like those the file will see, in whatever holds
+            them: an array `(B, H, W, C)`, `(x, y)`, a data set or a list of such batches, or the generator
+            function of TensorFlow's guide. Up to 100 set the ranges, 4 are the least. int8 leaves out
+            extremes where that errs less.
         float_layers: for int8: names of layers to leave in float, or how many of those that lose most; the
-            report's `worst_layers` names them. One that went into a convolution means that convolution.
+            report's `worst_layers` names them. One that went into a convolution means that convolution. What
+            int8 and int16x8 lack stays in float by itself, group and layer normalisation for instance; the
+            report's `float_layers` names all that did.
         output_kind: `None` (what the model gives), `"logits"`, `"probabilities"`, `"classes"` (int32 ids
             `(1, H, W)`), or `"fast_classes"`: ids taken before the last resize, which is faster and makes
             borders coarse; the report tells the share of pixels that stay the same.
@@ -78,8 +81,8 @@ def export_tflite(
             normalisation and activation.
         mediapipe: whether MediaPipe's `ImageSegmenter` must take the file: an error tells what of the
             model or the arguments it cannot.
-        validation_data: batches to verify with, the first 32 pictures; `None` takes the representative
-            data, else generated pictures. With masks the report has the mean IoU of both.
+        validation_data: as the representative data, to verify with: the first 32 pictures; `None` takes the
+            representative data, else generated pictures. With masks the report has the mean IoU of both.
         ignore_class: int or several, void in those masks.
         overwrite: replace what is at `path`.
 
@@ -91,8 +94,8 @@ def export_tflite(
         OSError: if another process exports to `path`, or the disk is full.
         RuntimeError: if the file cannot be converted, crashes or disagrees with the model; nothing is then
             written.
-        ValueError: for an argument that is missing or out of range, a path that TensorFlow takes for a
-            pattern, calibration pictures that are too few, not finite or not on the scale 0–255.
+        ValueError: for an argument that is missing or out of range, calibration pictures that are too few,
+            not finite or not on the scale 0–255.
 
     Example:
         >>> import kseg, tempfile
@@ -141,7 +144,6 @@ class _Conversion:
         """Write the file into a folder and return its path."""
         sandbox.begin(importlib.import_module, "tensorflow.lite.python.lite")  # it loads while this writes
         split = split_convolutions(self.facts.float32, self.size)
-        write_archive(split, self.facts, folder / "archive", (1, *self.size), self.output_kind)
         made, pictures = folder / "model.tflite", None
         if calibration:
             pictures = str(folder / "pictures.npy")
@@ -149,15 +151,11 @@ class _Conversion:
         if not isinstance(self.float_layers, int):
             names = names_in_split(self.facts.model, split)
             self.float_layers = list(dict.fromkeys(names.get(name, name) for name in self.float_layers))
-        with reraise_as(self.path, "LiteRT cannot convert this model"):
-            self.errors, self.kept = sandbox.call(
-                convert,
-                str(folder / "archive"),
-                str(made),
-                self.quantize,
-                pictures,
-                self.float_layers,
-                self.known_layers,
+        with path_without_pattern(folder) as plain, reraise_as(self.path, "LiteRT cannot convert this model"):
+            archive = str(plain / "archive")
+            write_archive(split, self.facts, archive, (1, *self.size), self.output_kind)
+            self.errors, self.kept, self.skipped = sandbox.call(
+                convert, archive, str(made), self.quantize, pictures, self.float_layers, self.known_layers
             )
         metadata = _metadata(self.facts, self.output_kind, self.class_names)
         grey = self.facts.channels == 1
@@ -172,23 +170,30 @@ class _Conversion:
         for name in ("operators", "not_on_xnnpack", "not_on_gpu", "arena_bytes"):
             setattr(report, name, self.description[name])
         report.worst_layers, report.float_layers = dict(list(self.errors.items())[:5]), self.kept
+        report.skipped_passes = self.skipped
 
 
 def _metadata(facts, output_kind, class_names):
     """Return what the file tells of itself; MediaPipe turns logits into probabilities by it."""
     activation = None
+    output_kind = output_kind or facts.output_kind
     if output_kind not in ("classes", "fast_classes"):
-        logits = (output_kind or facts.output_kind) == "logits"
+        logits = output_kind == "logits"
         activation = ("sigmoid" if facts.num_scores == 1 else "softmax") if logits else "none"
-    description = f"Semantic segmentation, {facts.num_classes} classes"
+    known = facts.output_kind != "classes"  # ids do not tell how many there are
+    description = "Semantic segmentation" + (f", {facts.num_classes} classes" if known else "")
     return Metadata(facts.model.name, description, 0.0, 1.0, activation, list(class_names or []))
 
 
 def _check_mediapipe(facts, output_kind):
     """Raise for what MediaPipe refuses, or takes for something else without a word."""
     problem = None
+    output_kind = output_kind or facts.output_kind
     if output_kind in ("classes", "fast_classes"):
-        problem = f"it takes the arg-max itself, and {output_kind=} for scores; use output_kind='logits'"
+        problem = (
+            f"it takes the arg-max itself, and {output_kind=} for scores; use output_kind='logits', of a "
+            "model that gives scores"
+        )
     elif facts.channels not in (3, 4):
         problem = f"it takes pictures of 3 or 4 channels, the model takes {facts.channels}"
     elif facts.num_scores == 1:
@@ -215,7 +220,7 @@ def _check_float_layers(float_layers, quantize, known_layers):
 
 def _calibration(representative_data, quantize):
     """Return the calibration pictures as pairs; refuse what would quantize badly without a word."""
-    pairs = collect(representative_data, limit=100)
+    pairs = collect(representative_data, "representative_data", limit=100)
     if quantize not in _CALIBRATED:
         return pairs
     if not pairs:

@@ -1,8 +1,13 @@
 """The way of every export: check the path, write beside it, verify, put in place with its report."""
 
+import contextlib
 import fnmatch
 import hashlib
-from collections.abc import Callable
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +16,7 @@ from kseg.disk import put_in_place, size_of, temporary_folder
 from kseg.export.report import ExportReport
 from kseg.export.verification import verify
 from kseg.graphs import ModelFacts
-from kseg.inference.files import digest_in, report_path
+from kseg.inference.files import report_path
 
 
 def begin(
@@ -28,8 +33,8 @@ def begin(
     check_tensorflow(name)
     path = check_target(path, overwrite, suffix)
     facts = ModelFacts(model)
-    if facts.num_classes is not None:  # ids do not tell how many
-        check_class_names(class_names, facts.num_classes)
+    ids = facts.output_kind == "classes"  # which do not tell how many there are
+    check_class_names(class_names, len(class_names or ()) if ids else facts.num_classes)
     return facts, path
 
 
@@ -54,7 +59,7 @@ def write_verified(
         OSError: if another process exports to `path`, or the disk is full.
         RuntimeError: if what was written crashes or disagrees with the model.
     """
-    with temporary_folder(path) as folder:
+    with shown_as(path), temporary_folder(path) as folder:
         made = write(folder)
         report = verify(facts, made, shown_path=path, **verification)
         report.size_bytes = size_of(made)
@@ -68,35 +73,87 @@ def write_verified(
     return report
 
 
+@contextlib.contextmanager
+def shown_as(path: Path) -> Iterator[None]:
+    """Let errors name the path that was asked for, where they name the temporary folder beside it."""
+    try:
+        yield
+    except Exception as error:
+        beside = re.escape(f".{path.name}.part") + r"[^\s'\",:;)\]]*"
+        named = re.compile(
+            rf"({re.escape(str(path.absolute().parent))}/|{re.escape(str(path.parent))}/)?{beside}"
+        )
+        error.args = tuple(_shown(each, named, path) for each in error.args)
+        for name in ("filename", "filename2", "_message"):  # of OSError, of TensorFlow's errors
+            if isinstance(getattr(error, name, None), str):
+                setattr(error, name, _shown(getattr(error, name), named, path))
+        raise
+
+
+def _shown(value, named, path):
+    return named.sub(lambda _: str(path), value) if isinstance(value, str) else value
+
+
+@contextlib.contextmanager
+def path_without_pattern(folder: Path) -> Iterator[Path]:
+    """Yield a path of a folder that TensorFlow takes for no pattern: a link where its own path is one."""
+    if not is_pattern(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="kseg-") as place:
+        link = Path(place, "folder")
+        link.symlink_to(folder)
+        yield link
+
+
+def is_pattern(path: Path) -> bool:
+    """Tell whether TensorFlow takes a path for a pattern of paths."""
+    whole = str(path.absolute())
+    return "\\" in whole or not fnmatch.fnmatchcase(whole, whole)
+
+
 def check_target(path: Any, overwrite: bool, suffix: str | None = None) -> Path:
     """Return `path` as `Path` if something may be written there; a folder only where it is a SavedModel.
 
     Raises:
         FileExistsError: if it exists and `overwrite` is false, or what is there is of another kind; if
             something else stands where the report goes.
-        ValueError: if it lacks the suffix, or TensorFlow would take the path for a pattern.
+        ValueError: if it lacks the suffix, or TensorFlow would take the path of a SavedModel for a pattern.
     """
     path = Path(path)
-    whole = str(path.absolute())
-    if suffix != ".onnx" and ("\\" in whole or not fnmatch.fnmatchcase(whole, whole)):
+    if suffix is None and is_pattern(path):
         raise ValueError(
-            f"{whole}: TensorFlow reads [...] and \\ in a path as a pattern and would not find what it "
-            "wrote; choose another path"
+            f"{path.absolute()}: TensorFlow reads [...] and \\ in a path as a pattern and would not find "
+            "what it wrote; choose another path"
         )
     if suffix is not None and path.suffix != suffix:
         raise ValueError(f"path must end in {suffix}, got {str(path)!r}")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path}: exists already; remove it, choose another path or add overwrite=True")
     report = report_path(path)
-    if suffix is not None and report.exists() and digest_in(report) is None:
+    if suffix is not None and os.path.lexists(report) and not _is_report_of(report, path):
         raise FileExistsError(
-            f"{report}: the report goes there, but what is there is none; move it, or choose another path"
+            f"{report}: the report goes there, but what is there is no report of {path.name}; move it, or "
+            "choose another path"
         )
     same_kind = path.is_file() if suffix else (path / "saved_model.pb").is_file()
     if path.exists() and not same_kind:
         kind = "a file" if suffix else "a SavedModel folder"
         raise FileExistsError(f"{path}: exists and is not {kind}, it is not overwritten; choose another path")
     return path
+
+
+def _is_report_of(report, path):
+    """Tell whether a file is a report of ours, of what stands at `path` or stood there under that name."""
+    try:
+        told = json.loads(report.read_text(encoding="utf-8"))
+        ours = all(isinstance(told[name], str) for name in ("path", "format", "sha256"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    if not ours or not report.is_file():
+        return False
+    same_name = Path(told["path"]).name == path.name
+    return same_name or (path.is_file() and told["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def put_in_place_with_report(made: Path, report: ExportReport, path: Path) -> None:

@@ -34,7 +34,7 @@ from kseg.graphs.keras_graph import (
 )
 from kseg.graphs.named_layers import encoder_layers, layer_names, score_layer
 from kseg.graphs.one_picture import one_picture
-from kseg.graphs.precision import computes_in_float16, in_float32
+from kseg.graphs.precision import computes_in_float16, half_precision, in_float32
 from kseg.graphs.scores import before_last_resize, has_auxiliary_heads
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "computes_in_float16",
     "encoder_layers",
     "functional",
+    "half_precision",
     "has_auxiliary_heads",
     "has_layers_inside",
     "in_float32",

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kseg.litert.graph import parsed
 from kseg.litert.int8_ranges import narrow_ranges
-from kseg.litert.passes import rewritten
+from kseg.litert.passes import attempted, rewritten
 from kseg.litert.passes.large_kernels import cut_kernels
+from kseg.litert.passes.squared_differences import widen_differences
 
 
 def convert(
@@ -17,7 +19,7 @@ def convert(
     calibration: str | None,
     float_layers: Sequence[str] | int = (),
     known_layers: Sequence[str] = (),
-) -> tuple[dict[str, float], list[str]]:
+) -> tuple[dict[str, float], list[str], list[str]]:
     """Write the SavedModel `archive` as the `.tflite` file `made`.
 
     Args:
@@ -29,27 +31,31 @@ def convert(
         known_layers: names of all layers, first the one that makes the scores.
 
     Returns:
-        dict, layer → error of int8 in steps of its scale, largest first; empty for other modes. And the list
-        of layers left in float.
+        dict, layer → error of int8 in steps of its scale, largest first; empty for other modes. The list of
+        layers left in float. The list of passes that could not read the file, each with its reason.
 
     Raises:
         RuntimeError: for an operator that LiteRT lacks, with its layer.
     """
     converter, errors, kept = _converter(archive, quantize), {}, []
+    skipped: list[str] = []
     try:
         if quantize in ("int8", "int16x8"):
             pictures = None if calibration is None else np.load(calibration, mmap_mode="r")
             converter.representative_dataset = lambda: _as_batches(pictures)
         if quantize == "int8":
-            content, errors, kept = _int8(converter, pictures, float_layers, known_layers)
+            content, errors, kept = _int8(converter, pictures, float_layers, known_layers, skipped)
         else:
             content = converter.convert()
-        content = cut_kernels(rewritten(content))
+        if quantize == "int16x8":
+            content = attempted("widen_differences", widen_differences, content, skipped)
+            kept = _in_float(content, known_layers, skipped)
+        content = attempted("cut_kernels", cut_kernels, rewritten(content, skipped), skipped)
     except Exception as error:  # the converter raises its own classes, and bare ones
         raise _named(error, known_layers) from error
     with open(made, "wb") as file:  # noqa: PTH123 - the path came as a string
         file.write(content)
-    return errors, kept
+    return errors, kept, list(dict.fromkeys(skipped))
 
 
 def _converter(archive, quantize):
@@ -64,7 +70,8 @@ def _converter(archive, quantize):
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     if quantize == "int16x8":
         converter.target_spec.supported_ops = [
-            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+            tf.lite.OpsSet.TFLITE_BUILTINS,  # what has no form in 16 bits stays in float
         ]
     return converter
 
@@ -81,13 +88,14 @@ def _as_batches(pictures):
         yield [picture]
 
 
-def _int8(converter, pictures, float_layers, known_layers):
+def _int8(converter, pictures, float_layers, known_layers, skipped):
     """Calibrate once; measure each layer's error with the debugger, then quantize."""
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize  # what the debugger itself quantizes with
 
     converter._experimental_calibrate_only = True
-    calibrated = narrow_ranges(rewritten(converter.convert()), pictures)
+    calibrated = rewritten(converter.convert(), skipped)
+    calibrated = attempted("narrow_ranges", narrow_ranges, calibrated, skipped, pictures)
     watched = mlir_quantize(calibrated, enable_numeric_verify=True)
     debugger = tf.lite.experimental.QuantizationDebugger(
         quant_debug_model_content=watched, debug_dataset=lambda: _as_batches(pictures[:4])
@@ -112,13 +120,43 @@ def _int8(converter, pictures, float_layers, known_layers):
             nodes.setdefault(layer, []).append(node)
     errors = dict(sorted(errors.items(), key=lambda item: -item[1]))
     kept = list(errors)[:float_layers] if isinstance(float_layers, int) else list(float_layers)
-    content = mlir_quantize(
-        calibrated,
-        input_data_type=tf.uint8,
-        output_data_type=tf.uint8,
-        denylisted_nodes=[node for layer in kept for node in nodes.get(layer, [])],
-    )
-    return content, errors, [layer for layer in kept if layer in nodes]
+    kept = [layer for layer in kept if layer in nodes]
+
+    def quantize(layers):
+        return mlir_quantize(
+            calibrated,
+            input_data_type=tf.uint8,
+            output_data_type=tf.uint8,
+            denylisted_nodes=[node for layer in layers for node in nodes.get(layer, [])],
+        )
+
+    content = quantize(kept)
+    forced = [layer for layer in _in_float(content, known_layers, skipped) if layer not in kept]
+    if any(
+        layer in nodes for layer in forced
+    ):  # the whole of them: half would go to and fro for each operator
+        content = quantize([*kept, *forced])
+    return content, errors, [*kept, *forced]
+
+
+def _in_float(content, known_layers, skipped):
+    """Return the layers that a quantized file computes in float in part; of what is none, its own name."""
+    layers: list[str] = []
+
+    def look(content):
+        for graph in parsed(content)[1]:
+            kinds = graph.schema.BuiltinOperator
+            for operator in graph.operators:
+                tensor = graph.tensors[operator.outputs[0]]
+                converts = graph.kind(operator) in (kinds.QUANTIZE, kinds.DEQUANTIZE)
+                if tensor.type == graph.schema.TensorType.FLOAT32 and not converts:
+                    name = tensor.name.decode()
+                    scores = known_layers[:1] if name.startswith("StatefulPartitionedCall") else [name]
+                    layers.extend(_layers_of(name, known_layers)[-1:] or scores)  # the output has no name
+        return content
+
+    attempted("layers in float", look, content, skipped)
+    return list(dict.fromkeys(layers))
 
 
 def _layers_of(node, known_layers):

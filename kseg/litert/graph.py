@@ -61,7 +61,7 @@ class Graph:
         return {kinds.RELU: ends.RELU, kinds.RELU6: ends.RELU6}
 
     def kind(self, operator: Any) -> int:
-        return self.model.operatorCodes[operator.opcodeIndex].builtinCode
+        return _kind_of(self.model.operatorCodes[operator.opcodeIndex])
 
     def readers(self, index: int) -> list[Any]:
         """Return the operators that read a tensor, none if the file gives it as well."""
@@ -185,7 +185,7 @@ class Graph:
     def code(self, kind: int, version: int = 1) -> int:
         """Return the index of an operator's code in a version or a later one, added if there was none."""
         for index, code in enumerate(self.model.operatorCodes):
-            if code.builtinCode == kind and code.version >= version:
+            if _kind_of(code) == kind and code.version >= version:
                 return index
         code = self.schema.OperatorCodeT()
         code.builtinCode = code.deprecatedBuiltinCode = kind
@@ -214,3 +214,8 @@ class Graph:
         if self.range(index) is not None:
             seen = self.tensors[index].quantization
             seen.min, seen.max = [float(low)], [float(high)]
+
+
+def _kind_of(code):
+    """Return the kind that a code stands for; older files have it in the narrower field alone."""
+    return max(code.builtinCode, code.deprecatedBuiltinCode)

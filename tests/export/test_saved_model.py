@@ -54,6 +54,42 @@ def test_the_signature_for_files_resizes_for_models_of_fixed_size(tmp_path, shap
     assert found.shape == (50, 40) and (found == kseg.predict(model, picture)).mean() > 0.999
 
 
+def png(size, seed=0, channels=3):
+    picture = np.random.default_rng(seed).integers(0, 256, (*size, channels)).astype("uint8")
+    return picture, tf.io.encode_png(picture).numpy()
+
+
+def test_rows_of_files_come_back_as_rows(model, tmp_path):
+    """As TensorFlow Serving sends them; one row too, and rows that a client sends twice."""
+    kseg.export_saved_model(model, tmp_path / "saved")
+    encoded = tf.saved_model.load(str(tmp_path / "saved")).signatures["encoded"]
+    pictures, files = zip(*(png((20, 30), seed) for seed in range(3)), strict=True)
+    found = encoded(encoded=tf.constant(files))
+    assert found["classes"].dtype == tf.int32 and found["logits"].shape == (3, 20, 30, 3)
+    for picture, file, ids in zip(pictures, files, found["classes"].numpy(), strict=True):
+        np.testing.assert_array_equal(ids, kseg.predict(model, picture))
+        np.testing.assert_array_equal(encoded(encoded=tf.constant(file))["classes"], ids)
+        np.testing.assert_array_equal(encoded(encoded=tf.constant([file]))["classes"], ids[None])
+
+
+def test_rows_of_several_sizes_need_a_model_of_fixed_size(model, tmp_path):
+    kseg.export_saved_model(model, tmp_path / "open")
+    (_, first), (_, second) = png((20, 30)), png((24, 30))
+    encoded = tf.saved_model.load(str(tmp_path / "open")).signatures["encoded"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="pictures of one request must have one size"):
+        encoded(encoded=tf.constant([first, second]))
+    fixed = kseg.build_conv_stack(1, (16, 24, 1), depth=1, filters=4, activation="sigmoid")
+    kseg.export_saved_model(fixed, tmp_path / "fixed")
+    encoded = tf.saved_model.load(str(tmp_path / "fixed")).signatures["encoded"]
+    (one, first), (other, second) = png((20, 30), channels=1), png((33, 41), seed=1, channels=1)
+    found = encoded(encoded=tf.constant([first, second]))
+    assert found["probabilities"].shape == (2, 16, 24, 1) and found["classes"].shape == (2, 16, 24)
+    for picture, ids in zip((one, other), found["classes"].numpy(), strict=True):
+        small = tf.image.resize(picture, (16, 24), antialias=True).numpy()
+        np.testing.assert_array_equal(ids, kseg.predict(fixed, small))
+    assert encoded(encoded=tf.constant(second))["classes"].shape == (33, 41)
+
+
 def test_models_of_other_channels_have_no_signature_for_files(tmp_path):
     kseg.export_saved_model(kseg.build_conv_stack(2, (None, None, 5), depth=1, filters=4), tmp_path / "saved")
     assert list(tf.saved_model.load(str(tmp_path / "saved")).signatures) == ["serving_default"]

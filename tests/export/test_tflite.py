@@ -10,6 +10,7 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 import kseg
@@ -156,20 +157,20 @@ def test_the_suffix_must_be_tflite(model, tmp_path):
         kseg.export_tflite(model, tmp_path / "m.lite", input_size=SIZE)
 
 
+@pytest.mark.parametrize("folder", ["[a]", "a\\b", "a]b", "[a-c]*?"])
+def test_a_path_that_is_a_pattern_is_taken(folder, tmp_path):
+    path = tmp_path / folder / "m[0].tflite"
+    given = {"quantize": "int8", "representative_data": PICTURES[:, :16, :24]}
+    kseg.export_tflite(small_model(), path, **given)
+    assert sorted(each.name for each in path.parent.iterdir()) == ["m[0].tflite", "m[0].tflite.json"]
+    assert kseg.predict(path, PICTURES[0]).shape == SIZE
+
+
 @pytest.mark.parametrize("folder", ["[a]", "a\\b"])
-@pytest.mark.parametrize(
-    "export, given", [(kseg.export_tflite, {"input_size": SIZE}), (kseg.export_saved_model, {})]
-)
-def test_a_path_that_tensorflow_takes_for_a_pattern_is_refused(export, given, folder, model, tmp_path):
-    with pytest.raises(
-        ValueError, match=r"m\.tflite: TensorFlow reads .* as a pattern.*; choose another path"
-    ):
-        export(model, tmp_path / folder / "m.tflite", **given)
+def test_a_saved_model_at_a_path_that_tensorflow_takes_for_a_pattern_is_refused(folder, model, tmp_path):
+    with pytest.raises(ValueError, match=r"m: TensorFlow reads .* as a pattern.*; choose another path"):
+        kseg.export_saved_model(model, tmp_path / folder / "m")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_path_that_is_no_pattern_is_taken(tmp_path):
-    kseg.export_tflite(small_model(), tmp_path / "a]b" / "m.tflite")
 
 
 def test_a_static_model_keeps_its_size(tmp_path):
@@ -240,17 +241,60 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [b"my own notes", b"", b'{"mine": 1}', b"[1]", b"\xff", None])
+FOREIGN = [b"my own notes", b"", b'{"mine": 1}', b"[1]", b"\xff", b'{"sha256": "of my own"}', b"null"]
+FOREIGN += [b'{"path": "other.tflite", "format": "LiteRT float32", "sha256": "0123"}']  # of another file
+
+
+@pytest.mark.parametrize("content", [*FOREIGN, "a folder", "a dangling link"])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_what_stands_where_the_report_goes_is_not_lost(tmp_path, content, overwrite):
     notes = tmp_path / "m.tflite.json"
-    if content is None:
+    if content == "a folder":
         notes.mkdir()
+    elif content == "a dangling link":
+        notes.symlink_to("nowhere")
     else:
         notes.write_bytes(content)
     with pytest.raises(FileExistsError, match=r"m\.tflite\.json: the report goes there, but"):
         kseg.export_tflite(small_model(), tmp_path / "m.tflite", overwrite=overwrite)
-    assert list(tmp_path.iterdir()) == [notes] and (content is None or notes.read_bytes() == content)
+    assert list(tmp_path.iterdir()) == [notes]
+    assert not isinstance(content, bytes) or notes.read_bytes() == content
+
+
+def test_a_report_of_ours_is_replaced_with_its_file(tmp_path):
+    """Also one whose file is gone, one whose folder was moved, and one that was renamed with its file."""
+    first, second = tmp_path / "a" / "m.tflite", tmp_path / "b" / "n.tflite"
+    kseg.export_tflite(small_model(), first)
+    first.unlink()
+    kseg.export_tflite(small_model(), first)
+    second.parent.mkdir()
+    first.rename(second)
+    first.with_name("m.tflite.json").rename(second.with_name("n.tflite.json"))
+    report = kseg.export_tflite(small_model(), second, overwrite=True)
+    assert json.loads(second.with_name("n.tflite.json").read_text())["sha256"] == report.sha256
+
+
+def test_messages_name_no_temporary_path(tmp_path, monkeypatch):
+    def fail(error):
+        def call(function, *given):
+            raise error(str(given[0]))
+
+        monkeypatch.setattr(sandbox, "call", call)
+        with pytest.raises((RuntimeError, OSError, ValueError, tf.errors.OpError)) as caught:
+            kseg.export_tflite(small_model(), tmp_path / "m.tflite")
+        assert ".part" not in str(caught.value) and str(tmp_path / "m.tflite") in str(caught.value)
+
+    for error in (
+        lambda path: sandbox.JobFailed(f"SavedModel file does not exist at: {path}/saved_model.pb"),
+        lambda path: sandbox.JobFailed(f"Could not open '{path}'."),
+        lambda path: OSError(errno.EIO, "Input/output error", f"{path}/variables"),
+        lambda path: tf.errors.NotFoundError(None, None, f"{path}/variables/variables.index; no such file"),
+        lambda path: ValueError(f"{path}: LiteRT cannot load this file"),
+    ):
+        fail(error)
+    with pytest.raises(OSError, match="name too long") as caught:
+        kseg.export_tflite(small_model(), tmp_path / f"{'m' * 245}.tflite")
+    assert ".part" not in str(caught.value)
 
 
 def test_two_exports_to_one_path_do_not_meet(tmp_path):

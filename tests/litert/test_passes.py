@@ -2,10 +2,13 @@ import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from tensorflow.lite.tools import flatbuffer_utils
 
 import kseg
 from kseg import sandbox
-from kseg.litert import conversion, passes
+from kseg.litert import conversion, int8_ranges, passes
+from kseg.litert.graph import parsed
+from kseg.litert.passes import large_kernels
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the converter, which runs in this process here
 
@@ -106,9 +109,9 @@ def _with_and_without(name, model, mode, folder, monkeypatch):
     arguments = {"quantize": mode, "representative_data": pictures if mode == "int8" else None}
     converted = []
 
-    def rewritten(content):
+    def rewritten(content, skipped):
         converted.append(content)
-        return passes.rewritten(content)
+        return passes.rewritten(content, skipped)
 
     monkeypatch.setattr(sandbox, "call", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(conversion, "rewritten", rewritten)
@@ -144,3 +147,64 @@ def _kernel_sizes(path):
     return sorted(
         file._get_tensor_details(each["inputs"][1], 0)["shape"].tolist()[1:3] for each in convolutions
     )
+
+
+def _raise(*_):
+    raise AttributeError("'NoneType' object has no attribute 'dilationHFactor'")
+
+
+PASSES = ["join_dilations", "fold_scale", "end_adds_in_relus", "drop_idle_taps"]
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_a_pass_that_cannot_read_a_file_leaves_it_to_the_others(name, tmp_path, monkeypatch, in_process):
+    monkeypatch.setattr(passes, name, _raise)
+    model = convolved(keras.layers.Conv2D(4, 3, padding="same", dilation_rate=40), [TO_ONE])
+    report = kseg.export_tflite(model, tmp_path / "m.tflite")
+    told = f"{name}: AttributeError: 'NoneType' object has no attribute 'dilationHFactor'"
+    assert report.skipped_passes == [told] and f"not made faster by: {told}" in str(report)
+    assert ("MUL" in report.operators) == (name == "fold_scale")
+    assert ([1, 1] in _kernel_sizes(tmp_path / "m.tflite")[1:]) == (name != "drop_idle_taps")
+
+
+@pytest.mark.parametrize("mode", [None, "int8"])
+def test_what_no_pass_can_read_is_exported_as_the_converter_wrote_it(mode, tmp_path, monkeypatch, in_process):
+    for module in (passes, large_kernels, int8_ranges, conversion):
+        monkeypatch.setattr(module, "parsed", _raise)
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 32, 40, 3)).astype("uint8")
+    model = convolved(keras.layers.Conv2D(4, 3, padding="same"), [TO_ONE])
+    given = {"quantize": mode, "representative_data": pictures if mode else None}
+    report = kseg.export_tflite(model, tmp_path / "m.tflite", **given)
+    ranges = ["narrow_ranges", "layers in float"] if mode else []
+    assert [each.split(":")[0] for each in report.skipped_passes] == [*PASSES, *ranges, "cut_kernels"]
+    assert "MUL" in report.operators
+
+
+@pytest.mark.parametrize("damage", ["options", "shapes", "codes", "everything"])
+def test_damaged_tables_are_left_as_they_are(damage, tmp_path):
+    model = convolved(keras.layers.Conv2D(4, 3, dilation_rate=9, padding="same"), [])
+    kseg.export_tflite(model, tmp_path / "m.tflite")
+    content = (tmp_path / "m.tflite").read_bytes()
+    file, (graph,) = parsed(content)
+    for operator in graph.operators:
+        if damage == "options":
+            operator.builtinOptions, operator.builtinOptionsType = None, 0
+        if damage == "codes":
+            operator.opcodeIndex = 99
+    for tensor in graph.tensors if damage == "shapes" else ():
+        tensor.shape = None
+    bytes_of = flatbuffer_utils.convert_object_to_bytearray
+    content = b"no file at all" if damage == "everything" else bytes(bytes_of(file))
+    skipped = []
+    assert passes.rewritten(content, skipped) == content
+    assert {each.split(":")[0] for each in skipped} <= set(PASSES) and skipped
+
+
+def test_codes_of_older_files_are_known(tmp_path):
+    """They have the narrower field alone; the other one then reads as ADD."""
+    kseg.export_tflite(convolved(keras.layers.Conv2D(4, 3, padding="same"), []), tmp_path / "m.tflite")
+    model, (graph,) = parsed((tmp_path / "m.tflite").read_bytes())
+    kinds = [graph.kind(operator) for operator in graph.operators]
+    for code in model.operatorCodes:
+        code.builtinCode = 0
+    assert [graph.kind(operator) for operator in graph.operators] == kinds and len(set(kinds)) > 1
