@@ -7,8 +7,9 @@ import keras
 import numpy as np
 
 from kseg.checks import check_class_names
+from kseg.data.batches import batches
 from kseg.inference import open_model
-from kseg.metrics import Confusion, iou_of
+from kseg.metrics import Confusion, LabelCounts, iou_of, warn_of_void_foreground
 from kseg.types import Dataset, IgnoreClass, InputRange, PathLike, StatedActivation
 
 
@@ -17,21 +18,26 @@ class Evaluation:
     """Figures of a model on a data set; printed, a table.
 
     Attributes:
-        matrix: int64 `(num_classes, num_classes)`, rows truth, columns prediction.
+        matrix: int64 `(num_classes, num_classes)`, rows truth, columns prediction; `None` where a pixel may
+            have several labels.
         class_names: list of str.
         pixels_outside: int, pixels whose true id is neither a class nor void; they count nowhere else.
         missed: int64 `(num_classes,)`, pixels of each class whose predicted id is no class: misses of it.
+        labels: `kseg.metrics.LabelCounts` where a pixel may have several labels, else `None`.
     """
 
-    matrix: np.ndarray
+    matrix: np.ndarray | None
     class_names: list[str]
     pixels_outside: int = 0
     missed: np.ndarray | None = None
+    labels: LabelCounts | None = None
 
     @property
     def class_iou(self) -> np.ndarray:
         """float64 `(num_classes,)`, NaN for a class that appears in neither masks nor predictions."""
-        return iou_of(self.matrix, self.missed)
+        if self.labels is not None:
+            return self.labels.iou
+        return iou_of(np.asarray(self.matrix), self.missed)
 
     @property
     def mean_iou(self) -> float:
@@ -41,9 +47,12 @@ class Evaluation:
 
     @property
     def pixel_accuracy(self) -> float:
-        """float, the share of pixels that are right, void left out."""
+        """float, the share of pixels, or of all labels of all pixels, that are right, void left out."""
+        if self.labels is not None:
+            return self.labels.accuracy
         missed = 0 if self.missed is None else self.missed.sum()
-        return float(np.trace(self.matrix) / max(self.matrix.sum() + missed, 1))
+        matrix = np.asarray(self.matrix)
+        return float(np.trace(matrix) / max(matrix.sum() + missed, 1))
 
     def __str__(self) -> str:
         return table({"IoU": self}) + (
@@ -103,32 +112,43 @@ def evaluate(
 
     Args:
         model_or_path: as for `predict`.
-        dataset: batches `(image (B, H, W, C), mask (B, H, W))`.
+        dataset: batches `(pictures (B, H, W, C), masks (B, H, W))`, in whatever holds them: a
+            `tf.data.Dataset`, a list, a generator or a function that gives one, Keras' `(x, y)` of arrays.
+            Masks of several labels are `(B, H, W, C)` of 0 and 1.
         num_classes: `None` takes the number of the model's channels (2 for one channel).
         class_names: `None` or one name per class; else the dataset's attribute, else "class 0", ...
-        ignore_class: int or several, void.
+        ignore_class: int or several, void; `None` for a model of more than 255 classes.
+        activation, input_range, multilabel: as for `kseg.predict`.
         progress: `None` or a function called with `(batches done, all batches or None)`.
 
     Returns:
         `Evaluation`.
 
     Raises:
-        ValueError: if the dataset is empty or the names are not one per class.
+        TypeError: if the masks hold no integers, or `dataset` no batches.
+        ValueError: if the dataset is empty or the names are not one per class; if `ignore_class` is one of
+            the classes; for what `kseg.predict` refuses.
     """
     runner = open_model(
         model_or_path, activation=activation, input_range=input_range, multilabel=multilabel
     ).settled()
-    counter = None
+    counter: Confusion | LabelCounts | None = None
     total = dataset.cardinality().numpy() if hasattr(dataset, "cardinality") else -1
-    for done, (images, masks) in enumerate(dataset, start=1):
+    for done, (images, masks) in enumerate(batches(dataset, "dataset"), start=1):
+        if masks is None:
+            raise ValueError("the dataset holds pictures alone: an evaluation needs masks, (pictures, masks)")
         if counter is None:
-            counter = Confusion(num_classes or _classes_of(runner, class_names, dataset), ignore_class)
-        counter.add(np.asarray(masks), runner.ids(np.asarray(images)))
+            count = num_classes or _classes_of(runner, class_names, dataset)
+            counter = (LabelCounts if runner.multilabel else Confusion)(count, ignore_class)
+        counter.add(masks, runner.ids(images))
         if progress:
             progress(done, total if total > 0 else None)
     if counter is None:
         raise ValueError("the dataset is empty: there is nothing to evaluate")
-    class_names = class_names or getattr(dataset, "class_names", None)
-    class_names = class_names or [f"class {number}" for number in range(counter.num_classes)]
-    check_class_names(class_names, counter.num_classes)
-    return Evaluation(counter.matrix, list(class_names), counter.outside, counter.missed)
+    names = class_names or getattr(dataset, "class_names", None)
+    names = list(names or [f"class {number}" for number in range(counter.num_classes)])
+    check_class_names(names, counter.num_classes)
+    if isinstance(counter, LabelCounts):
+        return Evaluation(None, names, counter.outside, labels=counter)
+    warn_of_void_foreground(counter.true_counts, counter.void, counter.ignore_class)
+    return Evaluation(counter.matrix, names, counter.outside, counter.missed)

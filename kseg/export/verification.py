@@ -36,9 +36,9 @@ class Tolerance:
 
     def __add__(self, other: Tolerance) -> Tolerance:
         """Return what two causes together may differ by."""
-        judged = self.difference is not None and other.difference is not None
+        known = [each for each in (self.difference, other.difference) if each is not None]
         return Tolerance(
-            self.difference + other.difference if judged else None,
+            sum(known) if len(known) == 2 else None,
             self.margin + other.margin,
             self.same_class + other.same_class - 1,
         )

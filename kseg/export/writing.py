@@ -33,8 +33,8 @@ def begin(
     check_tensorflow(name)
     path = check_target(path, overwrite, suffix)
     facts = ModelFacts(model)
-    ids = facts.output_kind == "classes"  # which do not tell how many there are
-    check_class_names(class_names, len(class_names or ()) if ids else facts.num_classes)
+    count = facts.num_classes  # `None` for ids, which do not tell how many there are
+    check_class_names(class_names, len(class_names or ()) if count is None else count)
     return facts, path
 
 

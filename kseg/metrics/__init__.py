@@ -4,7 +4,7 @@ A true id that is neither a class nor void is left out and counted in `outside`;
 the true class. With `multilabel=True` a pixel has several labels or none, masks are `(B, H, W, C)`.
 """
 
-from kseg.metrics.arrays import Confusion, LabelCounts, iou_of
+from kseg.metrics.arrays import Confusion, LabelCounts, iou_of, warn_of_void_foreground
 from kseg.metrics.boundary import BoundaryF1, BoundaryIoU
 from kseg.metrics.confusion import ConfusionMatrix, MeanIoU
 from kseg.metrics.overlap import ClassIoU, MeanDice, PixelAccuracy
@@ -20,4 +20,5 @@ __all__ = [
     "MeanIoU",
     "PixelAccuracy",
     "iou_of",
+    "warn_of_void_foreground",
 ]
