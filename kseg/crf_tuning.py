@@ -10,7 +10,7 @@ import numpy as np
 
 from kseg.crf.mean_field import Smoothness, appearance, check_pair, check_parameters, log_of, mean_field
 from kseg.inference import as_probabilities, collapse, open_model
-from kseg.metrics import Confusion, iou_of
+from kseg.metrics import Confusion
 from kseg.types import Dataset, IgnoreClass, PathLike
 
 _SMOOTHNESS = {"smoothness_weight": 3.0, "smoothness_xy": 3.0}  # the authors fixed them
@@ -176,7 +176,7 @@ def _mean_ious(runner, pairs, combinations, iterations, ignore_class, step):
         for combination, refined in _refined(probabilities, image, combinations, iterations):
             counters[combination].add(mask, refined.argmax(-1))
             step()
-    ious = {each: _mean_iou(counter.matrix) for each, counter in counters.items()}
+    ious = {each: _mean_iou(counter.iou) for each, counter in counters.items()}
     return ious.pop(None), ious
 
 
@@ -196,6 +196,5 @@ def _refined(probabilities, image, combinations, iterations):
             yield combination, mean_field(logs, kernels, iterations, probabilities.shape)
 
 
-def _mean_iou(matrix):
-    iou = iou_of(matrix)
+def _mean_iou(iou):
     return float(np.nanmean(iou)) if np.isfinite(iou).any() else 0.0

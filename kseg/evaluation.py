@@ -19,17 +19,19 @@ class Evaluation:
     Attributes:
         matrix: int64 `(num_classes, num_classes)`, rows truth, columns prediction.
         class_names: list of str.
-        pixels_outside: int, pixels whose id is neither a class nor void; they count nowhere else.
+        pixels_outside: int, pixels whose true id is neither a class nor void; they count nowhere else.
+        missed: int64 `(num_classes,)`, pixels of each class whose predicted id is no class: misses of it.
     """
 
     matrix: np.ndarray
     class_names: list[str]
     pixels_outside: int = 0
+    missed: np.ndarray | None = None
 
     @property
     def class_iou(self) -> np.ndarray:
         """float64 `(num_classes,)`, NaN for a class that appears in neither masks nor predictions."""
-        return iou_of(self.matrix)
+        return iou_of(self.matrix, self.missed)
 
     @property
     def mean_iou(self) -> float:
@@ -40,7 +42,8 @@ class Evaluation:
     @property
     def pixel_accuracy(self) -> float:
         """float, the share of pixels that are right, void left out."""
-        return float(np.trace(self.matrix) / max(self.matrix.sum(), 1))
+        missed = 0 if self.missed is None else self.missed.sum()
+        return float(np.trace(self.matrix) / max(self.matrix.sum() + missed, 1))
 
     def __str__(self) -> str:
         return table({"IoU": self}) + (
@@ -123,4 +126,4 @@ def evaluate(
     class_names = class_names or getattr(dataset, "class_names", None)
     class_names = class_names or [f"class {number}" for number in range(counter.num_classes)]
     check_class_names(class_names, counter.num_classes)
-    return Evaluation(counter.matrix, list(class_names), counter.outside)
+    return Evaluation(counter.matrix, list(class_names), counter.outside, counter.missed)

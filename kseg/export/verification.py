@@ -16,7 +16,7 @@ from kseg.export.report import ExportReport
 from kseg.export.serving import output_function
 from kseg.graphs import ModelFacts
 from kseg.inference import Runner, collapse, open_model
-from kseg.metrics import Confusion, iou_of
+from kseg.metrics import Confusion
 from kseg.runtime import close_file, open_file, run_file
 from kseg.types import IgnoreClass
 
@@ -210,9 +210,9 @@ class _Comparison:
 
     def mean_ious(self):
         """Return the mean IoU of the Keras model and of the file, `None` without masks."""
-        if self.confusions is None or not self.confusions[0].matrix.any():
+        if self.confusions is None or not self.confusions[0].true_counts.any():
             return None, None
-        return tuple(float(np.nanmean(iou_of(confusion.matrix))) for confusion in self.confusions)
+        return tuple(float(np.nanmean(confusion.iou)) for confusion in self.confusions)
 
     def refuse_disagreement(self, path, title):
         problems = []

@@ -7,7 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from kseg.metrics.confusion import areas, cells
+from kseg.masks import count_ids
+from kseg.metrics.confusion import cells, label_counts
 from kseg.metrics.reading import MaskMetric, mean_by_class, nan_where_absent
 from kseg.types import IgnoreClass, Tensor
 
@@ -34,6 +35,8 @@ class BoundaryIoU(MaskMetric):
             `pixels_outside`, and `boundary_iou_<name>` for each class.
         from_logits: whether a single channel holds logits (else a probability); no matter for more channels.
         name: also the first key of the dict.
+        multilabel: takes several labels per pixel: masks `(B, H, W, C)` of 0, 1 and void; each label has
+            borders of its own, where it is there and its neighbour is without it.
 
     Raises:
         TypeError: when called on a mask of floats.
@@ -49,6 +52,8 @@ class BoundaryIoU(MaskMetric):
         '1.00'
     """
 
+    class_key = "boundary_iou"
+
     def __init__(
         self,
         num_classes: int,
@@ -58,30 +63,43 @@ class BoundaryIoU(MaskMetric):
         from_logits: bool = True,
         name: str = "boundary_iou",
         dtype: str | keras.DTypePolicy | None = None,
+        *,
+        multilabel: bool = False,
     ) -> None:
-        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
+        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype, multilabel)
         self.tolerance = _checked(tolerance)
-        self.matrix = self.add_counts((num_classes + 1, num_classes + 1), "matrix")  # last: off the bands
+        # per class: pixels of both bands, of the true one, of the predicted one
+        self.bands = self.add_counts((3, num_classes), "bands")
+        self.truths = self.add_counts((num_classes,), "truths")
 
     def count(self, true: Tensor, predicted: Tensor, counted: Tensor) -> None:
-        pixels = _pixels(true, self.tolerance)
-        true, predicted = (
-            ops.where(_near_border(ids, counted, pixels, self.num_classes), ids, self.num_classes)
-            for ids in (true, predicted)
+        pixels, beyond = _pixels(true, self.tolerance), self.num_classes
+        if self.multilabel:
+            true, predicted = (_borders_of_labels(x, counted, pixels, 2) for x in (true, predicted))
+            self.bands.assign_add(label_counts(true, predicted, counted)[:3])
+            return
+        self.truths.assign_add(_true_counts(true, counted, self.num_classes))
+        true, predicted = (  # `beyond` where there is no band
+            ops.where(_near_border(ids, counted, pixels, beyond), ids, beyond) for ids in (true, predicted)
         )
-        self.matrix.assign_add(cells(true, predicted, counted, self.num_classes + 1))
+        matrix = cells(true, predicted, counted, beyond + 1, beyond + 1)
+        sums = ops.diagonal(matrix), ops.sum(matrix, axis=1), ops.sum(matrix, axis=0)
+        self.bands.assign_add(ops.stack(sums)[:, :-1])
+
+    def true_counts(self) -> Tensor:
+        return self.truths
 
     def class_iou(self) -> Tensor:
         """Return the IoU of each class's band, float32 `(num_classes,)`, NaN where it has none."""
-        both, union = self._bands()
+        both, union = self._areas()
         return nan_where_absent(both, union)
 
     def result(self) -> Any:
         """Return the mean, a scalar; with `class_names` a dict that holds it and each class."""
-        return mean_by_class(self, "boundary_iou", *self._bands())
+        return mean_by_class(self, *self._areas())
 
-    def _bands(self):
-        both, true, predicted = (area[:-1] for area in areas(self.matrix))
+    def _areas(self):
+        both, true, predicted = ops.unstack(ops.cast(self.bands, "float32"), 3)
         return both, true + predicted - both
 
     def get_config(self) -> dict[str, Any]:
@@ -112,6 +130,8 @@ class BoundaryF1(MaskMetric):
             `pixels_outside`, and `boundary_f1_<name>` for each class.
         from_logits: whether a single channel holds logits (else a probability); no matter for more channels.
         name: also the first key of the dict.
+        multilabel: takes several labels per pixel: masks `(B, H, W, C)` of 0, 1 and void; each label has
+            borders of its own, where it is there and its neighbour is without it.
 
     Raises:
         TypeError: when called on a mask of floats.
@@ -127,6 +147,8 @@ class BoundaryF1(MaskMetric):
         '1.00'
     """
 
+    class_key = "boundary_f1"
+
     def __init__(
         self,
         num_classes: int,
@@ -137,17 +159,26 @@ class BoundaryF1(MaskMetric):
         from_logits: bool = True,
         name: str = "boundary_f1",
         dtype: str | keras.DTypePolicy | None = None,
+        *,
+        multilabel: bool = False,
     ) -> None:
-        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
+        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype, multilabel)
         self.tolerance = _checked(tolerance)
         # border pixels: predicted, of them near a true one; true, of them near a predicted one
         if class_names is not None and not by_class:
             raise ValueError("class_names have no use with by_class=False")
+        if multilabel and not by_class:
+            raise ValueError(
+                "by_class=False is for one class per pixel: borders of labels are each their own"
+            )
         self.by_class = bool(by_class)
         self.counts = self.add_counts((4, num_classes if by_class else 1), "counts")
+        self.truths = self.add_counts((num_classes,), "truths")
 
     def count(self, true: Tensor, predicted: Tensor, counted: Tensor) -> None:
         pixels = _pixels(true, self.tolerance)
+        if not self.multilabel:
+            self.truths.assign_add(_true_counts(true, counted, self.num_classes))
         borders = [self._borders(ids, counted) for ids in (predicted, true)]
         sums = []
         for border, other in (borders, borders[::-1]):
@@ -157,10 +188,16 @@ class BoundaryF1(MaskMetric):
 
     def _borders(self, ids, counted):
         """Return 1 on the border of a class, `(B, H, W, C)`, or of any class, `(B, H, W, 1)`."""
-        border = ops.logical_and(counted, _near_border(ids, counted, 1))
+        if self.multilabel:
+            return ops.cast(_borders_of_labels(ids, counted, 1), "float32")
+        counts = ops.logical_and(counted, ids < self.num_classes)
+        border = ops.logical_and(counts, _near_border(ids, counted, 1))
         if not self.by_class:
             return ops.cast(border, "float32")[..., None]
         return ops.one_hot(ops.where(border, ids, -1), self.num_classes)
+
+    def true_counts(self) -> Tensor:
+        return self.truths
 
     def class_f1(self) -> Tensor:
         """Return the F1 of each class, float32 `(num_classes,)`, NaN for a class without a border."""
@@ -168,7 +205,7 @@ class BoundaryF1(MaskMetric):
 
     def result(self) -> Any:
         """Return the mean, a scalar; with `class_names` a dict that holds it and each class."""
-        return mean_by_class(self, "boundary_f1", *self._shares())
+        return mean_by_class(self, *self._shares())
 
     def _shares(self):
         """Return F1 as a fraction: twice precision times recall, and 1 where there is a border."""
@@ -193,6 +230,22 @@ def _pixels(ids, tolerance):
     height, width = ops.shape(ids)[1:3]
     diagonal = ops.sqrt(ops.cast(height, "float32") ** 2 + ops.cast(width, "float32") ** 2)
     return ops.maximum(ops.cast(ops.round(tolerance * diagonal), "int32"), 1)
+
+
+def _true_counts(true, counted, num_classes):
+    return count_ids(ops.where(counted, true, num_classes), num_classes + 1)[:-1]
+
+
+def _borders_of_labels(labels, counted, pixels, beyond=None):
+    """Return where a label is and within `pixels` it is not, bool `(B, H, W, C)`: label by label as ids."""
+    size = ops.shape(labels)
+    ids, known = (
+        ops.reshape(ops.transpose(x, (3, 0, 1, 2)), (-1, size[1], size[2]))
+        for x in (ops.cast(labels, "int32"), counted)
+    )
+    near = ops.reshape(_near_border(ids, known, pixels, beyond), (labels.shape[3], -1, size[1], size[2]))
+    near = ops.transpose(near, (1, 2, 3, 0))
+    return ops.logical_and(near, ops.logical_and(labels, counted))
 
 
 def _near_border(ids, counted, pixels, beyond=None):

@@ -1,4 +1,4 @@
-"""Metrics of one confusion matrix."""
+"""The confusion matrix, and the mean IoU that is made of it."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -12,8 +12,15 @@ from kseg.metrics.reading import MaskMetric, mean_by_class, nan_where_absent
 from kseg.types import IgnoreClass, Tensor
 
 
-class _FromMatrix(MaskMetric):
-    """What is made of a confusion matrix."""
+class CountingMetric(MaskMetric):
+    """What is made of a confusion matrix, or of counts of each label.
+
+    Attributes:
+        matrix: int64 `(num_classes, num_classes)`, rows truth, columns prediction.
+        missed: int64 `(num_classes,)`, pixels of each class whose prediction is none; NaN scores are none.
+        counts: with `multilabel` instead of both, int64 `(4, num_classes)`: pixels that truth and prediction
+            have, those of the truth, those of the prediction, and all that are counted.
+    """
 
     def __init__(
         self,
@@ -23,23 +30,46 @@ class _FromMatrix(MaskMetric):
         from_logits: bool,
         name: str,
         dtype: str | keras.DTypePolicy | None,
+        multilabel: bool = False,
     ) -> None:
-        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
-        self.matrix = self.add_counts((num_classes, num_classes), "matrix")
+        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype, multilabel)
+        if multilabel:
+            self.counts = self.add_counts((4, num_classes), "counts")
+        else:
+            self.matrix = self.add_counts((num_classes, num_classes), "matrix")
+            self.missed = self.add_counts((num_classes,), "missed")
 
     def count(self, true: Tensor, predicted: Tensor, counted: Tensor) -> None:
-        self.matrix.assign_add(cells(true, predicted, counted, self.num_classes))
+        if self.multilabel:
+            self.counts.assign_add(label_counts(true, predicted, counted))
+            return
+        counts = cells(true, predicted, counted, self.num_classes, self.num_classes + 1)
+        self.matrix.assign_add(counts[:, :-1])
+        self.missed.assign_add(counts[:, -1])
 
-    def _areas(self):
-        """Return per class the pixels that both have, those of the truth and those of the prediction."""
-        return areas(self.matrix)
+    def true_counts(self) -> Tensor:
+        if self.multilabel:
+            return self.counts[1]
+        return ops.sum(self.matrix, axis=1) + ops.convert_to_tensor(self.missed)
+
+    def areas(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return per class the pixels that both have, those of the truth and of the prediction, float32."""
+        if self.multilabel:
+            both, true, predicted, _ = ops.unstack(precise(self.counts), 4)
+        else:
+            matrix = precise(self.matrix)
+            both, predicted = ops.diagonal(matrix), ops.sum(matrix, axis=0)
+            true = ops.sum(matrix, axis=1) + precise(self.missed)
+        both, true, predicted = (ops.cast(x, "float32") for x in (both, true, predicted))
+        return both, true, predicted
 
 
 @keras.saving.register_keras_serializable(package="kseg")
-class ConfusionMatrix(_FromMatrix):
+class ConfusionMatrix(CountingMetric):
     """The confusion matrix over the whole data set, rows truth, columns prediction, void left out.
 
-    Pixels whose id is no class and not void are kept out of the matrix and counted in `outside`.
+    Pixels whose true id is no class and not void are kept out of the matrix and counted in `outside`. Where
+    the prediction alone is no class, the pixel is in `missed`, and in the shares a miss of its true class.
 
     Args:
         num_classes: 2 or more; 2 for a model with one output channel.
@@ -71,30 +101,43 @@ class ConfusionMatrix(_FromMatrix):
         from_logits: bool = True,
         name: str = "confusion_matrix",
         dtype: str | keras.DTypePolicy | None = None,
+        *,
+        multilabel: bool = False,
     ) -> None:
+        if multilabel:
+            raise ValueError(
+                "ConfusionMatrix has no multilabel=True: with several labels per pixel none is taken for "
+                "another; use MeanIoU or ClassIoU with multilabel=True"
+            )
         super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
         check_choice("normalize", normalize, (None, "true", "predicted", "all"))
         self.normalize = normalize
 
     def result(self) -> Tensor:
         """Return the matrix `(num_classes, num_classes)`."""
+        self.warn_of_void_foreground()
         if self.normalize is None:
             return ops.convert_to_tensor(self.matrix)
-        counts = _precise(self.matrix)
-        axis = {"true": 1, "predicted": 0, "all": None}[self.normalize]
-        return ops.cast(ops.divide_no_nan(counts, ops.sum(counts, axis=axis, keepdims=True)), "float32")
+        counts, missed = precise(self.matrix), precise(self.missed)
+        totals = {
+            "true": (ops.sum(counts, axis=1) + missed)[:, None],
+            "predicted": ops.sum(counts, axis=0, keepdims=True),
+            "all": ops.sum(counts) + ops.sum(missed),
+        }
+        return ops.cast(ops.divide_no_nan(counts, totals[self.normalize]), "float32")
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "normalize": self.normalize}
 
 
 @keras.saving.register_keras_serializable(package="kseg")
-class MeanIoU(_FromMatrix):
+class MeanIoU(CountingMetric):
     """Mean intersection over union over the whole data set, void left out.
 
     One int64 confusion matrix is summed over batches and replicas. A class that appears neither in the
-    masks nor in the predictions is left out of the mean. Pixels whose id is no class and not void are kept
-    out of the matrix and counted in `outside`; `keras.metrics.MeanIoU` drops them without a word.
+    masks nor in the predictions is left out of the mean. Pixels whose true id is no class and not void are
+    kept out of the matrix and counted in `outside`; `keras.metrics.MeanIoU` drops them without a word. A
+    predicted id that is no class, or a NaN score, is a miss of the true class.
 
     Reference: Everingham et al. 2010 (PASCAL VOC), section 4.1.3.
 
@@ -105,6 +148,8 @@ class MeanIoU(_FromMatrix):
             `mean_iou`, `pixels_outside`, and `iou_<name>` for each class.
         from_logits: whether a single channel holds logits (else a probability); no matter for more channels.
         name: also the first key of the dict.
+        multilabel: takes several labels per pixel: masks `(B, H, W, C)` of 0, 1 and void, a label is there
+            where its logit is above 0 (its probability above 0.5).
 
     Raises:
         TypeError: when called on a mask of floats.
@@ -118,6 +163,8 @@ class MeanIoU(_FromMatrix):
         '0.50'
     """
 
+    class_key = "iou"
+
     def __init__(
         self,
         num_classes: int,
@@ -126,172 +173,36 @@ class MeanIoU(_FromMatrix):
         from_logits: bool = True,
         name: str = "mean_iou",
         dtype: str | keras.DTypePolicy | None = None,
+        *,
+        multilabel: bool = False,
     ) -> None:
-        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
+        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype, multilabel)
 
     def class_iou(self) -> Tensor:
         """Return the IoU of each class, float32 `(num_classes,)`, NaN for a class that never appeared."""
-        both, true, predicted = self._areas()
+        both, true, predicted = self.areas()
         return nan_where_absent(both, true + predicted - both)
 
     def result(self) -> Any:
         """Return the mean IoU, a scalar; with `class_names` a dict that holds it and each class."""
-        both, true, predicted = self._areas()
-        return mean_by_class(self, "iou", both, true + predicted - both)
+        both, true, predicted = self.areas()
+        return mean_by_class(self, both, true + predicted - both)
 
 
-@keras.saving.register_keras_serializable(package="kseg")
-class MeanDice(_FromMatrix):
-    """Mean Dice coefficient (F1 of pixels) over the whole data set, void left out.
-
-    Per class `2 * overlap / (true area + predicted area)`; a class that appears in neither is left out.
-
-    Reference: Dice 1945; the same as the F1 score of a class against the others.
-
-    Args:
-        num_classes: 2 or more; 2 for a model with one output channel.
-        ignore_class: one id, several, or `None`: ids that are left out.
-        class_names: `None` or one name per class. With names, `result()` is a dict: `mean_dice`,
-            `pixels_outside`, and `dice_<name>` for each class.
-        from_logits: whether a single channel holds logits (else a probability); no matter for more channels.
-        name: also the first key of the dict.
-
-    Example:
-        >>> metric = MeanDice(2)
-        >>> metric.update_state([[[0, 1, 1, 255]]], [[[0, 1, 0, 0]]])
-        >>> f"{metric.result():.4f}"
-        '0.6667'
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        ignore_class: IgnoreClass = 255,
-        class_names: Sequence[str] | None = None,
-        from_logits: bool = True,
-        name: str = "mean_dice",
-        dtype: str | keras.DTypePolicy | None = None,
-    ) -> None:
-        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
-
-    def class_dice(self) -> Tensor:
-        """Return the coefficient of each class, float32 `(num_classes,)`, NaN where it never appeared."""
-        both, true, predicted = self._areas()
-        return nan_where_absent(2 * both, true + predicted)
-
-    def result(self) -> Any:
-        """Return the mean, a scalar; with `class_names` a dict that holds it and each class."""
-        both, true, predicted = self._areas()
-        return mean_by_class(self, "dice", 2 * both, true + predicted)
+def cells(true: Tensor, predicted: Tensor, counted: Tensor, rows: int, columns: int) -> Tensor:
+    """Return the int64 matrix `(rows, columns)` of the pixels where `counted` is true."""
+    bucket = ops.where(counted, true * columns + predicted, rows * columns)
+    return ops.reshape(count_ids(bucket, rows * columns + 1)[:-1], (rows, columns))
 
 
-@keras.saving.register_keras_serializable(package="kseg")
-class PixelAccuracy(_FromMatrix):
-    """Share of the pixels that got their class, over the whole data set, void left out.
-
-    Args:
-        num_classes: 2 or more; 2 for a model with one output channel.
-        ignore_class: one id, several, or `None`: ids that are left out.
-        from_logits: whether a single channel holds logits (else a probability); no matter for more channels.
-        name: of the metric.
-
-    Example:
-        >>> metric = PixelAccuracy(2)
-        >>> metric.update_state([[[0, 1, 1, 255]]], [[[0, 1, 0, 0]]])
-        >>> f"{metric.result():.4f}"
-        '0.6667'
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        ignore_class: IgnoreClass = 255,
-        from_logits: bool = True,
-        name: str = "pixel_accuracy",
-        dtype: str | keras.DTypePolicy | None = None,
-    ) -> None:
-        super().__init__(num_classes, ignore_class, None, from_logits, name, dtype)
-
-    def result(self) -> Tensor:
-        """Return the share, 0 where no pixel was counted."""
-        counts = _precise(self.matrix)
-        share = ops.divide_no_nan(ops.sum(ops.diagonal(counts)), ops.sum(counts))
-        return ops.cast(share, "float32")
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["class_names"]
-        return config
+def label_counts(true: Tensor, predicted: Tensor, counted: Tensor) -> Tensor:
+    """Return int64 `(4, C)` of bool `(B, H, W, C)`: both, true, predicted and counted pixels."""
+    true, predicted = ops.logical_and(true, counted), ops.logical_and(predicted, counted)
+    kinds = (ops.logical_and(true, predicted), true, predicted, counted)
+    sums = [ops.sum(ops.cast(x, "int32"), axis=(0, 1, 2)) for x in kinds]
+    return ops.cast(ops.stack(sums), "int64")
 
 
-@keras.saving.register_keras_serializable(package="kseg")
-class ClassIoU(_FromMatrix):
-    """Intersection over union of one class over the whole data set, void left out.
-
-    Args:
-        num_classes: 2 or more; 2 for a model with one output channel.
-        target_class: its id, or one of `class_names`.
-        ignore_class: one id, several, or `None`: ids that are left out.
-        class_names: `None` or one name per class.
-        from_logits: whether a single channel holds logits (else a probability); no matter for more channels.
-        name: `None` is `iou_` and the class.
-
-    Raises:
-        ValueError: for a class that is not there.
-
-    Example:
-        >>> metric = ClassIoU(2, "road", class_names=["sky", "road"])
-        >>> metric.update_state([[[0, 1, 1, 255]]], [[[0, 1, 0, 0]]])
-        >>> metric.name, f"{metric.result():.2f}"
-        ('iou_road', '0.50')
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        target_class: int | str,
-        ignore_class: IgnoreClass = 255,
-        class_names: Sequence[str] | None = None,
-        from_logits: bool = True,
-        name: str | None = None,
-        dtype: str | keras.DTypePolicy | None = None,
-    ) -> None:
-        name = name or f"iou_{target_class}"
-        super().__init__(num_classes, ignore_class, class_names, from_logits, name, dtype)
-        self.target_class = target_class
-        if isinstance(target_class, str):
-            names = self.class_names or ["a name of class_names"]
-            check_choice("target_class", target_class, names)
-            self.index = names.index(target_class)
-        elif isinstance(target_class, bool) or target_class not in range(num_classes):
-            raise ValueError(
-                f"target_class must be one of 0..{num_classes - 1} or a name of class_names, "
-                f"got {target_class!r}"
-            )
-        else:
-            self.index = int(target_class)
-
-    def result(self) -> Tensor:
-        """Return the IoU, 0 where the class never appeared."""
-        both, true, predicted = (area[self.index] for area in self._areas())
-        return ops.divide_no_nan(both, true + predicted - both)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "target_class": self.target_class}
-
-
-def cells(true: Tensor, predicted: Tensor, counted: Tensor, size: int) -> Tensor:
-    """Return the int64 matrix `(size, size)` of the pixels where `counted` is true."""
-    bucket = ops.where(counted, true * size + predicted, size * size)
-    return ops.reshape(count_ids(bucket, size * size + 1)[:-1], (size, size))
-
-
-def areas(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return `(both, true, predicted)` pixels per class of a matrix, float32 `(size,)` each."""
-    matrix = _precise(matrix)
-    sums = ops.diagonal(matrix), ops.sum(matrix, axis=1), ops.sum(matrix, axis=0)
-    return tuple(ops.cast(x, "float32") for x in sums)
-
-
-def _precise(matrix):
-    return ops.cast(matrix, "float64" if keras.backend.backend() != "jax" else "float32")
+def precise(counts: Tensor) -> Tensor:
+    """Return counts as floats that can tell them apart."""
+    return ops.cast(counts, "float64" if keras.backend.backend() != "jax" else "float32")

@@ -24,22 +24,24 @@ def scores_for(predicted, classes):
 
 
 def count(batches, classes, void=(255,)):
-    """The matrix and the pixels outside, one pixel after the other."""
-    matrix, outside = np.zeros((classes, classes), "int64"), 0
+    """The matrix, the pixels missed and those outside, one pixel after the other."""
+    matrix, missed, outside = np.zeros((classes, classes), "int64"), np.zeros(classes, "int64"), 0
     for mask, predicted in batches:
         for true, guess in zip(mask.ravel().tolist(), predicted.ravel().tolist(), strict=True):
             if true in void:
                 continue
-            if 0 <= true < classes:
+            if not 0 <= true < classes:
+                outside += 1
+            elif 0 <= guess < classes:
                 matrix[true, guess] += 1
             else:
-                outside += 1
-    return matrix, outside
+                missed[true] += 1
+    return matrix, missed, outside
 
 
-def ious(matrix):
+def ious(matrix, missed=0):
     hits = np.diag(matrix)
-    unions = matrix.sum(0) + matrix.sum(1) - hits
+    unions = matrix.sum(0) + matrix.sum(1) + missed - hits
     return np.array([hit / union if union else np.nan for hit, union in zip(hits, unions, strict=True)])
 
 
@@ -49,28 +51,35 @@ def updated(metric, *batches):
     return metric
 
 
+# Draws of two classes may hold class 0 and void alone.
+two_classes_at_times = pytest.mark.filterwarnings("ignore:the masks seen so far")
+
+
 @st.composite
-def several_batches(draw):
-    """Batches of masks with void, with ids outside and with absent classes, and predictions."""
+def several_batches(draw, outside=False):
+    """Batches of masks with void, with ids outside and with absent classes, and predictions, outside too."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     classes = draw(st.integers(2, 6))
     present = draw(st.integers(1, classes))
     extra = draw(st.sampled_from([[], [255], [255, 255, 255], [255, classes, 254], [-1, 255]]))
+    beyond = [-1, classes, 255] if outside and draw(st.booleans()) else []
     batches = []
     for _ in range(draw(st.integers(1, 3))):
         size = tuple(draw(st.integers(1, n)) for n in (3, 6, 6))
         dtype = draw(st.sampled_from(["int32", "int64"] + ["uint8"] * (-1 not in extra)))
         mask = rng.choice([*range(present), *extra], size).astype(dtype)
         mask = mask[..., None] if draw(st.booleans()) else mask
-        batches.append((mask, rng.integers(0, present, size)))
+        predicted = rng.choice([*range(present), *beyond], size)
+        batches.append((mask, predicted))
     return classes, batches
 
 
+@two_classes_at_times
 @settings(max_examples=60, deadline=None)
 @given(several_batches())
 def test_matrix_and_mean_are_those_of_a_count_pixel_by_pixel(data):
     classes, batches = data
-    matrix, outside = count(batches, classes)
+    matrix, _, outside = count(batches, classes)
     metric = updated(MeanIoU(classes), *[(mask, scores_for(p, classes)) for mask, p in batches])
     np.testing.assert_array_equal(metric.matrix, matrix)
     assert int(metric.outside) == outside
@@ -80,40 +89,64 @@ def test_matrix_and_mean_are_those_of_a_count_pixel_by_pixel(data):
 
 
 @settings(max_examples=30, deadline=None)
-@given(several_batches())
+@given(several_batches(outside=True))
 def test_predicted_ids_and_numpys_confusion_count_the_same(data):
     classes, batches = data
     metric, confusion = updated(MeanIoU(classes), *batches), Confusion(classes)
     for mask, predicted in batches:
         confusion.add(mask, predicted)
-    matrix, outside = count(batches, classes)
-    np.testing.assert_array_equal(metric.matrix, matrix)
-    np.testing.assert_array_equal(confusion.matrix, matrix)
-    assert int(metric.outside) == confusion.outside == outside
-    np.testing.assert_allclose(iou_of(confusion.matrix), ious(matrix))
+    matrix, missed, outside = count(batches, classes)
+    for each in (metric, confusion):
+        np.testing.assert_array_equal(each.matrix, matrix)
+        np.testing.assert_array_equal(each.missed, missed)
+        assert int(each.outside) == outside
+    np.testing.assert_allclose(confusion.iou, ious(matrix, missed))
+    np.testing.assert_allclose(iou_of(matrix, missed), ious(matrix, missed))
+    void = sum((mask == 255).sum() for mask, _ in batches)
+    assert confusion.void == int(metric.pixels) - outside - confusion.true_counts.sum() == void
+    np.testing.assert_array_equal(confusion.true_counts, metric.true_counts())
 
 
+@two_classes_at_times
 @settings(max_examples=30, deadline=None)
-@given(several_batches())
+@given(several_batches(outside=True))
 def test_the_other_numbers_of_a_matrix(data):
     classes, batches = data
-    matrix = count(batches, classes)[0].astype("float64")
-    hits, true, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
+    matrix, missed, _ = (np.asarray(x, "float64") for x in count(batches, classes))
+    hits, true, predicted = np.diag(matrix), matrix.sum(1) + missed, matrix.sum(0)
     with np.errstate(invalid="ignore"):
         dice = 2 * hits / (true + predicted)
+    seen = true.any() or predicted.any()
+    metric = updated(MeanIoU(classes), *batches)
+    np.testing.assert_allclose(metric.class_iou(), ious(matrix, missed), rtol=1e-6)
+    np.testing.assert_allclose(metric.result(), np.nanmean(ious(matrix, missed)) if seen else 0, rtol=1e-6)
     metric = updated(MeanDice(classes), *batches)
     np.testing.assert_allclose(metric.class_dice(), dice, rtol=1e-6)
-    np.testing.assert_allclose(metric.result(), np.nanmean(dice) if matrix.any() else 0, rtol=1e-6)
-    accuracy = hits.sum() / max(matrix.sum(), 1)
+    np.testing.assert_allclose(metric.result(), np.nanmean(dice) if seen else 0, rtol=1e-6)
+    accuracy = hits.sum() / max(true.sum(), 1)
     np.testing.assert_allclose(updated(PixelAccuracy(classes), *batches).result(), accuracy, rtol=1e-6)
-    for target, iou in enumerate(np.nan_to_num(ious(matrix))):
+    for target, iou in enumerate(np.nan_to_num(ious(matrix, missed))):
         np.testing.assert_allclose(updated(ClassIoU(classes, target), *batches).result(), iou, rtol=1e-6)
     np.testing.assert_array_equal(updated(ConfusionMatrix(classes), *batches).result(), matrix)
-    totals = {"true": true[:, None], "predicted": predicted[None], "all": matrix.sum()}
+    totals = {"true": true[:, None], "predicted": predicted[None], "all": true.sum()}
     for normalize, total in totals.items():
         shares = np.divide(matrix, total, out=np.zeros_like(matrix), where=total > 0)
         got = updated(ConfusionMatrix(classes, normalize=normalize), *batches).result()
         np.testing.assert_allclose(got, shares, rtol=1e-6)
+
+
+def test_a_prediction_that_is_no_class_is_a_miss():
+    """Of both classes one of two pixels is found: 0.5, as keras.metrics counts with a third class."""
+    truth, predicted = np.array([[[0, 0, 1, 1]]]), np.array([[[0, 2, 1, 2]]])
+    metric, confusion = updated(MeanIoU(2), (truth, predicted)), Confusion(2)
+    confusion.add(truth, predicted)
+    keras_own = keras.metrics.IoU(3, target_class_ids=[0, 1])
+    keras_own.update_state(truth, predicted)
+    assert float(metric.result()) == confusion.iou.mean() == float(keras_own.result()) == 0.5
+    assert int(metric.outside) == confusion.outside == 0
+    assert float(updated(PixelAccuracy(2), (truth, predicted)).result()) == 0.5
+    assert float(updated(ClassIoU(2, 1), (truth, predicted)).result()) == 0.5
+    np.testing.assert_allclose(updated(MeanDice(2), (truth, predicted)).result(), 2 / 3, rtol=1e-6)
 
 
 def test_the_others_count_pixels_outside_and_come_back_from_their_config():
@@ -175,16 +208,31 @@ def test_reset_state_forgets_everything():
     assert not metric.matrix.numpy().any() and int(metric.outside) == 0
 
 
-@pytest.mark.parametrize("ignore", [None, 0, (0, 2)])
+@pytest.mark.parametrize("ignore", [None, 7, (-1, 7)])
 def test_ignore_class_names_no_one_or_several_ids(ignore):
     rng = np.random.default_rng(0)
-    mask, predicted = rng.integers(0, 3, (2, 4, 5)), rng.integers(0, 3, (2, 4, 5))
-    void = {None: (), 0: (0,)}.get(ignore, ignore)
+    mask, predicted = rng.choice([0, 1, 2, 7, -1], (2, 4, 5)), rng.integers(0, 3, (2, 4, 5))
+    void = {None: (), 7: (7,)}.get(ignore, ignore)
     metric = updated(MeanIoU(3, ignore_class=ignore), (mask, predicted))
     np.testing.assert_array_equal(metric.matrix, count([(mask, predicted)], 3, void)[0])
 
 
-@pytest.mark.parametrize(("mask", "predicted"), [(-1, 0), (3, 0), (0, 3), (0, -1), (254, 0)])
+@pytest.mark.parametrize("ignore", [0, 2, (2, 255), np.array([1])])
+def test_void_among_the_classes_is_an_error(ignore):
+    for make in (MeanIoU, ConfusionMatrix, Confusion):
+        with pytest.raises(ValueError, match=r"ignore_class=.* names \[[012]\] of the classes 0\.\.2"):
+            make(3, ignore_class=ignore)
+
+
+def test_the_default_void_is_none_for_more_than_255_classes():
+    batch = np.array([[[255, 255, 299]]]), np.array([[[255, 0, 299]]])
+    metric, confusion = updated(MeanIoU(300), batch), Confusion(300)
+    confusion.add(*batch)
+    assert metric.ignore_class is confusion.ignore_class is None
+    assert int(metric.matrix[255, 255]) == confusion.matrix[255, 255] == 1 and confusion.void == 0
+
+
+@pytest.mark.parametrize(("mask", "predicted"), [(-1, 0), (3, 0), (254, 0)])
 def test_ids_outside_are_counted_and_kept_out_of_the_matrix(mask, predicted):
     batch = np.array([[[0, mask, 255]]]), np.array([[[0, predicted, 9]]])
     metric, confusion = updated(MeanIoU(3), batch), Confusion(3)
@@ -223,7 +271,7 @@ def test_compiled_by_xla_it_is_the_same():
     mask, scores = rng.choice([0, 1, 2, 5, 255], (2, 4, 5)), rng.random((2, 4, 5, 3)).astype("float32")
     metric = MeanIoU(3)
     tf.function(metric.update_state, jit_compile=True)(mask, scores)
-    matrix, outside = count([(mask, scores.argmax(-1))], 3)
+    matrix, _, outside = count([(mask, scores.argmax(-1))], 3)
     np.testing.assert_array_equal(metric.matrix, matrix)
     assert int(metric.outside) == outside
 
@@ -241,13 +289,13 @@ def test_the_logs_of_fit_name_every_class_and_the_pixels_outside():
     assert set(logs) == {"loss", "val_loss"} | names | {f"val_{name}" for name in names}
     assert logs["pixels_outside"] == logs["val_pixels_outside"] == [(mask == 7).sum()]
     predicted = np.asarray(kseg.to_mask(model(images)))
-    matrix, _ = count([(mask, predicted)], 2)
+    matrix, _, _ = count([(mask, predicted)], 2)
     assert [logs["val_iou_a"][0], logs["val_iou_b"][0]] == pytest.approx(np.nan_to_num(ious(matrix)))
     assert logs["val_mean_iou"] == pytest.approx([np.nanmean(ious(matrix))])
 
 
 def test_a_config_makes_the_same_metric():
-    metric = MeanIoU(2, (0, 255), ["a", "b"], from_logits=False, name="iou")
+    metric = MeanIoU(2, (254, 255), ["a", "b"], from_logits=False, name="iou")
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
     assert again.get_config() == metric.get_config()
     assert set(again.result()) == {"iou", "pixels_outside", "iou_a", "iou_b"}
@@ -316,9 +364,25 @@ def test_arguments_that_do_not_fit_are_refused(arguments):
         MeanIoU(**arguments)
 
 
-def test_a_score_that_is_no_number_has_no_class():
-    scores = np.zeros((1, 1, 3, 2), "float32")
+def test_a_score_that_is_no_number_is_a_miss():
+    scores = np.zeros((1, 1, 3, 3), "float32")
     scores[0, 0, :2] = np.nan
-    metric = MeanIoU(2)
+    metric = MeanIoU(3)
     metric.update_state(np.array([[[0, 255, 0]]]), scores)
-    assert int(metric.outside) == 1 and np.asarray(metric.matrix).sum() == 1
+    np.testing.assert_array_equal(metric.missed, [1, 0, 0])
+    assert int(metric.outside) == 0 and float(metric.result()) == 0.5
+
+
+@pytest.mark.parametrize("metric", [MeanIoU, PixelAccuracy, ConfusionMatrix])
+@pytest.mark.parametrize("row", [(128, 64, 0), (1, 1, 0), (0.5, 0, 0)])
+def test_rows_that_are_not_one_hot_never_pass(metric, row):
+    target = np.eye(3)[[[[0, 1]]]]
+    target[0, 0, 1] = row
+    target = target.astype("uint8" if row[0] > 1 else "float32")
+    scores = np.zeros((1, 1, 2, 3), "float32")
+    for call in (metric(3).update_state, tf.function(metric(3).update_state)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)one-hot or soft.*multilabel=True"):
+            call(target, scores)
+    compiled = metric(3)
+    tf.function(compiled.update_state, jit_compile=True)(target, scores)
+    assert int(compiled.outside) == 1 and np.asarray(compiled.matrix).sum() == 1
