@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from formulas import FORMULAS, batches, dice, per_pixel, read
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 
 import kseg
 from kseg.losses import CrossEntropy, Dice
@@ -59,7 +59,10 @@ def test_gradient_is_the_slope_of_the_formula(loss, formula, batch):
     direction = np.random.default_rng(0).standard_normal(scores.shape) * scores
     _, gradient = value_and_gradient(loss(**options), target, scores, sample_weight)
     options = {**options, "sample_weight": per_pixel(sample_weight)}
-    ahead, behind = (formula(target, scores + step * direction, **options) for step in (1e-5, -1e-5))
+    ahead, here, behind = (formula(target, scores + step * direction, **options) for step in (1e-5, 0, -1e-5))
+    assume(
+        abs(ahead - 2 * here + behind) < 1e-9
+    )  # a kink, where errors of Lovász change their order, has no slope
     np.testing.assert_allclose((gradient * direction).sum(), (ahead - behind) / 2e-5, rtol=1e-4, atol=1e-4)
 
 
