@@ -124,7 +124,7 @@ def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[tuple]:
     return [(variable, average) for variable, average in pairs if average is not None]
 
 
-def private(owner, name):
+def private(owner: Any, name: str) -> Any:
     """Return a private attribute of Keras'.
 
     Raises:
