@@ -203,3 +203,26 @@ def test_a_coarse_file_is_not_excused_by_half_precision(tmp_path, monkeypatch):
     monkeypatch.setattr(verification, "run_file", rough)
     with pytest.raises(RuntimeError, match=r"differ by 0\.00.* of their range \(at most 0\.001\)"):
         kseg.export_onnx(model, tmp_path / "m.onnx", validation_data=PICTURES)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_classes_before_the_last_resize_of_a_mixed_model(policy, tmp_path):
+    keras.config.set_dtype_policy(policy)
+    model = kseg.build_deeplabv1(3, (40, 48, 3), filters=2)
+    keras.config.set_dtype_policy("float32")
+    given = {"output_kind": "fast_classes", "validation_data": np.tile(PICTURES, (1, 2, 2, 1))[:, :40, :48]}
+    report = kseg.export_tflite(model, tmp_path / "m.tflite", **given)
+    assert report.output_kind == "classes"
+
+
+@pytest.mark.parametrize("kind", [None, "classes"])
+def test_models_that_crop_after_their_activation(kind, tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    image = keras.Input((24, 32, 3))
+    x = layers.Conv2D(3, 1, activation="softmax", dtype="float32")(adapted()(layers.ZeroPadding2D(4)(image)))
+    model = keras.Model(image, layers.Cropping2D(4, dtype="float32")(x))
+    keras.config.set_dtype_policy("float32")
+    report = kseg.export_tflite(
+        model, tmp_path / "m.tflite", output_kind=kind, validation_data=PICTURES.astype("uint8")
+    )
+    assert report.same_class > 0.98

@@ -1,6 +1,7 @@
 """The page of `examples/web`, driven in headless Chromium by its debugging pipe."""
 
 import base64
+import contextlib
 import http.client
 import importlib.util
 import io
@@ -101,6 +102,32 @@ def modules(tmp_path_factory):
     return folder / "node_modules"
 
 
+def encoded(picture):
+    """Return the address of a picture as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+@contextlib.contextmanager
+def page_of(browser, path, modules):
+    """Show the page with a file."""
+    with load_server().server(path, modules) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        browser.call("Page.navigate", url=f"http://127.0.0.1:{running.server_port}/index.html")
+        browser.wait_for('document.getElementById("status")?.textContent == "Choose a picture."')
+        yield
+        running.shutdown()
+
+
+def ids_on_the_page(browser, picture):
+    """Return the class ids that the page finds in a picture."""
+    browser.evaluate("delete document.body.dataset.done")
+    browser.evaluate(f'fetch("{encoded(picture)}").then((a) => a.blob()).then(kseg.usePicture)')
+    browser.wait_for('document.body?.dataset.done == "true"')
+    return np.reshape(browser.evaluate("Array.from(kseg.state.ids)"), picture.shape[:2])
+
+
 @pytest.mark.slow
 def test_the_page_gives_the_classes_of_python(tmp_path, modules):
     keras.utils.set_random_seed(0)
@@ -108,24 +135,15 @@ def test_the_page_gives_the_classes_of_python(tmp_path, modules):
     model = kseg.compile(kseg.build_unet(6, filters=8), 4 * len(scenes), learning_rate=5e-3)
     model.fit(scenes, epochs=4, verbose=0, shuffle=False)
     picture = next(iter(kseg.data.shapes(1, SIZE, seed=5)))[0][0].numpy()
-    encoded = io.BytesIO()
-    Image.fromarray(picture).save(encoded, format="PNG")
-    address = f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode()}"
-    serve, browser = load_server(), Browser(f"--user-data-dir={tmp_path}/profile")
+    browser = Browser(f"--user-data-dir={tmp_path}/profile")
     try:
         for output in ("logits", "probabilities", "classes"):
             path = tmp_path / f"{output}.tflite"
             names = scenes.class_names
             kseg.export_tflite(model, path, input_size=SIZE, output_kind=output, class_names=names)
-            with serve.server(path, modules) as running:
-                threading.Thread(target=running.serve_forever, daemon=True).start()
-                browser.call("Page.navigate", url=f"http://127.0.0.1:{running.server_port}/index.html")
-                browser.wait_for('document.getElementById("status")?.textContent == "Choose a picture."')
-                browser.evaluate(f'fetch("{address}").then((a) => a.blob()).then(kseg.usePicture)')
-                browser.wait_for('document.body?.dataset.done == "true"')
-                found = np.reshape(browser.evaluate("Array.from(kseg.state.ids)"), SIZE)
+            with page_of(browser, path, modules):
+                found = ids_on_the_page(browser, picture)
                 text = browser.evaluate("document.body.innerText")
-                running.shutdown()
             expected = kseg.predict(path, picture)
             assert len(np.unique(expected)) > 2
             assert (found == expected).mean() >= 0.999
@@ -134,6 +152,30 @@ def test_the_page_gives_the_classes_of_python(tmp_path, modules):
         shown = browser.call("Page.captureScreenshot")["data"]
         (tmp_path / "page.png").write_bytes(base64.b64decode(shown))
         assert np.ptp(np.asarray(Image.open(tmp_path / "page.png").convert("L"))) > 100
+    finally:
+        browser.close()
+
+
+@pytest.mark.slow
+def test_the_page_resizes_as_python_does(tmp_path, modules):
+    """A model that sorts each pixel by itself shows each difference; larger, smaller, its size."""
+    image = keras.Input((None, None, 3))
+    conv = keras.layers.Conv2D(4, 1)
+    model = keras.Model(image, conv(image))
+    centres = (np.arange(4) + 0.5) * 255 / 4
+    kernel = np.tile(2 * centres / 3, (3, 1)).reshape(1, 1, 3, 4)
+    conv.set_weights([kernel.astype("float32"), -(centres**2).astype("float32")])
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (*size, 3)).astype("uint8") for size in ((768, 1024), (70, 301), SIZE)]
+    browser = Browser(f"--user-data-dir={tmp_path}/profile")
+    try:
+        for output in ("logits", "classes"):
+            path = tmp_path / f"{output}.tflite"
+            kseg.export_tflite(model, path, input_size=SIZE, output_kind=output)
+            with page_of(browser, path, modules):
+                for picture in pictures:
+                    same = ids_on_the_page(browser, picture) == kseg.predict(path, picture)
+                    assert same.mean() >= 0.995, (output, picture.shape)
     finally:
         browser.close()
 

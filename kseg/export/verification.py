@@ -36,9 +36,11 @@ class Tolerance:
 
     def __add__(self, other: Tolerance) -> Tolerance:
         """Return what two causes together may differ by."""
-        known = [each for each in (self.difference, other.difference) if each is not None]
+        apart = None
+        if self.difference is not None and other.difference is not None:
+            apart = self.difference + other.difference
         return Tolerance(
-            sum(known) if len(known) == 2 else None,
+            apart,
             self.margin + other.margin,
             self.same_class + other.same_class - 1,
         )
