@@ -18,8 +18,9 @@ import numpy as np
 from kseg import disk
 from kseg.types import PathLike
 
-_VERSION = 1
+_VERSION = 2  # of version 1 the arrays and the facts alone are under a checksum
 _ARRAYS, _FACTS = "arrays.npz", "state.json"
+_HEAD = b'{\n "sha256": "%s",\n'  # of all that follows
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,6 @@ def write(
         "facts": facts,
         "arrays": _counts(arrays),
     }
-    record["facts_sha256"] = _digest(facts)
     record["files"] = {_ARRAYS: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
     unfinished = folder / f".partial-{os.getpid()}"
     target = folder / f"epoch-{epoch:06d}"
@@ -73,7 +73,7 @@ def write(
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         (unfinished / _ARRAYS).write_bytes(content)
-        (unfinished / _FACTS).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        (unfinished / _FACTS).write_bytes(_with_checksum(record))
         disk.sync(unfinished)
         shutil.rmtree(target, ignore_errors=True)  # of an epoch that is trained once more
         unfinished.rename(target)
@@ -183,12 +183,37 @@ def _counts(arrays):
     return {group: len(many) for group, many in arrays.items()}
 
 
-def _read(path):
-    record = json.loads((path / _FACTS).read_text())
+def _with_checksum(record):
+    """Return a record as JSON whose first key is the checksum of every byte behind it."""
+    rest = json.dumps(record, indent=1).removeprefix("{\n").encode()
+    return _HEAD % hashlib.sha256(rest).hexdigest().encode() + rest
+
+
+def _record(content):
+    """Return what `_with_checksum` wrote, or version 1 did.
+
+    Raises:
+        ValueError: if a byte of it has changed.
+    """
+    record = json.loads(content)
+    if record["version"] == 1 and "sha256" not in record:
+        if record["facts_sha256"] != _digest(record["facts"]):
+            raise ValueError(f"the checksum of {_FACTS} differs")
+        return record
+    size = len(_HEAD % bytes(64))
+    if content[:size] != _HEAD % hashlib.sha256(content[size:]).hexdigest().encode():
+        raise ValueError(f"the checksum of {_FACTS} differs")
     if record["version"] != _VERSION:
         raise ValueError(f"version {record['version']}, this kseg reads {_VERSION}")
-    if record["facts_sha256"] != _digest(record["facts"]):
-        raise ValueError(f"the checksum of {_FACTS} differs")
+    return record
+
+
+def _read(path):
+    for name in (_FACTS, _ARRAYS):
+        disk.check_regular(path / name)
+    record = _record((path / _FACTS).read_bytes())
+    if f"epoch-{record['epoch']:06d}" != path.name:
+        raise ValueError(f"{_FACTS} is of epoch {record['epoch']}")
     content = (path / _ARRAYS).read_bytes()
     expected = record["files"][_ARRAYS]
     if len(content) != expected["bytes"]:

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,97 @@ def test_a_changed_fact_is_found(tmp_path):
     path.write_text(path.read_text().replace("0.5", "0.7"))
     with pytest.raises(ValueError, match=r"the checksum of state\.json differs"):
         states.newest(tmp_path)
+
+
+def test_every_byte_of_the_facts_is_under_the_checksum(tmp_path):
+    write(tmp_path, 1, best=0.5, name="x")
+    path = tmp_path / "epoch-000001" / "state.json"
+    content = path.read_bytes()
+    for place in range(len(content)):
+        for bit in (0, 5):  # 5: of a letter, its case
+            changed = bytearray(content)
+            changed[place] ^= 1 << bit
+            path.write_bytes(changed)
+            with pytest.raises(ValueError, match="epoch-000001 is damaged"):
+                states.newest(tmp_path)
+    for changed in (content + b" ", content[:-1], b" " + content, content.replace(b'": ', b'":')):
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match="epoch-000001 is damaged"):
+            states.newest(tmp_path)
+    path.write_bytes(content)
+    assert states.newest(tmp_path)[0].facts == {"best": 0.5, "name": "x"}
+
+
+def test_a_state_under_another_name_is_none(tmp_path):
+    write(tmp_path, 1)
+    (tmp_path / "epoch-000001").rename(tmp_path / "epoch-000009")
+    with pytest.raises(ValueError, match=r"epoch-000009 is damaged: state\.json is of epoch 1"):
+        states.newest(tmp_path)
+
+
+def test_a_state_that_is_a_fifo_is_not_waited_for(tmp_path):
+    write(tmp_path, 1)
+    path = tmp_path / "epoch-000001" / "state.json"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ValueError, match="is a FIFO"):
+        states.newest(tmp_path)
+
+
+LOCK = """
+import os, signal, sys, time
+from pathlib import Path
+from kseg import states
+with states.locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    os.kill(os.getpid(), signal.SIGKILL) if sys.argv[2] == "dies" else time.sleep(60)
+"""
+
+
+def test_a_holder_that_was_killed_leaves_the_folder_free(tmp_path):
+    subprocess.run([sys.executable, "-c", LOCK, tmp_path, "dies"], capture_output=True)
+    assert (tmp_path / ".lock").exists()
+    with states.locked(tmp_path):
+        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+
+
+def test_a_folder_that_was_moved_is_still_held(tmp_path):
+    (tmp_path / "run").mkdir()
+    command = [sys.executable, "-c", LOCK, tmp_path / "run", "stays"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        (tmp_path / "run").rename(tmp_path / "moved")
+        held = pytest.raises(RuntimeError, match=f"moved is in use by process {holder.pid}")
+        with held, states.locked(tmp_path / "moved"):
+            pass
+        with states.locked(tmp_path / "run"):  # another folder now
+            pass
+        holder.kill()
+    with states.locked(tmp_path / "moved"):
+        pass
+
+
+def test_one_of_many_holds_a_folder(tmp_path):
+    """Threads open the file anew, as processes do; each holds it for a moment and removes it."""
+    inside, most, taken = [], [], []
+
+    def work():
+        for _ in range(60):
+            try:
+                with states.locked(tmp_path):
+                    inside.append(1)
+                    most.append(len(inside))
+                    inside.pop()
+                    taken.append(1)
+            except RuntimeError:
+                pass
+
+    workers = [threading.Thread(target=work) for _ in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert taken and max(most) == 1
 
 
 def test_a_state_travels_as_bytes(tmp_path):

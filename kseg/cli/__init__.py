@@ -19,6 +19,8 @@ from kseg.quiet import quiet_libraries
 # in the order of the help
 COMMANDS = (add_demo, add_check, add_train, add_evaluate, add_predict, add_export, add_benchmark)
 
+_RAISED = "ValueError|FileNotFoundError|IsADirectoryError|PermissionError|OSError"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code. An error is one line on stderr, and the code 1.
@@ -51,9 +53,12 @@ def _one_line(error):
     found = re.search(r"assertion failed: \[([^\]]*)\] \[([^\]]*)\] \[([^\]]*)\]", text)
     if found:
         return "{}: found {}: {}".format(*found.groups())
-    found = re.search(r"(?:ValueError|FileNotFoundError): (.+)", text)  # raised in Python inside a pipeline
+    found = re.search(rf"(?:{_RAISED}): (.+)", text)  # in Python inside a pipeline
     if found:
         return found[1]
+    found = re.search(r"(\S[^\n]*); (No such file or directory|Permission denied)", text)  # of TensorFlow
+    if found:
+        return f"{found[1]}: {found[2]}"
     line = text.strip().split("\n")[0] or type(error).__name__
     damaged = type(error).__module__.startswith("tensorflow") and "ecode" in text
     return line + ("; find the damaged file with: kseg check --data DIR" if damaged else "")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from kseg.data.pipeline import checked_size
+from kseg.data.tensors import check_finite, check_pair
 
 # Rec. 601 luma of RGB: what stays when a picture loses its colour.
 _LUMA = (0.299, 0.587, 0.114)
@@ -34,9 +35,10 @@ def augment(
         ignore_class: the id of void.
 
     Returns:
-        function `(image, mask, seed=None) -> (image, mask)`: `(h, w, C)` uint8 or float and `(h, w)` integer
-        → `(H, W, C)` uint8 and `(H, W)` int32. `seed` is an int64 tensor of two numbers that fixes the
-        draw; without it every call draws anew. It runs eagerly and in `dataset.map`.
+        function `(image, mask, seed=None) -> (image, mask)`: `(h, w, C)` uint8, or float of 0–255, and
+        `(h, w)` integer → `(H, W, C)` uint8 and `(H, W)` int32; pictures of another range, fractional masks
+        and those of another size than their picture are errors. `seed` is an int64 tensor of two numbers that
+        fixes the draw; without it every call draws anew. It runs eagerly and in `dataset.map`.
 
     Raises:
         ValueError: for an argument out of range.
@@ -53,10 +55,13 @@ def augment(
         raise ValueError(f"color must be a number in [0, 1), got {color!r}")
 
     def apply(image, mask, seed=None):
+        image, mask = check_pair(image, mask)
+        is_whole = image.dtype.is_integer
         seed = tf.random.uniform((2,), maxval=2**31, dtype=tf.int64) if seed is None else seed
         draws = tf.random.stateless_uniform((7,), seed)
         zoom = smallest * (largest / smallest) ** draws[0]
         image, mask = _crop(image, mask, zoom, draws[1:3], crop_size, ignore_class)
+        image = image if is_whole else check_finite(image)
         if flip:
             mirrored = draws[3] < 0.5
             image = tf.where(mirrored, image[:, ::-1], image)

@@ -108,7 +108,19 @@ def check(
                 done += 1
                 if progress:
                     progress(done, total)
+    report.problems += _one_class_alone(root, report, labels)
     return report
+
+
+def _one_class_alone(root, report, labels):
+    """Return the problem, if it is one, that of several classes the masks hold the first and void alone."""
+    pixels, void = sum(report.pixels.values()), sum(report.void.values())
+    if labels.num_classes < 2 or not void or pixels[1:].any():
+        return []
+    held = f"class 0 and void ({labels.ignore_class}) alone" if pixels[0] else "void alone"
+    unmapped = [id for id in void_ids(labels.ignore_class) if id not in labels.label_map.values()]
+    mend = f"if void is a class, map it: label_map={{{unmapped[0]}: 1}}" if unmapped else "map its ids anew"
+    return [f"{root}: the masks hold {held}, and there are {labels.num_classes} classes; {mend}"]
 
 
 def _visit(image_path, mask_path, table, labels):

@@ -9,7 +9,7 @@ from kseg.data.dataset import SegmentationDataset
 from kseg.data.files import find_files, read_headers
 from kseg.data.labels import read_labels
 from kseg.data.pipeline import batches, checked_size
-from kseg.data.reading import load_image, load_mask
+from kseg.data.reading import Watched, are_plain, load_image, load_mask, read_image, read_mask
 from kseg.types import PathLike
 
 
@@ -69,12 +69,13 @@ def from_directory(
             f"batch_size=1"
         )
     labels = read_labels(root, class_names, label_map, ignore_class, validation_fraction)
-    plain_images = all(header.plain for header in image_headers)
-    plain_masks = all(header.plain for header in mask_headers)
+    images = Watched(pairs.images, image_headers, read_image)
+    masks = Watched(pairs.masks, mask_headers, read_mask)
 
-    def load(image_path, mask_path, image_plain, mask_plain):
-        image = load_image(image_path, plain_images or image_plain)
-        mask = labels.apply(load_mask(mask_path, plain_masks or mask_plain), mask_path)
+    def load(image_path, mask_path):
+        image_plain, mask_plain = are_plain(image_path, images, mask_path, masks)
+        image = load_image(image_path, image_plain, images)
+        mask = labels.apply(load_mask(mask_path, mask_plain, masks), mask_path)
         if image_size is not None:
             image, mask = resize_pair(image, mask, image_size)
         elif len(sizes) == 1:
@@ -85,8 +86,6 @@ def from_directory(
     items = (
         [os.fsencode(path) for path in pairs.images],
         [os.fsencode(path) for path in pairs.masks],
-        [header.plain for header in image_headers],
-        [header.plain for header in mask_headers],
     )
     return batches(
         items,

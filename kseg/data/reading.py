@@ -4,6 +4,8 @@ TensorFlow decodes the common case fast: 8-bit JPEG and PNG. It reads palette ma
 of 1, 2 and 4 bits, and ignores EXIF orientation, all silently; such files go through Pillow.
 """
 
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image, ImageOps
 
 from kseg.data.damage import damage_in
 from kseg.data.headers import (
+    Header,
     bits_of,
     depth_problem,
     first_line,
@@ -21,6 +24,7 @@ from kseg.data.headers import (
     orientation_of,
     out_of_range,
 )
+from kseg.disk import stamp
 from kseg.types import PathLike
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -121,8 +125,61 @@ def _damaged(path, kind, error):
     return ValueError(f"{path}: the {kind} is damaged ({first_line(error)}); restore or remove it")
 
 
-def load_image(path: tf.Tensor, plain: tf.Tensor | bool) -> tf.Tensor:
-    """Return `(H, W, 3)` uint8 in a `tf.data` graph; `plain` is a bool tensor, or `True` for all files."""
+class Watched:
+    """The files of a dataset, which may vanish or change while it is read: none of it goes unnamed.
+
+    TensorFlow decodes plain files faster than Pillow, but does not name one that it cannot read; and what a
+    header said may be true no more. So before each use a file is looked at: as it was, it is decoded fast,
+    the first time after a search for damage; else as any other file, with every check.
+
+    Args:
+        paths: of pictures or masks.
+        headers: of `kseg.data.headers`, one for each.
+        read: `read_image` or `read_mask`.
+    """
+
+    def __init__(
+        self, paths: Sequence[PathLike], headers: Sequence[Header], read: Callable[[PathLike], np.ndarray]
+    ) -> None:
+        self.headers = {os.fsencode(path): header for path, header in zip(paths, headers, strict=True)}
+        self.read = read
+        self.sound: set[bytes] = set()
+
+    def is_plain(self, name: bytes) -> bool:
+        """Tell whether TensorFlow reads a file right."""
+        header = self.headers[name]
+        if not header.plain or stamp(name) != header.stamp:
+            return False
+        if name not in self.sound:
+            check_pixels(_text(name))
+            self.sound.add(name)
+        return True
+
+    def pixels(self, name: bytes) -> np.ndarray:
+        """Return what is in a file, of the size that its header had."""
+        pixels, (height, width) = self.read(_text(name)), self.headers[name].size
+        if pixels.shape[:2] != (height, width):
+            size = f"{pixels.shape[1]}×{pixels.shape[0]}"
+            raise ValueError(
+                f"{_text(name)}: has {size} pixels now, and had {width}×{height} when the data were opened; "
+                "open them anew"
+            )
+        return pixels
+
+
+def are_plain(
+    image_path: tf.Tensor, images: Watched, mask_path: tf.Tensor, masks: Watched
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Tell in a `tf.data` graph whether TensorFlow reads a picture and its mask right."""
+
+    def ask(image_name, mask_name):
+        return images.is_plain(image_name), masks.is_plain(mask_name)
+
+    return tf.numpy_function(ask, [image_path, mask_path], (tf.bool, tf.bool))
+
+
+def load_image(path: tf.Tensor, plain: tf.Tensor, watched: Watched) -> tf.Tensor:
+    """Return `(H, W, 3)` uint8 in a `tf.data` graph; `plain` is of `are_plain`."""
 
     def fast():
         # the accurate transform: what Pillow and every other reader of the same file see
@@ -130,24 +187,22 @@ def load_image(path: tf.Tensor, plain: tf.Tensor | bool) -> tf.Tensor:
         return tf.ensure_shape(pixels, (None, None, 3))
 
     def slow():
-        pixels = tf.numpy_function(lambda name: read_image(_text(name)), [path], tf.uint8)
-        return tf.ensure_shape(pixels, (None, None, 3))
+        return tf.ensure_shape(tf.numpy_function(watched.pixels, [path], tf.uint8), (None, None, 3))
 
-    return fast() if plain is True else tf.cond(plain, fast, slow)
+    return tf.cond(plain, fast, slow)
 
 
-def load_mask(path: tf.Tensor, plain: tf.Tensor | bool) -> tf.Tensor:
-    """Return `(H, W)` int32 in a `tf.data` graph; `plain` as for `load_image`."""
+def load_mask(path: tf.Tensor, plain: tf.Tensor, watched: Watched) -> tf.Tensor:
+    """Return `(H, W)` int32 in a `tf.data` graph; `plain` is of `are_plain`."""
 
     def fast():
         return tf.cast(tf.io.decode_png(tf.io.read_file(path), channels=1)[..., 0], tf.int32)
 
     def slow():
-        pixels = tf.numpy_function(lambda name: read_mask(_text(name)), [path], tf.int32)
-        return tf.ensure_shape(pixels, (None, None))
+        return tf.ensure_shape(tf.numpy_function(watched.pixels, [path], tf.int32), (None, None))
 
-    return fast() if plain is True else tf.cond(plain, fast, slow)
+    return tf.cond(plain, fast, slow)
 
 
 def _text(name):
-    return name.decode("utf-8", "surrogateescape")
+    return os.fsdecode(name)

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
-from kseg.cli import main
+from kseg.cli import _one_line, main
 
 
 @pytest.mark.parametrize(
@@ -25,3 +26,21 @@ def test_the_installed_command_shows_one_line_and_no_noise(tmp_path):
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("kseg: error: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "Graph execution error:\n\na/c.png; No such file or directory\n\t [[]]",
+            "a/c.png: No such file or directory",
+        ),
+        ("{{node}} PermissionError: Permission denied: 'c.png'\nTraceback", "Permission denied: 'c.png'"),
+        (
+            "{{node}} assertion failed: [root/a.png] [7] [class ids outside]",
+            "root/a.png: found 7: class ids outside",
+        ),
+    ],
+)
+def test_what_a_pipeline_says_is_one_line_with_the_file(text, line):
+    assert _one_line(tf.errors.InvalidArgumentError(None, None, text)) == line

@@ -144,3 +144,47 @@ def test_folder_without_pairs(tmp_path, name, message):
     (tmp_path / "a.zip").touch()
     with pytest.raises(FileNotFoundError, match=f"{re.escape(str(tmp_path / name))}: {message}"):
         check(tmp_path / name)
+
+
+NAMES = ["background", "crack"]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("names", ["argument", "file"])
+@pytest.mark.parametrize("folder", ["train", ""])
+def test_masks_of_0_and_255_are_named_although_the_classes_have_names(make_files, png, bits, names, folder):
+    root = make_files(["a", "b", "c"], folder, ids=(0, 255))
+    if bits == 16:
+        for path in (root / folder / "masks").iterdir():
+            path.write_bytes(png(np.asarray(Image.open(path)), bits=16))
+    if names == "file":
+        (root / "classes.txt").write_text("\n".join(NAMES))
+    given = NAMES if names == "argument" else None
+    (problem,) = check(root, class_names=given).problems
+    assert "class 0 and void (255) alone" in problem and "label_map={255: 1}" in problem
+    assert check(root, class_names=given, label_map={255: 1}).problems == []
+
+
+def test_masks_of_void_alone_and_of_a_mapped_void_are_named(make_files):
+    root = make_files(["a"], "train", ids=(255,))
+    assert "void alone" in check(root, class_names=NAMES).problems[0]
+    root = make_files(["b"], "train", ids=(0, 11))
+    (root / "train/masks/a.png").unlink(), (root / "train/images/a.png").unlink()
+    (problem,) = check(root, class_names=NAMES, label_map={11: 255}).problems
+    assert "class 0 and void (255) alone" in problem and "{255: 1}" not in problem
+    (problem,) = check(root, class_names=NAMES, ignore_class=11).problems
+    assert "label_map={11: 1}" in problem
+
+
+@pytest.mark.parametrize("ids", [(0, 1, 255), (0, 1), (0,), (1, 255)])
+def test_masks_that_hold_a_class_or_no_void_are_sound(make_files, ids):
+    assert check(make_files(["a", "b"], "train", ids=ids), class_names=NAMES).problems == []
+
+
+def test_one_split_may_hold_void_and_background_alone(make_files):
+    make_files(["a"], "train", ids=(0, 1, 255))
+    assert check(make_files(["b"], "val", ids=(0, 255)), class_names=NAMES).problems == []
+
+
+def test_one_named_class_and_void_are_sound(make_files):
+    assert check(make_files(["a"], "train", ids=(0, 255)), class_names=["road"]).problems == []
