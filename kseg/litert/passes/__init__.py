@@ -2,6 +2,7 @@
 
 from kseg.litert.graph import packed, parsed
 from kseg.litert.passes.dilations import join_dilations
+from kseg.litert.passes.doublings import double_by_copies
 from kseg.litert.passes.idle_taps import drop_idle_taps
 from kseg.litert.passes.relus import end_adds_in_relus
 from kseg.litert.passes.scale import fold_scale
@@ -17,4 +18,5 @@ def rewritten(content: bytes) -> bytes:
     model, graphs = parsed(content)
     changed = sum(map(join_dilations, graphs)) + fold_scale(graphs[0])
     changed += sum(end_adds_in_relus(graph) + drop_idle_taps(graph) for graph in graphs)
+    changed += sum(map(double_by_copies, graphs))
     return packed(model) if changed else content
