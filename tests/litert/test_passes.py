@@ -64,6 +64,7 @@ NORMALIZATIONS = {
 }
 
 
+MORE_MODES = ("float16", "dynamic")
 MODES = [(name, mode) for mode in (None, "float16", "int8") for name in NORMALIZATIONS]
 QUICK = [*MODES[: len(NORMALIZATIONS)], ("the factor and the shift", "float16")]
 QUICK += [("one of each per channel", "int8"), ("padding below what pictures show", "int8")]
@@ -81,6 +82,45 @@ def test_the_factor_of_the_normalization_goes_into_the_kernels(name, mode, tmp_p
     assert ("MUL" in folded.operators) == (mode == "float16")  # its kernels are not in float32
     difference = np.abs(scores - expected)
     assert difference.mean() < 0.5 if mode == "int8" else difference.max() <= 1e-5 * np.ptp(expected)
+
+
+def enlarged(factor=2, interpolation="nearest"):
+    """Return a model that enlarges twice, once what is read elsewhere too, once the scores themselves."""
+    image = keras.Input((16, 24, 3), name="image")
+    x = keras.layers.Conv2D(6, 3, padding="same", activation="relu")(image)
+    y = kseg.layers.Upsample(factor, interpolation)(x)
+    y = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(y)
+    x = keras.layers.Conv2D(4, 2, strides=2, padding="same")(x)
+    x = kseg.layers.Upsample(2 * factor, "bilinear")(x)
+    scores = keras.layers.Conv2D(3, 1)(keras.layers.Concatenate()([x, y]))
+    return keras.Model(image, kseg.layers.Upsample(factor, interpolation)(scores))
+
+
+@pytest.mark.parametrize(
+    "mode", [None, "int8", *(pytest.param(m, marks=pytest.mark.slow) for m in MORE_MODES)]
+)
+def test_doubling_to_the_nearest_stays_in_xnnpack(mode, tmp_path, monkeypatch):
+    report, scores, expected = _with_and_without("double_by_copies", enlarged(), mode, tmp_path, monkeypatch)
+    assert report.operators["DEPTH_TO_SPACE"] == 2 and "RESIZE_NEAREST_NEIGHBOR" not in report.operators
+    assert set(report.not_on_xnnpack) <= {"QUANTIZE"}
+    kinds = [each["op_name"] for each in _opened(tmp_path / "without.tflite")._get_ops_details()]
+    assert kinds.count("RESIZE_NEAREST_NEIGHBOR") == 2
+    np.testing.assert_array_equal(scores, expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "mode"),
+    [
+        (enlarged(factor=3), None),
+        (enlarged(interpolation="bilinear"), None),
+        pytest.param(enlarged(), "int16x8", marks=pytest.mark.slow),
+    ],
+    ids=["threefold", "bilinear", "int16x8"],
+)
+def test_other_resizes_stay(model, mode, tmp_path, monkeypatch):
+    report, scores, expected = _with_and_without("double_by_copies", model, mode, tmp_path, monkeypatch)
+    assert "DEPTH_TO_SPACE" not in report.operators
+    np.testing.assert_array_equal(scores, expected)
 
 
 CONV = keras.layers.Conv2D(4, 3, padding="same")
@@ -106,7 +146,7 @@ def test_the_factor_stays_where_a_kernel_cannot_take_it(other, layers, tmp_path,
 def _with_and_without(name, model, mode, folder, monkeypatch):
     """Export with and without one of the rewritings; return the first report and the scores of both files."""
     pictures = np.random.default_rng(0).integers(0, 256, (6, *model.input_shape[1:])).astype("uint8")
-    arguments = {"quantize": mode, "representative_data": pictures if mode == "int8" else None}
+    arguments = {"quantize": mode, "representative_data": pictures if mode in ("int8", "int16x8") else None}
     converted = []
 
     def rewritten(content, skipped):

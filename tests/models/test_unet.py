@@ -1,7 +1,9 @@
 import keras
 import numpy as np
 import pytest
+from contract import tiny_backbone
 
+import kseg
 from kseg import build_unet
 
 
@@ -99,3 +101,10 @@ def test_open_sizes_are_checked_when_a_picture_comes(size):
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         build_unet(2, **arguments)
+
+
+def test_the_decoder_on_a_backbone_stays_in_xnnpack_as_a_file(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = kseg.build_unet(2, backbone=tiny_backbone(3), decoder_filters=(8, 8, 6, 6, 4))
+    report = kseg.export_tflite(model, tmp_path / "unet.tflite", input_size=(64, 96))
+    assert report.not_on_xnnpack == {} and report.operators["DEPTH_TO_SPACE"] > 0

@@ -5,6 +5,7 @@ from typing import Any
 
 from kseg.litert.graph import packed, parsed
 from kseg.litert.passes.dilations import join_dilations
+from kseg.litert.passes.doublings import double_by_copies
 from kseg.litert.passes.idle_taps import drop_idle_taps
 from kseg.litert.passes.relus import end_adds_in_relus
 from kseg.litert.passes.scale import fold_scale
@@ -25,6 +26,7 @@ def rewritten(content: bytes, skipped: list[str] | None = None) -> bytes:
         "fold_scale": lambda graphs: fold_scale(graphs[0]),
         "end_adds_in_relus": lambda graphs: sum(map(end_adds_in_relus, graphs)),
         "drop_idle_taps": lambda graphs: sum(map(drop_idle_taps, graphs)),
+        "double_by_copies": lambda graphs: sum(map(double_by_copies, graphs)),
     }
     try:
         return _changed(content, *passes.values())
