@@ -150,13 +150,20 @@ def _in_float(content, known_layers, skipped):
                 tensor = graph.tensors[operator.outputs[0]]
                 converts = graph.kind(operator) in (kinds.QUANTIZE, kinds.DEQUANTIZE)
                 if tensor.type == graph.schema.TensorType.FLOAT32 and not converts:
-                    name = tensor.name.decode()
-                    scores = known_layers[:1] if name.startswith("StatefulPartitionedCall") else [name]
-                    layers.extend(_layers_of(name, known_layers)[-1:] or scores)  # the output has no name
+                    layers.append(_first_layer(tensor.name.decode(), known_layers))
         return content
 
     attempted("layers in float", look, content, skipped)
     return list(dict.fromkeys(layers))
+
+
+def _first_layer(node, known_layers):
+    """Return the layer of the first operator that one was made of; the name of the node if there is none."""
+    for part in reversed(node.split(";")):
+        for layer in _layers_of(part, known_layers):  # the outer one; what is inside may be named as another
+            return layer
+    is_output = node.startswith("StatefulPartitionedCall")  # it has no layer's name
+    return known_layers[0] if is_output and known_layers else node
 
 
 def _layers_of(node, known_layers):
