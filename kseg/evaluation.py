@@ -9,6 +9,7 @@ import numpy as np
 from kseg.checks import check_class_names
 from kseg.data.batches import batches
 from kseg.inference import open_model
+from kseg.inference.resizing import Resize
 from kseg.metrics import Confusion, LabelCounts, iou_of, warn_of_void_foreground
 from kseg.types import Dataset, IgnoreClass, InputRange, PathLike, StatedActivation
 
@@ -106,6 +107,7 @@ def evaluate(
     activation: StatedActivation = None,
     input_range: InputRange = None,
     multilabel: bool | None = None,
+    resize: Resize = "antialias",
     progress: Callable[[int, int | None], object] | None = None,
 ) -> Evaluation:
     """Evaluate a model or an exported file over a whole data set, at the size of its masks.
@@ -118,7 +120,7 @@ def evaluate(
         num_classes: `None` takes the number of the model's channels (2 for one channel).
         class_names: `None` or one name per class; else the dataset's attribute, else "class 0", ...
         ignore_class: int or several, void; `None` for a model of more than 255 classes.
-        activation, input_range, multilabel: as for `kseg.predict`.
+        activation, input_range, multilabel, resize: as for `kseg.predict`.
         progress: `None` or a function called with `(batches done, all batches or None)`.
 
     Returns:
@@ -130,7 +132,11 @@ def evaluate(
             the classes; for what `kseg.predict` refuses.
     """
     runner = open_model(
-        model_or_path, activation=activation, input_range=input_range, multilabel=multilabel
+        model_or_path,
+        activation=activation,
+        input_range=input_range,
+        multilabel=multilabel,
+        resize=resize,
     ).settled()
     counter: Confusion | LabelCounts | None = None
     total = dataset.cardinality().numpy() if hasattr(dataset, "cardinality") else -1

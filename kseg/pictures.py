@@ -66,13 +66,13 @@ def checked_range(input_range: Any) -> tuple[float, float] | None:
     return low, high
 
 
-def in_input_range(
+def in_pixel_range(
     pictures: np.ndarray, input_range: Sequence[float] | None = None, argument: str = "image"
 ) -> np.ndarray:
-    """Return pictures as float32 on the scale of the model.
+    """Return pictures as float32 values 0–255.
 
     Args:
-        pictures: values 0–255; or floats that are no such values but lie in `input_range` already.
+        pictures: values 0–255; or floats that are no such values but lie in `input_range`.
         input_range: `(low, high)`, what the model takes for 0 and 255; `None` is 0–255.
         argument: how an error names the pictures.
 
@@ -81,30 +81,26 @@ def in_input_range(
     """
     pixels = np.asarray(pictures)
     fault = fault_of(pixels)
-    low, high = PIXEL_RANGE if input_range is None else input_range
     if fault is None:
-        values = pixels.astype("float32", copy=False)
-        if (low, high) == PIXEL_RANGE:
-            return values
-        return values * np.float32((high - low) / PIXEL_RANGE[1]) + np.float32(low)
+        return pixels.astype("float32", copy=False)
+    low, high = PIXEL_RANGE if input_range is None else input_range
     if (low, high) == PIXEL_RANGE:
         check_pictures(pixels, argument)
     slack = 1e-3 * (high - low)
     if pixels.dtype.kind == "f" and low - slack <= pixels.min() and pixels.max() <= high + slack:
-        return pixels.astype("float32", copy=False)
+        return np.clip((pixels - low) * (PIXEL_RANGE[1] / (high - low)), *PIXEL_RANGE).astype("float32")
     raise ValueError(
         f"{argument} must hold pixel values 0–255, or floats of the stated input_range={(low, high)}, got "
         f"{fault}"
     )
 
 
-def in_pixel_range(pictures: np.ndarray, input_range: Sequence[float] | None = None) -> np.ndarray:
-    """Return pictures of either scale, as `in_input_range` takes them, as values 0–255."""
-    pixels = np.asarray(pictures)
-    if input_range is None or fault_of(pixels) is None:
+def scaled(pixels: np.ndarray, input_range: Sequence[float] | None) -> np.ndarray:
+    """Return float32 values 0–255 on the scale of the model."""
+    low, high = PIXEL_RANGE if input_range is None else input_range
+    if (low, high) == PIXEL_RANGE:
         return pixels
-    low, high = input_range
-    return np.clip((pixels - low) * (PIXEL_RANGE[1] / (high - low)), *PIXEL_RANGE).astype("float32")
+    return pixels * np.float32((high - low) / PIXEL_RANGE[1]) + np.float32(low)
 
 
 def probes(size: tuple[int, int] | None, channels: int) -> Iterator[np.ndarray]:

@@ -156,6 +156,7 @@ class OnnxFile:
         self.output_name = outputs[0].name
         self.output_kind = self.output_name if self.output_name in _OUTPUTS else "classes" if ids else None
         self.num_classes = None if ids else outputs[0].shape[-1]
+        self.told = self.session.get_modelmeta().custom_metadata_map
         self.seconds = 0.0
 
     def run(self, images: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import kseg
-from kseg.pictures import check_pictures, checked_range, fault_of, in_input_range, in_pixel_range, probes
+from kseg.pictures import check_pictures, checked_range, fault_of, in_pixel_range, probes, scaled
 
 RAMP = np.tile(np.linspace(0, 255, 12).round(), (10, 1))[..., None].repeat(3, -1)
 WRONG = {
@@ -116,7 +116,7 @@ def test_bytes_always_pass_and_nothing_passes_that_is_outside(pixels):
     arrays.arrays("uint8", (3, 4, 1)), st.sampled_from([(0, 1), (-1, 1), (0, 255), (-128, 127)])
 )
 def test_both_scales_are_one_picture(pixels, input_range):
-    there = in_input_range(pixels, input_range)
+    there = scaled(in_pixel_range(pixels), input_range)
     assert there.dtype == "float32"
     assert there.min() >= input_range[0] - 1e-4 and there.max() <= input_range[1] + 1e-4
     if fault_of(there) is not None:

@@ -8,6 +8,7 @@ from kseg.cli.options import (
     add_data,
     add_model_facts,
     add_model_files,
+    add_resize,
     command,
     data_options,
     model_facts,
@@ -26,6 +27,7 @@ def add_evaluate(commands: Commands) -> None:
     )
     add_model_files(parser)
     add_model_facts(parser)
+    add_resize(parser)
     add_data(parser, names_from="classes.txt beside the first MODEL, DIR/classes.txt")
     parser.add_argument("--split", default="val", help="(default: %(default)s)")
 

@@ -7,10 +7,12 @@ from kseg.cli.options import (
     Commands,
     add_data,
     add_input_size,
+    add_model_facts,
     add_output_kind,
     add_overwrite,
     command,
     data_options,
+    model_facts,
     with_classes_of,
 )
 from kseg.cli.values import layers
@@ -43,6 +45,7 @@ def add_export(commands: Commands) -> None:
     kinds = ("logits", "probabilities", "classes", "fast_classes")
     output_kind = add_output_kind(parser, kinds, "output of a .tflite file (default: what the model gives)")
     keep_old_word(parser, output_kind, "--gives")
+    add_model_facts(parser)
     _keep_output_a_place(parser)
     parser.add_argument(
         "--float-layers",
@@ -92,6 +95,7 @@ def _export(arguments: argparse.Namespace) -> int:
         float_layers=arguments.float_layers,
         mediapipe=arguments.mediapipe,
         overwrite=arguments.overwrite,
+        **model_facts(arguments),
         **with_classes_of(arguments.model, data_options(arguments)),
     )
     print(report)

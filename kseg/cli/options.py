@@ -111,9 +111,20 @@ def add_model_facts(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_resize(parser: argparse.ArgumentParser) -> None:
+    """Add how pictures are brought to the size of a model."""
+    parser.add_argument(
+        "--resize",
+        choices=("antialias", "bilinear"),
+        default="antialias",
+        help="how pictures come to the size of MODEL; bilinear as MediaPipe does it (default: %(default)s)",
+    )
+
+
 def model_facts(arguments: argparse.Namespace) -> dict:
     """Return what `add_model_facts` added as arguments of `kseg.predict`."""
-    return {word: getattr(arguments, word) for word in ("activation", "input_range", "multilabel")}
+    words = ("activation", "input_range", "multilabel", "resize")
+    return {word: getattr(arguments, word) for word in words if hasattr(arguments, word)}
 
 
 def add_model_files(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from kseg.cli.options import (
     add_output,
     add_output_kind,
     add_overwrite,
+    add_resize,
     class_names,
     command,
     model_facts,
@@ -37,6 +38,7 @@ def add_predict(commands: Commands) -> None:
     what = "what is written of each picture (default: %(default)s)"
     add_output_kind(parser, ("classes", "probabilities"), what, "classes")
     add_model_facts(parser)
+    add_resize(parser)
     add_overwrite(parser, "files that exist")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from kseg.data import from_directory
 from kseg.evaluation import Evaluation, evaluate
+from kseg.inference.resizing import Resize
 from kseg.types import InputRange, PathLike, StatedActivation
 
 
@@ -19,6 +20,7 @@ def evaluate_files(
     activation: StatedActivation = None,
     input_range: InputRange = None,
     multilabel: bool | None = None,
+    resize: Resize = "antialias",
     progress: Callable[[str], Callable[[int, int | None], object]] | None = None,
 ) -> dict[str, Evaluation]:
     """Evaluate models and exported files on a split of a folder, one after the other.
@@ -26,7 +28,7 @@ def evaluate_files(
     Args:
         models: paths, as for `kseg.predict`.
         root, split, label_map, class_names: as for `kseg.data.from_directory`.
-        activation, input_range, multilabel: as for `kseg.predict`.
+        activation, input_range, multilabel, resize: as for `kseg.predict`.
         progress: `None` or a function of what is done, a str, that returns a function
             `(done, total or None)`.
 
@@ -38,7 +40,12 @@ def evaluate_files(
     """
     labels: dict[str, Any] = {"label_map": label_map, "class_names": class_names}
     dataset = from_directory(root, split, batch_size=1, shuffle=False, **labels)
-    stated: dict[str, Any] = {"activation": activation, "input_range": input_range, "multilabel": multilabel}
+    stated: dict[str, Any] = {
+        "activation": activation,
+        "input_range": input_range,
+        "multilabel": multilabel,
+        "resize": resize,
+    }
     paths = [Path(path) for path in models]
     results: dict[str, Evaluation] = {}
     for path in paths:

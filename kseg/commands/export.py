@@ -10,7 +10,7 @@ from kseg.checks import renamed
 from kseg.export import ExportReport, export_onnx, export_saved_model, export_tflite, read_metadata
 from kseg.export.writing import check_target
 from kseg.inference import digest_in, facts_of, load, report_path
-from kseg.types import PathLike
+from kseg.types import InputRange, PathLike, StatedActivation
 
 
 @renamed(output="output_kind")
@@ -24,6 +24,9 @@ def export(
     output_kind: Literal["logits", "probabilities", "classes", "fast_classes"] | None = None,
     float_layers: int | Sequence[str] = (),
     mediapipe: bool = False,
+    activation: StatedActivation = None,
+    input_range: InputRange = None,
+    multilabel: bool | None = None,
     overwrite: bool = False,
     label_map: dict[int, int] | None = None,
     class_names: Sequence[str] | None = None,
@@ -34,7 +37,8 @@ def export(
         model, path: the file to read and the place to write to.
         data_root: `None` or a folder: 100 pictures of its "train" split calibrate int8, 32 of "val" verify,
             both drawn over the whole split.
-        input_size, quantize, output_kind, float_layers, mediapipe, overwrite: as for `kseg.export_tflite`;
+        input_size, quantize, output_kind, float_layers, mediapipe, activation, input_range, multilabel,
+            overwrite: as for `kseg.export_tflite`;
             `.onnx` files may leave the size open.
         label_map, class_names: as for `kseg.data.from_directory`.
 
@@ -71,6 +75,7 @@ def export(
         calibration = data.from_directory(data_root, "train", **options) if calibrated else None
     names = class_names or getattr(validation, "class_names", None)
     common: dict[str, Any] = {"class_names": names, "validation_data": validation, "overwrite": overwrite}
+    common |= {"activation": activation, "input_range": input_range, "multilabel": multilabel}
     if suffix is None:
         return export_saved_model(network, path, **common)
     if suffix == ".onnx":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from kseg.data.headers import image_header
 from kseg.data.sampling import sample_evenly
 from kseg.disk import remove_partial_files, whole_file
 from kseg.inference import as_picture, open_model
+from kseg.inference.resizing import Resize
 from kseg.types import Dataset, InputRange, PathLike, StatedActivation
 
 
@@ -40,6 +42,7 @@ def predict_files(
     activation: StatedActivation = None,
     input_range: InputRange = None,
     multilabel: bool | None = None,
+    resize: Resize = "antialias",
     overwrite: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> None:
@@ -52,7 +55,7 @@ def predict_files(
         images: paths of pictures.
         output: folder, made where it is missing.
         class_names: `None` or names for the legend.
-        crf, output_kind, activation, input_range, multilabel: as for `kseg.predict`.
+        crf, output_kind, activation, input_range, multilabel, resize: as for `kseg.predict`.
         overwrite: replace results that exist.
         progress: `None` or a function `(done, total)`.
 
@@ -65,7 +68,8 @@ def predict_files(
     for path in paths:
         image_header(path)
     _check_targets(output, paths, [".png", ".npy"][output_kind != "classes"], overwrite)
-    runner = open_model(model, activation=activation, input_range=input_range, multilabel=multilabel)
+    stated: dict[str, Any] = {"activation": activation, "input_range": input_range, "multilabel": multilabel}
+    runner = open_model(model, **stated, resize=resize)
     end = ".png" if output_kind == "classes" and not runner.multilabel else ".npy"
     targets = _check_targets(output, paths, end, overwrite)
     remove_partial_files([target for pair in targets.values() for target in pair])

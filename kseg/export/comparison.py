@@ -12,7 +12,7 @@ import tensorflow as tf
 from kseg.export.serving import output_function
 from kseg.graphs import ModelFacts
 from kseg.inference import Runner, collapse, open_model
-from kseg.metrics import Confusion
+from kseg.metrics import Confusion, LabelCounts
 from kseg.types import IgnoreClass, PathLike
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Reference:
     def __init__(
         self, model: keras.Model, facts: ModelFacts, output_kind: str | None, written: Runner
     ) -> None:
-        self.runner, self.written = open_model(model), written
+        self.runner, self.written = _runner_of(model, facts), written
         self.fast = None
         if output_kind == "fast_classes":
             self.fast = tf.function(output_function(model, facts, output_kind))
@@ -53,8 +53,15 @@ class Reference:
             return ids[..., 0] if ids.ndim == 4 else ids, None
         scores = self.runner.scores(image)
         if self.written.output_kind == "probabilities" and self.runner.from_logits:
-            scores = (tf.sigmoid if scores.shape[-1] == 1 else tf.nn.softmax)(scores).numpy()
+            sigmoid = scores.shape[-1] == 1 or self.written.multilabel
+            scores = (tf.sigmoid if sigmoid else tf.nn.softmax)(scores).numpy()
         return scores, None if self.fast is None else self.fast(image)["classes"].numpy()
+
+
+def _runner_of(model, facts):
+    """Return the runner of the user's model, or of a copy, with what the user stated."""
+    stated = facts.stated if facts.found is None else None
+    return open_model(model, activation=stated, multilabel=facts.multilabel)
 
 
 class Comparison:
@@ -69,9 +76,10 @@ class Comparison:
     def __init__(self, tolerance: Tolerance, written: Runner, looser: bool = False) -> None:
         self.tolerance, self.looser = tolerance, looser
         self.from_logits = written.output_kind != "probabilities"
+        self.multilabel = written.multilabel
         self.pixels = self.same = self.decided = self.decided_same = 0
         self.low, self.high, self.largest_difference = np.inf, -np.inf, 0.0
-        self.confusions: list[Confusion] | None = None
+        self.confusions: list[Confusion] | list[LabelCounts] | None = None
         self.finite = self.by_margin = True
 
     @property
@@ -97,15 +105,15 @@ class Comparison:
             ignore_class: void.
         """
         before, after = expected, actual
-        decided = np.ones(expected.shape[:3], bool)
+        decided = np.ones(expected.shape if self.multilabel else expected.shape[:3], bool)
         if expected.ndim == 4:
             self.low, self.high = min(self.low, expected.min()), max(self.high, expected.max())
-            before = collapse(expected, self.from_logits)
+            before = collapse(expected, self.from_logits, self.multilabel)
             decided = self._decided(expected) if expected_ids is None else decided
         if actual.ndim == 4:
             self.finite &= bool(np.isfinite(actual).all())
             self.largest_difference = max(self.largest_difference, float(np.abs(expected - actual).max()))
-            after = collapse(actual, self.from_logits)
+            after = collapse(actual, self.from_logits, self.multilabel)
         self.by_margin &= expected.ndim == 4 and expected_ids is None
         self.pixels += before.size
         self.same += int((before == after).sum())
@@ -114,13 +122,21 @@ class Comparison:
         self.decided_same += int((right & decided).sum())
         if mask is not None:
             if self.confusions is None:
-                count = _IDS if expected.ndim == 3 else max(expected.shape[-1], 2)
-                self.confusions = [Confusion(count, ignore_class) for _ in range(2)]
+                self.confusions = self._counters(expected, ignore_class)
             for confusion, predicted in zip(self.confusions, (before, after), strict=True):
-                confusion.add(mask, predicted)
+                confusion.add(mask[None], predicted)
+
+    def _counters(self, expected, ignore_class):
+        if self.multilabel:
+            return [LabelCounts(expected.shape[-1], ignore_class) for _ in range(2)]
+        count = _IDS if expected.ndim == 3 else max(expected.shape[-1], 2)
+        return [Confusion(count, ignore_class) for _ in range(2)]
 
     def _decided(self, scores):
         """Tell where the best score leads clearly."""
+        if self.multilabel:  # each against its threshold
+            apart = np.abs(scores - (0 if self.from_logits else 0.5))
+            return 2 * apart > self.tolerance.margin * (scores.max() - scores.min())
         if scores.shape[-1] == 1:  # binary: against the threshold
             other = np.negative if self.from_logits else partial(np.subtract, 1)
             scores = np.concatenate([other(scores), scores], -1)
@@ -129,7 +145,7 @@ class Comparison:
 
     def mean_ious(self) -> tuple[float | None, float | None]:
         """Return the mean IoU of the Keras model and of the file, `None` without masks."""
-        if self.confusions is None or not self.confusions[0].true_counts.any():
+        if self.confusions is None or not np.isfinite([each.iou for each in self.confusions]).any(-1).all():
             return None, None
         before, after = (float(np.nanmean(confusion.iou)) for confusion in self.confusions)
         return before, after

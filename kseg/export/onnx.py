@@ -15,6 +15,7 @@ from kseg.export.pictures import collect
 from kseg.export.report import ExportReport
 from kseg.export.serving import serving_module, static_size
 from kseg.export.writing import begin, write_verified
+from kseg.types import InputRange, StatedActivation
 
 
 def export_onnx(
@@ -24,6 +25,9 @@ def export_onnx(
     input_size: tuple[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     validation_data: Any = None,
+    activation: StatedActivation = None,
+    input_range: InputRange = None,
+    multilabel: bool | None = None,
     ignore_class: int | Sequence[int] | None = 255,
     overwrite: bool = False,
 ) -> ExportReport:
@@ -41,6 +45,8 @@ def export_onnx(
             and more runtimes take them.
         class_names: `None` or one name per class, kept in the file's metadata as `labels`, a line each.
         validation_data: as for `kseg.export_saved_model`.
+        activation, multilabel: as for `kseg.predict`, of the model.
+        input_range: `(low, high)`, what the model takes for pixel values 0 and 255; the file takes 0–255.
         ignore_class: int or several, void in those masks.
         overwrite: replace what is at `path`.
 
@@ -55,14 +61,15 @@ def export_onnx(
         ValueError: for an argument out of range, or data that are empty or not finite.
     """
     _check_installed()
-    facts, path = begin("kseg.export_onnx", model, path, ".onnx", overwrite, class_names)
+    stated: dict[str, Any] = {"activation": activation, "input_range": input_range, "multilabel": multilabel}
+    facts, path = begin("kseg.export_onnx", model, path, ".onnx", overwrite, class_names, **stated)
     size = facts.input_size if input_size is None else static_size(facts, input_size)
     return write_verified(
         facts,
         path,
         partial(_write, facts, size, class_names, path),
         title="ONNX",
-        data=collect(validation_data),
+        data=collect(validation_data, input_range=input_range),
         ignore_class=ignore_class,
     )
 
@@ -96,10 +103,14 @@ def _write(facts, size, class_names, shown_path, folder):
             raise RuntimeError(
                 f"{shown_path}: ONNX cannot express this model, nothing was written: {reason}"
             ) from error
+    told = {"input_range": "0 255"}  # that kseg wrote it, for `kseg.predict`
     if class_names is not None:
-        file = onnx.load(made)
-        onnx.helper.set_model_props(file, {"labels": "\n".join(class_names)})
-        onnx.save(file, made)
+        told["labels"] = "\n".join(class_names)
+    if facts.multilabel:
+        told["multilabel"] = "true"
+    file = onnx.load(made)
+    onnx.helper.set_model_props(file, told)
+    onnx.save(file, made)
     return made
 
 

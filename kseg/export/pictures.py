@@ -10,27 +10,32 @@ import tensorflow as tf
 from kseg.data.batches import batches
 from kseg.data.directory import resize_pair
 from kseg.inference import Runner
-from kseg.types import Size
+from kseg.pictures import checked_range, in_pixel_range
+from kseg.types import InputRange, Size
 
 MAX_PICTURES = 32
 
 
 def collect(
-    data: Any, name: str = "validation_data", limit: int = MAX_PICTURES
+    data: Any,
+    name: str = "validation_data",
+    limit: int = MAX_PICTURES,
+    input_range: InputRange = None,
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """Return up to `limit` `(picture, mask or None)` of the batches in `data`; `name` is that argument's.
 
+    Pictures hold values 0–255, or floats in `input_range`, which become such values.
+
     Raises:
         TypeError: if `data` is nothing that `kseg.data.batches.batches` takes.
-        ValueError: if there is none, or a picture is not `(H, W, C)` of finite numbers.
+        ValueError: if there is none, or a picture is not `(H, W, C)` of values 0–255.
     """
     if data is None:
         return []
     pairs: list[tuple[np.ndarray, np.ndarray | None]] = []
     for images, masks in batches(data, name):
         for index, image in enumerate(images):
-            if not np.all(np.isfinite(image)):
-                raise ValueError(f"{name}: a picture must hold finite numbers, got NaN or infinity")
+            image = in_pixel_range(image, checked_range(input_range), f"{name}: a picture")
             pairs.append((image, None if masks is None else masks[index]))
             if len(pairs) == limit:
                 return pairs
@@ -59,6 +64,11 @@ def fit(
     """Return a picture, and its mask or `None`, at the size of the file."""
     if size is None or picture.shape[:2] == size:
         return picture, mask
-    dummy = np.zeros(picture.shape[:2], "int32") if mask is None else mask.reshape(picture.shape[:2])
-    image, resized = resize_pair(picture, dummy, size)
-    return image.numpy(), None if mask is None else resized.numpy()
+    if mask is None:
+        image, _ = resize_pair(picture, np.zeros(picture.shape[:2], "int32"), size)
+        return image.numpy(), None
+    labels = mask.reshape((*picture.shape[:2], -1))  # one channel of ids, or several of labels
+    pairs = [resize_pair(picture, labels[..., channel], size) for channel in range(labels.shape[-1])]
+    return pairs[0][0].numpy(), np.stack([each.numpy() for _, each in pairs], -1).reshape(
+        (*size, *mask.shape[2:])
+    )

@@ -14,10 +14,11 @@ import tensorflow as tf
 from kseg import sandbox
 from kseg.export.pictures import collect, generated_pictures
 from kseg.export.report import ExportReport
-from kseg.export.serving import serving_module
+from kseg.export.serving import class_ids, serving_module
 from kseg.export.writing import begin, write_verified
 from kseg.inference import collapse
 from kseg.runtime import run_encoded
+from kseg.types import InputRange, StatedActivation
 
 
 def export_saved_model(
@@ -26,6 +27,9 @@ def export_saved_model(
     *,
     class_names: Sequence[str] | None = None,
     validation_data: Any = None,
+    activation: StatedActivation = None,
+    input_range: InputRange = None,
+    multilabel: bool | None = None,
     ignore_class: int | Sequence[int] | None = 255,
     overwrite: bool = False,
 ) -> ExportReport:
@@ -48,6 +52,8 @@ def export_saved_model(
         validation_data: `None` (generated pictures), or pictures to verify with, the first 32: an array
             `(B, H, W, C)`, `(x, y)`, `(x, y, sample_weight)`, a data set or a list of such batches, or a
             generator function. With masks the report has the mean IoU of both.
+        activation, multilabel: as for `kseg.predict`, of the model.
+        input_range: `(low, high)`, what the model takes for pixel values 0 and 255; the file takes 0–255.
         ignore_class: int or several, void in those masks.
         overwrite: replace what is at `path`.
 
@@ -68,13 +74,14 @@ def export_saved_model(
         >>> report.same_class
         1.0
     """
-    facts, path = begin("kseg.export_saved_model", model, path, None, overwrite, class_names)
+    stated: dict[str, Any] = {"activation": activation, "input_range": input_range, "multilabel": multilabel}
+    facts, path = begin("kseg.export_saved_model", model, path, None, overwrite, class_names, **stated)
     return write_verified(
         facts,
         path,
         partial(_write, facts, class_names),
         title="SavedModel",
-        data=collect(validation_data),
+        data=collect(validation_data, input_range=input_range),
         ignore_class=ignore_class,
         extra_check=partial(_check_encoded, path) if _takes_files(facts) else None,
     )
@@ -92,6 +99,8 @@ def _write(facts, class_names, folder):
         labels = made.with_name("labels.txt")
         labels.write_text("\n".join(class_names) + "\n", encoding="utf-8")
         module.labels = tf.saved_model.Asset(str(labels))
+    if facts.multilabel:
+        module.kseg_multilabel = tf.Variable(True, trainable=False)  # nothing else in the folder tells it
     tf.saved_model.save(module, str(made), signatures=signatures)
     return made
 
@@ -131,10 +140,7 @@ def _encoded(serve, facts):
         if fixed is not None:  # rows may be of several sizes: they stay at the model's
             own = tf.cond(tf.rank(encoded) == 0, lambda: size, lambda: tf.constant(fixed))
             scores = tf.image.resize(scores, own)
-        if scores.shape[-1] == 1:
-            ids = tf.cast(scores[..., 0] > (0.0 if name == "logits" else 0.5), tf.int32)
-        else:
-            ids = tf.argmax(scores, -1, output_type=tf.int32)
+        ids = class_ids(scores, 0.0 if name == "logits" else 0.5, facts.multilabel)
         return {name: _as_asked(scores, encoded), "classes": _as_asked(ids, encoded)}
 
     return function
@@ -156,7 +162,7 @@ def _check_encoded(path, made, written):
     for encoded in (file, [file, file]):
         scores, ids = sandbox.call(run_encoded, str(made), encoded)
         differs = np.abs(scores - expected).max() > 1e-3 * np.ptp(expected)
-        if differs or not np.array_equal(ids, collapse(scores, written.from_logits)):
+        if differs or not np.array_equal(ids, collapse(scores, written.from_logits, written.multilabel)):
             raise RuntimeError(
                 f"{path}: the signatures for numbers and for files disagree, nothing was written"
             )

@@ -68,21 +68,28 @@ def output_function(model: keras.Model, facts: ModelFacts, output_kind: str | No
         return lambda image: {"classes": _without_channel(model(image, training=False))}
     if output_kind == own:
         return lambda image: {own: model(image, training=False)}
+    if facts.multilabel and output_kind in ("classes", "fast_classes"):
+        raise ValueError(
+            f"{output_kind=}: a pixel may have several labels, no one class; use output_kind='probabilities'"
+        )
     if output_kind == "logits":
         raise ValueError(
             f"output_kind='logits': the model ends in {facts.activation}; build it with activation=None"
         )
     if output_kind == "probabilities":
-        normalize = tf.sigmoid if facts.num_scores == 1 else tf.nn.softmax
+        normalize = tf.sigmoid if facts.num_scores == 1 or facts.multilabel else tf.nn.softmax
         return lambda image: {"probabilities": normalize(model(image, training=False))}
     if output_kind == "classes":
         threshold = 0.0 if own == "logits" else 0.5
-        return lambda image: {"classes": _ids(model(image, training=False), threshold)}
+        return lambda image: {"classes": class_ids(model(image, training=False), threshold)}
     head, factor = before_last_resize(model)
-    return lambda image: {"classes": _enlarge(_ids(head(image, training=False), 0.0), factor, image)}
+    return lambda image: {"classes": _enlarge(class_ids(head(image, training=False), 0.0), factor, image)}
 
 
-def _ids(scores, threshold):
+def class_ids(scores: tf.Tensor, threshold: float, multilabel: bool = False) -> tf.Tensor:
+    """Return int32 ids `(B, H, W)` of scores; one channel, or each label, is on above the threshold."""
+    if multilabel:
+        return tf.cast(scores > threshold, tf.int32)
     if scores.shape[-1] == 1:
         return tf.cast(scores[..., 0] > threshold, tf.int32)
     return tf.argmax(scores, -1, output_type=tf.int32)  # keras.ops.argmax brings an operator phones lack

@@ -25,6 +25,7 @@ from kseg.graphs import ModelFacts, layer_names
 from kseg.litert.conversion import convert
 from kseg.litert.description import describe
 from kseg.litert.metadata import Metadata, with_metadata
+from kseg.types import InputRange, StatedActivation
 
 _QUANTIZATIONS = (None, "float16", "dynamic", "int8", "int16x8")
 _CALIBRATED = ("int8", "int16x8")
@@ -46,6 +47,9 @@ def export_tflite(
     class_names: Sequence[str] | None = None,
     mediapipe: bool = False,
     validation_data: Any = None,
+    activation: StatedActivation = None,
+    input_range: InputRange = None,
+    multilabel: bool | None = None,
     ignore_class: int | Sequence[int] | None = 255,
     overwrite: bool = False,
 ) -> ExportReport:
@@ -83,6 +87,8 @@ def export_tflite(
             model or the arguments it cannot.
         validation_data: as the representative data, to verify with: the first 32 pictures; `None` takes the
             representative data, else generated pictures. With masks the report has the mean IoU of both.
+        activation, multilabel: as for `kseg.predict`, of the model.
+        input_range: `(low, high)`, what the model takes for pixel values 0 and 255; the file takes 0–255.
         ignore_class: int or several, void in those masks.
         overwrite: replace what is at `path`.
 
@@ -104,7 +110,8 @@ def export_tflite(
         >>> report.format
         'LiteRT float32'
     """
-    facts, path = begin("kseg.export_tflite", model, path, ".tflite", overwrite, class_names)
+    stated: dict[str, Any] = {"activation": activation, "input_range": input_range, "multilabel": multilabel}
+    facts, path = begin("kseg.export_tflite", model, path, ".tflite", overwrite, class_names, **stated)
     check_choice("quantize", quantize, _QUANTIZATIONS)
     check_choice("output_kind", output_kind, (None, *OUTPUT_KINDS))
     size = static_size(facts, input_size)
@@ -112,7 +119,7 @@ def export_tflite(
         _check_mediapipe(facts, output_kind)
     known_layers = layer_names(facts.model)
     _check_float_layers(float_layers, quantize, known_layers)
-    calibration = _calibration(representative_data, quantize)
+    calibration = _calibration(representative_data, quantize, input_range)
     job = _Conversion(facts, path, size, quantize, output_kind, float_layers, known_layers, class_names)
     return write_verified(
         facts,
@@ -120,7 +127,7 @@ def export_tflite(
         partial(job.write, calibration),
         complete=job.complete,
         title=f"LiteRT {quantize or 'float32'}",
-        data=collect(validation_data) or calibration[:MAX_PICTURES],
+        data=collect(validation_data, input_range=input_range) or calibration[:MAX_PICTURES],
         output_kind=output_kind,
         quantize=quantize,
         ignore_class=ignore_class,
@@ -179,10 +186,12 @@ def _metadata(facts, output_kind, class_names):
     output_kind = output_kind or facts.output_kind
     if output_kind not in ("classes", "fast_classes"):
         logits = output_kind == "logits"
-        activation = ("sigmoid" if facts.num_scores == 1 else "softmax") if logits else "none"
+        sigmoid = facts.num_scores == 1 or facts.multilabel
+        activation = ("sigmoid" if sigmoid else "softmax") if logits else "none"
     known = facts.output_kind != "classes"  # ids do not tell how many there are
     description = "Semantic segmentation" + (f", {facts.num_classes} classes" if known else "")
-    return Metadata(facts.model.name, description, 0.0, 1.0, activation, list(class_names or []))
+    labels = list(class_names or [])
+    return Metadata(facts.model.name, description, 0.0, 1.0, activation, labels, facts.multilabel)
 
 
 def _check_mediapipe(facts, output_kind):
@@ -196,6 +205,8 @@ def _check_mediapipe(facts, output_kind):
         )
     elif facts.channels not in (3, 4):
         problem = f"it takes pictures of 3 or 4 channels, the model takes {facts.channels}"
+    elif facts.multilabel:
+        problem = "it gives one class per pixel, the model several labels"
     elif facts.num_scores == 1:
         problem = (
             "of one channel it gives 0 for the foreground and 255 for the rest; build with num_classes=2"
@@ -218,9 +229,9 @@ def _check_float_layers(float_layers, quantize, known_layers):
             raise unknown_name("layer in float_layers", name, known_layers)
 
 
-def _calibration(representative_data, quantize):
+def _calibration(representative_data, quantize, input_range):
     """Return the calibration pictures as pairs; refuse what would quantize badly without a word."""
-    pairs = collect(representative_data, "representative_data", limit=100)
+    pairs = collect(representative_data, "representative_data", 100, input_range)
     if quantize not in _CALIBRATED:
         return pairs
     if not pairs:

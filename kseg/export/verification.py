@@ -97,7 +97,7 @@ def verify(
         RuntimeError: if the two disagree by more than the tolerance, or the file crashes.
     """
     times: list[float] = []
-    with opened_in_sandbox(path, shown_path, times) as written:
+    with opened_in_sandbox(path, shown_path, times, facts.multilabel) as written:
         if not data and facts.scores_only_centre and written.input_size is None:
             raise ValueError(
                 f"{shown_path}: validation_data is missing: a model with padding='valid' takes certain sizes "
@@ -148,7 +148,9 @@ def _references(facts, quantize):
 
 
 @contextlib.contextmanager
-def opened_in_sandbox(path: Path, shown_path: Path, times: list[float]) -> Iterator[Runner]:
+def opened_in_sandbox(
+    path: Path, shown_path: Path, times: list[float], multilabel: bool = False
+) -> Iterator[Runner]:
     """Yield the `Runner` of a file that runs in the second process; each run adds its seconds to `times`."""
 
     def run(images):
@@ -157,7 +159,8 @@ def opened_in_sandbox(path: Path, shown_path: Path, times: list[float]) -> Itera
         return values
 
     with reraise_as(shown_path, "the file that was converted does not run"):
-        yield Runner(run, *sandbox.call(open_file, str(path)))
+        size, channels, kind, num_classes = sandbox.call(open_file, str(path))
+        yield Runner(run, size, channels, kind, num_classes, multilabel=multilabel)
         sandbox.call(close_file, str(path))
 
 

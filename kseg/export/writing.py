@@ -17,10 +17,21 @@ from kseg.export.report import ExportReport
 from kseg.export.verification import verify
 from kseg.graphs import ModelFacts
 from kseg.inference.files import report_path
+from kseg.pictures import checked_range
+from kseg.types import InputRange, StatedActivation
 
 
 def begin(
-    name: str, model: Any, path: Any, suffix: str | None, overwrite: bool, class_names: Any
+    name: str,
+    model: Any,
+    path: Any,
+    suffix: str | None,
+    overwrite: bool,
+    class_names: Any,
+    *,
+    activation: StatedActivation,
+    input_range: InputRange,
+    multilabel: bool | None,
 ) -> tuple[ModelFacts, Path]:
     """Return the facts of the model and the path, once both are known to be fit for an export.
 
@@ -28,11 +39,12 @@ def begin(
         name: of the exporting function, for the error.
         model: `keras.Model`.
         path: as for the function; `suffix` is its end, `None` a folder.
-        overwrite, class_names: as for the function.
+        overwrite, class_names, activation, input_range, multilabel: as for the function.
     """
     check_tensorflow(name)
     path = check_target(path, overwrite, suffix)
-    facts = ModelFacts(model)
+    input_range = checked_range(input_range)
+    facts = ModelFacts(model, activation, multilabel).settled(input_range).taking_pixels(input_range)
     count = facts.num_classes  # `None` for ids, which do not tell how many there are
     check_class_names(class_names, len(class_names or ()) if count is None else count)
     return facts, path

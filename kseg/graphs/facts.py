@@ -17,7 +17,7 @@ from kseg.graphs.one_picture import one_picture
 from kseg.graphs.output_kind import output_kind
 from kseg.graphs.precision import in_float32
 from kseg.graphs.scores import has_auxiliary_heads
-from kseg.pictures import in_input_range, probes
+from kseg.pictures import PIXEL_RANGE, probes, scaled
 
 ACTIVATIONS = ("softmax", "sigmoid", "linear")
 
@@ -100,10 +100,22 @@ class ModelFacts:
         """
         if self.told:
             return self
-        pictures = (in_input_range(each, input_range) for each in probes(self.fixed_size, self.channels))
+        pictures = (scaled(each, input_range) for each in probes(self.fixed_size, self.channels))
         scores = [np.asarray(self.model(each, training=False)) for each in pictures]
         facts = copy.copy(self)
         facts.stated = judged_kind(f"model {self.model.name!r}", scores, self.multilabel)
+        return facts
+
+    def taking_pixels(self, input_range: Sequence[float] | None) -> ModelFacts:
+        """Return the facts of a model that takes values 0–255 and brings them to `input_range` itself."""
+        if input_range is None or tuple(input_range) == PIXEL_RANGE:
+            return self
+        low, high = input_range
+        image = keras.Input((*self.input_size, self.channels), name="image")
+        scale = keras.layers.Rescaling((high - low) / PIXEL_RANGE[1], offset=low, name="scale_pixels")
+        model = keras.Model(image, self.model(scale(image)), name=self.model.name)
+        facts = ModelFacts(model, multilabel=self.multilabel)
+        facts.stated = self.stated
         return facts
 
     @cached_property

@@ -159,6 +159,11 @@ def _traced(tensor, channels, kind_of):
     return _Operators(places, channels).kind(output)
 
 
+def _last(tensor):
+    """Return the size of the last axis, `None` of a scalar or an open one."""
+    return tensor.shape[-1] if tensor.shape.rank else None
+
+
 class _Operators:
     """The way backwards through a graph of TensorFlow's, from tensor to tensor."""
 
@@ -187,7 +192,7 @@ class _Operators:
             return found if kind == "Softmax" else ("linear" if found == "softmax" else None)
         if kind == "Sigmoid":
             return "sigmoid"
-        if kind in _MOVES or (kind == "Mean" and tensor.shape[-1] == inputs[0].shape[-1]):
+        if kind in _MOVES or (kind == "Mean" and _last(tensor) == _last(inputs[0])):
             return self.kind(inputs[0])
         if kind == "Split":
             return self.kind(inputs[1])

@@ -13,6 +13,7 @@ from PIL import Image
 from kseg.checks import check_choice
 from kseg.data.reading import pixels_of, read_image
 from kseg.inference.files import check_file, digest_in, facts_of, load, open_model, report_path
+from kseg.inference.resizing import Resize
 from kseg.inference.runner import Runner, as_probabilities, collapse, crf_arguments, ids_type
 from kseg.types import InputRange, StatedActivation
 
@@ -42,6 +43,7 @@ def predict(
     activation: StatedActivation = None,
     input_range: InputRange = None,
     multilabel: bool | None = None,
+    resize: Resize = "antialias",
 ) -> np.ndarray:
     """Segment one picture.
 
@@ -59,6 +61,9 @@ def predict(
             `(0, 1)`. Pictures may then also be floats on that scale. `None`: 0–255, or what the file tells.
         multilabel: whether a pixel may have several labels, each of the channels one sigmoid; `None` asks the
             loss that the model was compiled with, or the file.
+        resize: how a picture is brought to the size of a model that takes no other, and its scores back.
+            `"antialias"` takes the mean over all pixels that one of the model covers, so that thin things
+            stay. `"bilinear"` does what MediaPipe does on the device, and gives its masks.
 
     Returns:
         Class ids `(H, W)` at the picture's size, uint8, or uint16 above 256 classes; or float32 probabilities
@@ -79,7 +84,13 @@ def predict(
         (24, 32)
     """
     check_choice("output_kind", output_kind, ("classes", "probabilities"))
-    runner = open_model(model_or_path, activation=activation, input_range=input_range, multilabel=multilabel)
+    runner = open_model(
+        model_or_path,
+        activation=activation,
+        input_range=input_range,
+        multilabel=multilabel,
+        resize=resize,
+    )
     give = runner.masks if output_kind == "classes" else runner.probabilities
     return give(as_picture(image, runner.channels)[None], crf)[0]
 

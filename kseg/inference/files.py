@@ -18,6 +18,7 @@ from kseg.disk import check_regular
 from kseg.graphs import ACTIVATIONS, ModelFacts, trained_multilabel
 from kseg.inference.foreign import told_by
 from kseg.inference.loading import load
+from kseg.inference.resizing import Resize
 from kseg.inference.runner import Runner
 from kseg.pictures import checked_range
 from kseg.runtime import opened, try_out
@@ -30,11 +31,12 @@ def open_model(
     activation: StatedActivation = None,
     input_range: InputRange = None,
     multilabel: bool | None = None,
+    resize: Resize = "antialias",
 ) -> Runner:
     """Return the `Runner` of a Keras model or of a file.
 
     Args:
-        model_or_path, activation, input_range, multilabel: as for `kseg.predict`.
+        model_or_path, activation, input_range, multilabel, resize: as for `kseg.predict`.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -44,6 +46,7 @@ def open_model(
             what is stated contradicts the model, or is missing for a file that does not tell.
     """
     check_choice("activation", activation, (None, *ACTIVATIONS))
+    check_choice("resize", resize, ("antialias", "bilinear"))
     if isinstance(model_or_path, keras.Model):
         runner = _keras_runner(model_or_path)
         trained = trained_multilabel(model_or_path)
@@ -55,7 +58,7 @@ def open_model(
         runner = _opened(Path(model_or_path))
         trained = runner.multilabel
     return runner.stating(
-        activation, checked_range(input_range), trained if multilabel is None else multilabel
+        activation, checked_range(input_range), trained if multilabel is None else multilabel, resize
     )
 
 
@@ -137,6 +140,7 @@ def _file_runner(path, file, shown):
         input_range=told.input_range,
         activation=told.activation,
         asks_range=told.input_range is None,
+        multilabel=told.multilabel,
         name=shown,
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from kseg.litert.metadata import Metadata, read_metadata
 from kseg.pictures import PIXEL_RANGE
-from kseg.runtime import LiteRTFile
+from kseg.runtime import LiteRTFile, OnnxFile
 
 _KINDS = ("logits", "probabilities", "classes")  # as kseg's files name their output
 # LiteRT's operators, by what they do to values.
@@ -45,11 +45,13 @@ class Told:
         output_kind: `"logits"`, `"probabilities"`, `"classes"` or `None`.
         activation: `"softmax"`, `"sigmoid"`, `"linear"` or `None`, where it is known.
         input_range: `(low, high)`, what it takes for pixel values 0 and 255, or `None`.
+        multilabel: whether a pixel may have several labels.
     """
 
     output_kind: str | None = None
     activation: str | None = None
     input_range: tuple[float, float] | None = None
+    multilabel: bool = False
 
 
 def told_by(path: Path, file: Any) -> Told:
@@ -61,9 +63,13 @@ def told_by(path: Path, file: Any) -> Told:
     """
     if isinstance(file, LiteRTFile):
         return _told_by_litert(path, file)
+    # Keras' and other programs' exports have other names for what goes in and comes out
     ours = file.name == "image" and file.output_name in _KINDS
-    kind = file.output_name if file.output_name in _KINDS else file.output_kind
-    return Told(kind, None, PIXEL_RANGE if ours else None)
+    if isinstance(file, OnnxFile):
+        several = file.told.get("multilabel") == "true"
+    else:
+        several = bool(getattr(file.loaded, "kseg_multilabel", False))
+    return Told(file.output_kind, None, PIXEL_RANGE if ours else None, several)
 
 
 def _told_by_litert(path, file):
@@ -78,7 +84,7 @@ def _told_by_litert(path, file):
     else:
         activation = _by_operators(file)
     kind = file.output_kind or {None: None, "linear": "logits"}.get(activation, "probabilities")
-    return Told(kind, activation, _range_of(metadata, file))
+    return Told(kind, activation, _range_of(metadata, file), metadata.multilabel)
 
 
 def _range_of(metadata, file):

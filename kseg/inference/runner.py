@@ -13,7 +13,8 @@ import tensorflow as tf
 
 from kseg.checks import unknown_name
 from kseg.graphs import judged_kind
-from kseg.pictures import PIXEL_RANGE, in_input_range, in_pixel_range, probes
+from kseg.inference.resizing import Resize, enlarge, shrink
+from kseg.pictures import PIXEL_RANGE, in_pixel_range, probes, scaled
 from kseg.types import InputRange
 
 
@@ -33,6 +34,7 @@ class Runner:
         multilabel: whether a pixel may have several labels, one sigmoid each.
         activation: `"softmax"`, `"sigmoid"` or `"linear"` where it is known, else `None`.
         asks_range: whether nothing tells `input_range`, so that it must be stated.
+        resize: as for `kseg.predict`.
         name: str, of the model or the file, for errors.
     """
 
@@ -46,6 +48,7 @@ class Runner:
     multilabel: bool = False
     activation: str | None = None
     asks_range: bool = False
+    resize: Resize = "antialias"
     name: str = "the model"
 
     def __str__(self) -> str:
@@ -74,7 +77,11 @@ class Runner:
         return self.output_kind == "logits"
 
     def stating(
-        self, activation: str | None = None, input_range: InputRange = None, multilabel: bool = False
+        self,
+        activation: str | None = None,
+        input_range: InputRange = None,
+        multilabel: bool = False,
+        resize: Resize = "antialias",
     ) -> Runner:
         """Return a runner that knows what the user states.
 
@@ -106,6 +113,7 @@ class Runner:
             activation=known,
             input_range=input_range or self.input_range,
             multilabel=multilabel,
+            resize=resize,
         )
         return self if stated == self else stated
 
@@ -120,7 +128,7 @@ class Runner:
         """
         if self.output_kind is not None or not (scores or self.num_classes == 1 or self.multilabel):
             return self
-        found = [self._run(each) for each in probes(self.input_size, self.channels)]
+        found = [self.run(scaled(each, self.input_range)) for each in probes(self.input_size, self.channels)]
         judged_kind(self.name, found, self.multilabel)
         return dataclasses.replace(self, output_kind="probabilities")
 
@@ -130,9 +138,8 @@ class Runner:
             raise ValueError(
                 "the file gives class ids alone, no scores: export it with output_kind='logits' for that"
             )
-        scores, size = self._run_at_own_size(images), images.shape[1:3]
-        self._check_finite(scores)
-        return scores if scores.shape[1:3] == size else tf.image.resize(scores, size).numpy()
+        scores, size = self._finite_scores(images), images.shape[1:3]
+        return scores if scores.shape[1:3] == size else enlarge(scores, size, self.resize)
 
     def ids(self, images: np.ndarray) -> np.ndarray:
         """Run pictures `(B, H, W, C)`; return class ids `(B, H, W)` at their size, or 0/1 `(B, H, W, C)`."""
@@ -143,21 +150,20 @@ class Runner:
         ids = ids[..., None] if ids.ndim == 3 else ids
         return (ids if ids.shape[1:3] == size else tf.image.resize(ids, size, "nearest").numpy())[..., 0]
 
-    def _run(self, images):
-        return self.run(in_input_range(images, self.input_range))
-
     def _run_at_own_size(self, images):
-        images = in_input_range(images, self.input_range)
+        images = in_pixel_range(images, self.input_range)
         if self.input_size not in (None, images.shape[1:3]):
-            images = tf.image.resize(images, self.input_size, antialias=True).numpy()
-        return self.run(images)
+            images = shrink(images, self.input_size, self.resize)
+        return self.run(scaled(images, self.input_range))
 
-    def _check_finite(self, scores):
+    def _finite_scores(self, images):
+        scores = self._run_at_own_size(images)
         if not np.isfinite(scores).all():
             raise ValueError(
                 f"{self.name}: gives scores that are not finite (NaN or infinite); did its training diverge? "
                 "Take an earlier checkpoint"
             )
+        return scores
 
     def masks(self, images: np.ndarray, crf: bool | Mapping[str, Any] | None = False) -> np.ndarray:
         """Return class ids `(B, H, W)` in the smallest unsigned type that holds them; `crf` as for `predict`.
@@ -179,7 +185,11 @@ class Runner:
             raise ValueError(
                 "the dense CRF takes one class per pixel, but the model gives several labels; leave crf out"
             )
-        found = as_probabilities(runner.scores(images), runner.from_logits, self.multilabel)
+        if self.resize == "bilinear":  # MediaPipe's confidence masks are probabilities that are enlarged
+            scores = as_probabilities(runner._finite_scores(images), runner.from_logits, self.multilabel)
+            found = scores if scores.shape[1:3] == images.shape[1:3] else enlarge(scores, images.shape[1:3])
+        else:
+            found = as_probabilities(runner.scores(images), runner.from_logits, self.multilabel)
         if arguments is None:
             return found
         from kseg.crf import dense_crf  # loads SciPy, which only the CRF needs

@@ -30,6 +30,7 @@ _LABELS = "labels.txt"
 _IMAGE, _NORMALIZATION, _AXIS_LABELS = 2, 1, 2  # of the unions of contents and process units; of files
 _PARSER = "1.5.0"  # of the metadata; the first with custom metadata
 _ENTRY = b"TFLITE_METADATA"
+_SEVERAL = "KSEG_MULTILABEL"  # a custom metadata of our own
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Metadata:
         activation: `"none"`, `"sigmoid"` or `"softmax"`, what its user applies to the scores; `None` if it
             does not say.
         labels: list of str, the classes.
+        multilabel: bool, whether a pixel may have several of them; only kseg's files say it.
     """
 
     name: str = ""
@@ -52,13 +54,15 @@ class Metadata:
     std: float | None = None
     activation: str | None = None
     labels: list | None = None
+    multilabel: bool = False
 
     def __str__(self):
         lines = [f"{self.name}: {self.description}"]
         normalization = "none" if self.mean is None else f"(value - {self.mean:g}) / {self.std:g}"
         lines.append(f"  normalisation before the file: {normalization}")
         lines.append(f"  activation after it: {self.activation or 'not told'}")
-        lines.append(f"  labels: {', '.join(self.labels or []) or 'none'}")
+        several = ", several per pixel" if self.multilabel else ""
+        lines.append(f"  labels: {', '.join(self.labels or []) or 'none'}{several}")
         return "\n".join(lines)
 
 
@@ -123,9 +127,12 @@ def _packed(metadata, size, grey):
     if metadata.labels:
         scores[6] = [{0: _LABELS, 1: "The classes, in order", 2: np.uint8(_AXIS_LABELS)}]  # associated files
     graph = {2: [image], 3: [scores]}
+    if metadata.multilabel:
+        graph[9] = [{0: _SEVERAL, 1: b"1"}]
     if metadata.activation is not None:
         options = {0: np.uint8(_ACTIVATIONS.index(metadata.activation)), 1: "1.0.0"}
-        graph[9] = [{0: "SEGMENTER_METADATA", 1: buffer_of(options, b"V001")}]  # custom metadata
+        segmenter = {0: "SEGMENTER_METADATA", 1: buffer_of(options, b"V001")}
+        graph[9] = [segmenter, *graph.get(9, [])]  # custom metadata
     return buffer_of({0: metadata.name, 1: metadata.description, 3: [graph], 7: _PARSER}, b"M001")
 
 
@@ -162,6 +169,7 @@ def _read(content):
         if number_at(unit, 0, Uint8Flags) == _NORMALIZATION and options is not None:
             found.mean, found.std = (float(numbers_at(options, slot, Float32Flags)[0]) for slot in (0, 1))
     for custom in tables_at(graph, 9):
+        found.multilabel |= text_at(custom, 0) == _SEVERAL
         if text_at(custom, 0) == "SEGMENTER_METADATA":
             found.activation = _ACTIVATIONS[number_at(root_of(bytes_at(custom, 1), b"V001"), 0, Int8Flags)]
     names = [text_at(file, 0) for scores in tables_at(graph, 3) for file in tables_at(scores, 6)]

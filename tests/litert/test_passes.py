@@ -193,7 +193,7 @@ def _raise(*_):
     raise AttributeError("'NoneType' object has no attribute 'dilationHFactor'")
 
 
-PASSES = ["join_dilations", "fold_scale", "end_adds_in_relus", "drop_idle_taps"]
+PASSES = ["join_dilations", "fold_scale", "end_adds_in_relus", "drop_idle_taps", "double_by_copies"]
 
 
 @pytest.mark.parametrize("name", PASSES)
