@@ -35,7 +35,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def send_head(self):
         """Answer GET and HEAD, to our names alone: a page elsewhere may give this address one of its own."""
-        port = self.server.server_address[1]
+        port = self.connection.getsockname()[1]
         names = {f"{name}:{port}" for name in NAMES} | (set(NAMES) if port == 80 else set())
         if self.headers.get("Host") not in names:
             self.send_error(http.HTTPStatus.FORBIDDEN, "Not a name of this machine")
