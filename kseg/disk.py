@@ -20,7 +20,8 @@ from kseg.sandbox.main import guard, release
 _ABANDONED = 60  # seconds without a write
 _ATTEMPTS = 100  # to open what others make and remove
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FULL_IN_WORDS = ("No space left", "File too large")  # of TensorFlow, and of the second process
+# of TensorFlow, of the second process, and of NumPy ("100 requested and 24 written")
+_FULL_IN_WORDS = ("No space left", "File too large", " requested and ")
 _NO_FILES = {
     "FIFO": stat.S_ISFIFO,
     "socket": stat.S_ISSOCK,
@@ -49,7 +50,9 @@ def whole_file(path: Path, what: str = "the file", *, needed: int | None = None)
         sync(partial)
         partial.replace(path)  # a folder at the path is an error
         sync_names(path.parent)
-    except OSError as error:
+    except Exception as error:
+        if not isinstance(error, OSError) and not is_full(error):
+            raise
         raise not_written(error, path, what, needed, "an older file is as it was") from error
     finally:
         partial.unlink(missing_ok=True)
@@ -135,7 +138,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
             try:
                 yield folder
             except Exception as error:
-                if not _is_full(error):
+                if not is_full(error):
                     raise
                 raise not_written(error, path, "the file", None, "make room") from error
             finally:
@@ -251,7 +254,7 @@ def not_written(error: Exception, path: Path, what: str, needed: int | None, the
         needed: bytes that it takes, `None` if that is not known.
         then: the end of the message.
     """
-    number = errno.ENOSPC if _is_full(error) else getattr(error, "errno", None)
+    number = errno.ENOSPC if is_full(error) else getattr(error, "errno", None)
     reason = getattr(error, "strerror", None) or (os.strerror(number) if number else _first_line(error))
     existing = next(folder for folder in path.absolute().parents if folder.is_dir())
     free = f"{shutil.disk_usage(existing).free / 1e6:.1f} MB are free"
@@ -260,10 +263,12 @@ def not_written(error: Exception, path: Path, what: str, needed: int | None, the
     return OSError(message) if number is None else OSError(number, message)
 
 
-def _is_full(error):
+def is_full(error: BaseException) -> bool:
     """Tell whether an error, of whatever library, is that of a full disk."""
-    full = getattr(error, "errno", None) in _FULL or type(error).__name__ == "ResourceExhaustedError"
-    return full or any(words in str(error) for words in _FULL_IN_WORDS)
+    if getattr(error, "errno", None) in _FULL or any(words in str(error) for words in _FULL_IN_WORDS):
+        return True
+    # TensorFlow has one class for full disks and for memory that does not suffice
+    return type(error).__name__ == "ResourceExhaustedError" and "OOM" not in str(error)
 
 
 def _first_line(error):

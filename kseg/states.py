@@ -141,8 +141,12 @@ def locked(folder: Path) -> Iterator[None]:
     with disk.locked(
         lock, partial(_in_use, folder), partial(folder.mkdir, parents=True, exist_ok=True)
     ) as handle:
-        os.truncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
+        try:
+            os.truncate(handle, 0)
+            os.write(handle, str(os.getpid()).encode())
+        except OSError as error:
+            lock.unlink(missing_ok=True)
+            raise disk.not_written(error, lock, "the lock", None, "make room") from error
         for remains in (folder / "states").glob(".partial-*"):  # of killed processes: none other is here
             shutil.rmtree(remains, ignore_errors=True)
         for remains in folder.glob(".model-*.keras"):  # of the versions before
@@ -150,7 +154,13 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)  # while it is held: the next one makes its own
+            if _is_there(handle, lock):  # else the folder was moved, and another's stands there
+                lock.unlink(missing_ok=True)  # while it is held: the next one makes its own
+
+
+def _is_there(handle, path):
+    """Tell whether a handle is of the file at a path."""
+    return path.exists() and os.path.samestat(os.fstat(handle), path.stat())
 
 
 def _in_use(folder, handle):

@@ -51,6 +51,7 @@ class ResourceExhaustedError(Exception):
         OSError(errno.EFBIG, "File too large"),
         ResourceExhaustedError("whatever"),
         RuntimeError("write failed: No space left on device"),
+        OSError("100000 requested and 2484 written"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -64,6 +65,24 @@ def test_a_full_disk_has_one_message_whoever_noticed_it(tmp_path, error):
         (folder / "half").write_text("half")
         raise error
     assert caught.value.errno == errno.ENOSPC and list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_a_library_cannot_finish_says_its_path(tmp_path):
+    (tmp_path / "m").write_text("older")
+    with (
+        pytest.raises(OSError, match=r"m: the file was not written .* an older file is as it was"),
+        disk.whole_file(tmp_path / "m") as partial,
+    ):
+        partial.write_text("half")
+        raise RuntimeError("HDF5: No space left on device")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("m", "older")]
+    with pytest.raises(RuntimeError, match=r"^mine$"), disk.whole_file(tmp_path / "m"):
+        raise RuntimeError("mine")
+
+
+def test_memory_that_does_not_suffice_is_no_full_disk():
+    error = ResourceExhaustedError("OOM when allocating tensor with shape[8]")
+    assert not disk.is_full(error) and not disk.is_full(MemoryError())
 
 
 def test_errors_that_are_none_of_the_disk_stay_what_they_are(tmp_path):

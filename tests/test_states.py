@@ -1,5 +1,6 @@
 """States on disk: whole or not there, the newest whole one wins, older ones survive a full disk."""
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -135,6 +136,26 @@ def test_a_folder_that_was_moved_is_still_held(tmp_path):
         holder.kill()
     with states.locked(tmp_path / "moved"):
         pass
+
+
+def test_who_ends_after_its_folder_was_moved_leaves_the_lock_of_another(tmp_path):
+    with contextlib.ExitStack() as others:
+        with states.locked(tmp_path / "run"):
+            (tmp_path / "run").rename(tmp_path / "moved")
+            others.enter_context(states.locked(tmp_path / "run"))
+        with pytest.raises(RuntimeError, match="run is in use"), states.locked(tmp_path / "run"):
+            pass
+
+
+def test_a_lock_that_cannot_be_written_says_its_path(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    held = states.locked(tmp_path)
+    with pytest.raises(OSError, match=r"\.lock: the lock was not written \(No space left"), held:
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_of_many_holds_a_folder(tmp_path):

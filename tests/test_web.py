@@ -190,19 +190,41 @@ def test_the_server_gives_out_its_own_files_alone(tmp_path):
     (tmp_path / "m.tflite").write_bytes(b"model")
     (tmp_path / "secret").write_text("not this")
     (modules / "@litertjs" / "core" / "a.wasm").write_bytes(b"code")
+    (modules / "@litertjs" / "core" / "link.js").symlink_to(tmp_path / "secret")
+    (modules / "other").mkdir()
+    (modules / "other" / "a.js").write_bytes(b"not this")
     with serve.server(tmp_path / "m.tflite", modules) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         connection = http.client.HTTPConnection("127.0.0.1", running.server_port)
 
-        def get(address):
-            connection.request("GET", address)
+        def get(address, method="GET", **headers):
+            connection.request(method, address, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.read(), answer.headers["Content-Type"]
 
         assert get("/model.tflite")[:2] == (200, b"model")
         assert get("/node_modules/@litertjs/core/a.wasm") == (200, b"code", "application/wasm")
         assert b"<title>kseg in the browser" in get("/index.html")[1]
-        for address in ("/node_modules/../secret", "/../../tests/test_web.py", "/none"):
-            assert get(address)[0] == 404
+        assert b"<title>kseg in the browser" in get("/")[1]
+        assert get("/model.tflite?a=b")[0] == 200
+        for address in (
+            *("/node_modules/../secret", "/../../tests/test_web.py", "/none", "/serve.py", "/package.json"),
+            *("/node_modules/", "/node_modules", "/node_modules/@litertjs/", "/node_modules/@litertjs/core"),
+            *(
+                "/node_modules/other/a.js",
+                "/node_modules/@litertjs/../other/a.js",
+                "/%2e%2e/%2e%2e/README.md",
+            ),
+            *("/node_modules/@litertjs/%2e%2e/%2e%2e/secret", "/node_modules/@litertjs/core/link.js"),
+            *("/node_modules/@litertjs/a%00", "/node_modules/@litertjs//etc/passwd", "/.."),
+        ):
+            assert get(address)[0] == 404, address
+        name = f"127.0.0.1:{running.server_port}"
+        for host in (name, name.replace("127.0.0.1", "localhost")):
+            assert get("/model.tflite", Host=host)[0] == 200
+        for host in ("evil.example", f"evil.example:{running.server_port}", "127.0.0.1", "127.0.0.1:1", ""):
+            for method in ("GET", "HEAD"):
+                assert get("/model.tflite", method, Host=host)[0] == 403, host
+        assert get("/model.tflite", "POST")[0] == 501
         connection.close()
         running.shutdown()

@@ -10,13 +10,17 @@ models. Prints the address to open; Ctrl-C ends it.
 import argparse
 import functools
 import http.server
+import urllib.parse
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+PAGE = FOLDER / "index.html"
+NAMES = ("127.0.0.1", "localhost")
+MODULES = "/node_modules/@litertjs/"
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """The folder of the page, and the model under the name `model.tflite`."""
+    """The page, the model under the name `model.tflite`, the files of LiteRT.js, and nothing else."""
 
     extensions_map = {  # noqa: RUF012 - as the base class has it
         **http.server.SimpleHTTPRequestHandler.extensions_map,
@@ -25,19 +29,32 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     }
 
     def __init__(self, *args, model, modules, **kwargs):
-        self.places = {"/model.tflite": model, "/node_modules": modules}
+        self.modules = modules.resolve()
+        self.files = {"/": PAGE, "/index.html": PAGE, "/model.tflite": model}
         super().__init__(*args, directory=str(FOLDER), **kwargs)
 
+    def send_head(self):
+        """Answer GET and HEAD, to our names alone: a page elsewhere may give this address one of its own."""
+        port = self.connection.getsockname()[1]
+        names = {f"{name}:{port}" for name in NAMES} | (set(NAMES) if port == 80 else set())
+        if self.headers.get("Host") not in names:
+            self.send_error(http.HTTPStatus.FORBIDDEN, "Not a name of this machine")
+            return None
+        if not Path(self.translate_path(self.path)).is_file():  # of a folder no list is given
+            self.send_error(http.HTTPStatus.NOT_FOUND)
+            return None
+        return super().send_head()
+
     def translate_path(self, path):
-        """Return the file of an address; outside of the folders there is none."""
-        path = path.split("?")[0]
-        if path == "/model.tflite":
-            return str(self.places[path])
-        if path.startswith("/node_modules/"):
-            inside = self.places["/node_modules"].joinpath(path.removeprefix("/node_modules/")).resolve()
-            allowed = inside.is_relative_to(self.places["/node_modules"].resolve())
-            return str(inside) if allowed else str(FOLDER / "none")
-        return super().translate_path(path)
+        """Return the file of an address; of every other address the path of none."""
+        path = urllib.parse.unquote(path.split("?")[0].split("#")[0], errors="surrogateescape")
+        if path in self.files:
+            return str(self.files[path])
+        if path.startswith(MODULES) and "\0" not in path:
+            inside = self.modules.joinpath(path.removeprefix("/node_modules/")).resolve()
+            if inside.is_relative_to(self.modules / "@litertjs"):
+                return str(inside)
+        return str(FOLDER / "none" / "none")
 
     def end_headers(self):
         """Isolate the page: browsers then let it run several threads."""

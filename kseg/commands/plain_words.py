@@ -1,11 +1,13 @@
 """What TensorFlow tells of memory, determinism and lost workers, in one line each."""
 
 import contextlib
+import errno
 import re
 from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
+from kseg.disk import is_full
 from kseg.distribution import lost_workers
 
 
@@ -15,6 +17,7 @@ def in_plain_words(batch_size: int, crop_size: Sequence[int], resume: bool) -> I
 
     Raises:
         MemoryError: if a batch does not fit.
+        OSError: if TensorFlow, which writes for TensorBoard, finds the disk full.
         ValueError: if an operator has no deterministic form.
         ConnectionError: if another worker is lost.
     """
@@ -22,6 +25,9 @@ def in_plain_words(batch_size: int, crop_size: Sequence[int], resume: bool) -> I
         with lost_workers():
             yield
     except tf.errors.ResourceExhaustedError as error:
+        if is_full(error):
+            message = str(error).strip().splitlines()[0]
+            raise OSError(errno.ENOSPC, f"{message}; make room, and go on with resume=True") from error
         smaller = (
             "half the batch_size= with twice the gradient_accumulation_steps=, " if batch_size > 1 else ""
         )

@@ -66,6 +66,8 @@ def check(
 ) -> CheckReport:
     """Decode every picture and mask of every split and count the classes; nothing is changed.
 
+    Damage inside JPEG and PNG files is looked for, which decoders repair or pass over. Masks that hold
+    class 0 and void alone, although there are more classes, are a problem of the folder.
     Where no names are given, the largest id below 255 in the masks says how many classes there are.
 
     Args:

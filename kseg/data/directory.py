@@ -31,8 +31,10 @@ def from_directory(
 
     Layouts: `root/train/images`, `root/train/masks`, `root/val/...`; or `root/images` and `root/masks`, which
     are then split. A picture and its mask share their stem. Masks are single-channel PNG (1 to 16 bits, or
-    palette indices); pictures JPEG, PNG, BMP, TIFF or WebP, turned as their EXIF orientation says. Every
-    header is read first, so a missing, mismatched or unreadable file fails here and by name.
+    palette indices); pictures JPEG, PNG, BMP, TIFF or WebP, turned as their EXIF orientation says, of 8 bits
+    or of 16 that are filled, grey or RGB, with alpha or without; what else there is (floats, 12 bits in 16,
+    near infrared, several pages) is refused. Every header is read first, so a missing, mismatched or
+    unreadable file fails here and by name; one that is damaged, vanishes or changes is named when it is read.
 
     Args:
         root: the folder.

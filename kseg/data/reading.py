@@ -40,7 +40,8 @@ def read_image(path: PathLike, channels: int = 3) -> np.ndarray:
         channels: 1 (grey), 3 (RGB) or 4 (RGBA).
 
     Raises:
-        ValueError: if the file cannot be read; it names it.
+        ValueError: if the file cannot be read, is damaged, or does not hold 0–255 in 8 bits or fill 16; it
+            names it and says what it holds.
     """
     if channels not in _MODES:
         raise ValueError(

@@ -68,6 +68,12 @@ def test_too_large_a_batch_is_explained():
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[8,64,96,3]")
 
 
+def test_a_full_disk_is_no_want_of_memory():
+    text = "run/tensorboard/events.out.tfevents.1; No space left on device"
+    with pytest.raises(OSError, match=f"{text}; make room"), in_plain_words(8, (64, 96), resume=False):
+        raise tf.errors.ResourceExhaustedError(None, None, text)
+
+
 def test_an_operator_without_a_deterministic_form_is_named():
     text = "Determinism is not yet supported [[{{node gradient_tape/unet/decoder_up1/ResizeGrad}}]]"
     with (

@@ -1,5 +1,6 @@
 """Files that other readers take silently for something else: refused by name, with what was seen."""
 
+import os
 import re
 import struct
 import zlib
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 import kseg
+from kseg.data.labels import read_class_names
 from kseg.data.reading import image_header, mask_header, read_image, read_mask
 
 GREY = np.arange(256, dtype="uint8").reshape(16, 16)
@@ -225,3 +227,26 @@ def test_a_data_set_names_the_unfit_file_before_it_trains(make_files):
         kseg.data.from_directory(root)
     (problem,) = kseg.data.check(root).problems
     assert "a.tif: has 5 bands" in problem
+
+
+@pytest.mark.parametrize("read", [image_header, mask_header, read_image, read_mask])
+def test_what_is_no_file_is_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to("/dev/zero")
+    refused(read, tmp_path / "a.png", "is a FIFO, not a file")
+    refused(read, tmp_path / "b.png", "is a device, not a file")
+
+
+def test_a_data_set_with_a_fifo_is_refused_by_name(make_files):
+    for kind in ("images", "masks"):
+        root = make_files(["a", "b"], "train", ids=(0, 1))
+        path = root / "train" / kind / "b.png"
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(ValueError, match=r"b\.png: is a FIFO"):
+            kseg.data.from_directory(root)
+        assert any("b.png: is a FIFO" in problem for problem in kseg.data.check(root).problems)
+        path.unlink()
+    with pytest.raises(ValueError, match=r"names: is a FIFO"):
+        os.mkfifo(root / "names")
+        read_class_names(root / "names")
