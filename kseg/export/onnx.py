@@ -103,14 +103,13 @@ def _write(facts, size, class_names, shown_path, folder):
             raise RuntimeError(
                 f"{shown_path}: ONNX cannot express this model, nothing was written: {reason}"
             ) from error
-    told = {"input_range": "0 255"}  # that kseg wrote it, for `kseg.predict`
-    if class_names is not None:
-        told["labels"] = "\n".join(class_names)
+    told = {} if class_names is None else {"labels": "\n".join(class_names)}
     if facts.multilabel:
         told["multilabel"] = "true"
-    file = onnx.load(made)
-    onnx.helper.set_model_props(file, told)
-    onnx.save(file, made)
+    if told:
+        file = onnx.load(made)
+        onnx.helper.set_model_props(file, told)
+        onnx.save(file, made)
     return made
 
 

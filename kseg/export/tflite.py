@@ -244,11 +244,11 @@ def _calibration(representative_data, quantize, input_range):
             f"representative_data holds {len(pairs)} pictures, at least {_FEWEST_PICTURES} are needed, "
             "better 100"
         )
-    lowest, highest = min(p.min() for p, _ in pairs), max(p.max() for p, _ in pairs)
-    if lowest < 0 or highest <= 1 or highest > 255:
+    highest = max(picture.max() for picture, _ in pairs)
+    if highest <= 1:
         raise ValueError(
-            f"representative_data holds values from {lowest:.3g} to {highest:.3g}, expected 0–255 as in "
-            "training"
+            f"representative_data holds black pictures alone, values up to {highest:.3g} of 255; give pictures "
+            "as in training"
         )
     return pairs
 

@@ -138,7 +138,7 @@ class Runner:
             raise ValueError(
                 "the file gives class ids alone, no scores: export it with output_kind='logits' for that"
             )
-        scores, size = self._finite_scores(images), images.shape[1:3]
+        scores, size = self.finite_scores(images), images.shape[1:3]
         return scores if scores.shape[1:3] == size else enlarge(scores, size, self.resize)
 
     def ids(self, images: np.ndarray) -> np.ndarray:
@@ -156,7 +156,8 @@ class Runner:
             images = shrink(images, self.input_size, self.resize)
         return self.run(scaled(images, self.input_range))
 
-    def _finite_scores(self, images):
+    def finite_scores(self, images: np.ndarray) -> np.ndarray:
+        """Run pictures `(B, H, W, C)`; scores come at the size of the model, and are finite or an error."""
         scores = self._run_at_own_size(images)
         if not np.isfinite(scores).all():
             raise ValueError(
@@ -186,7 +187,7 @@ class Runner:
                 "the dense CRF takes one class per pixel, but the model gives several labels; leave crf out"
             )
         if self.resize == "bilinear":  # MediaPipe's confidence masks are probabilities that are enlarged
-            scores = as_probabilities(runner._finite_scores(images), runner.from_logits, self.multilabel)
+            scores = as_probabilities(runner.finite_scores(images), runner.from_logits, self.multilabel)
             found = scores if scores.shape[1:3] == images.shape[1:3] else enlarge(scores, images.shape[1:3])
         else:
             found = as_probabilities(runner.scores(images), runner.from_logits, self.multilabel)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kseg
+from kseg.graphs import ModelFacts
 from kseg.litert import conversion, int8_ranges
 from kseg.litert.graph import parsed
 from kseg.runtime import LiteRTFile
@@ -77,7 +78,8 @@ def model_and_pictures():
 
 def export(model, path, pictures):
     given = {"representative_data": pictures, "validation_data": pictures[:1]}
-    kseg.export_tflite(model, path, quantize="int8", **given)
+    activation = None if ModelFacts(model).told else "linear"
+    kseg.export_tflite(model, path, quantize="int8", activation=activation, **given)
     return path.read_bytes()
 
 
