@@ -247,8 +247,8 @@ def _calibration(representative_data, quantize, input_range):
     highest = max(picture.max() for picture, _ in pairs)
     if highest <= 1:
         raise ValueError(
-            f"representative_data holds black pictures alone, values up to {highest:.3g} of 255; give pictures "
-            "as in training"
+            f"representative_data holds black pictures alone, values up to {highest:.3g} of 255; give "
+            "pictures as in training"
         )
     return pairs
 
