@@ -11,7 +11,8 @@ import numpy as np
 from kseg.crf.mean_field import Smoothness, appearance, check_pair, check_parameters, log_of, mean_field
 from kseg.inference import as_probabilities, collapse, open_model
 from kseg.metrics import Confusion
-from kseg.types import Dataset, IgnoreClass, PathLike
+from kseg.pictures import in_pixel_range
+from kseg.types import Dataset, IgnoreClass, InputRange, PathLike, StatedActivation
 
 _SMOOTHNESS = {"smoothness_weight": 3.0, "smoothness_xy": 3.0}  # the authors fixed them
 _SEARCHED = ("appearance_weight", "appearance_xy", "appearance_rgb")
@@ -58,6 +59,8 @@ def tune_crf(
     appearance_xy: Sequence[float] = (40, 70, 100),
     appearance_rgb: Sequence[float] = (3, 6, 12),
     ignore_class: IgnoreClass = 255,
+    activation: StatedActivation = None,
+    input_range: InputRange = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> CrfSearch:
     """Search for the parameters of `dense_crf` with the best mean IoU for a model.
@@ -78,6 +81,7 @@ def tune_crf(
         iterations: of the mean field.
         appearance_weight, appearance_xy, appearance_rgb: values to try, ascending; one value stays fixed.
         ignore_class: int or several, void.
+        activation, input_range: as for `kseg.predict`.
         progress: `None` or a function `(done, total)`, called after each combination on each picture.
 
     Returns:
@@ -98,7 +102,10 @@ def tune_crf(
     grid = dict(zip(_SEARCHED, (appearance_weight, appearance_xy, appearance_rgb), strict=True))
     grid = {name: _checked_values(name, values) for name, values in grid.items()}
     check_parameters(iterations=iterations)
-    runner, pairs = open_model(model_or_path), _first(dataset, pictures)
+    runner = open_model(model_or_path, activation=activation, input_range=input_range).settled(scores=True)
+    if runner.multilabel:
+        raise ValueError("the dense CRF takes one class per pixel, but the model gives several labels")
+    pairs = _first(dataset, pictures)
     tried, fine = {}, [3 if len(values) > 1 else 1 for values in grid.values()]
     total = len(pairs) * (np.prod([len(values) for values in grid.values()]) + np.prod(fine) - 1)
     count = itertools.count(1)
@@ -173,6 +180,7 @@ def _mean_ious(runner, pairs, combinations, iterations, ignore_class, step):
         if not counters:
             counters = {each: Confusion(classes, ignore_class) for each in (None, *combinations)}
         counters[None].add(mask, collapse(scores, runner.from_logits)[0])
+        image = in_pixel_range(image, runner.input_range)
         for combination, refined in _refined(probabilities, image, combinations, iterations):
             counters[combination].add(mask, refined.argmax(-1))
             step()
