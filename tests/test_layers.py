@@ -85,6 +85,25 @@ def test_nearest_trains_with_xla_and_without(xla, dtype):
     np.testing.assert_allclose(tf.cast(back, "float32"), expected, atol=precision)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("layer", [Upsample(2), ResizeLike()], ids=["upsample", "resize_like"])
+def test_bilinear_trains_with_xla_as_without(layer, dtype):
+    """What is resized has a slope of its own dtype, which what comes before it can take."""
+
+    def after_relu(image, *reference, training):
+        return layer(tf.nn.relu(image), *reference, training=training)
+
+    image, slope = tf.cast(picture(2, 3, 5, 2), dtype), picture(2, 6, 10, 2, seed=1)
+    inputs = [image, tf.zeros((1, 6, 10, 1))] if isinstance(layer, ResizeLike) else image
+    plain, fast = (value_and_slope(after_relu, inputs, slope, xla) for xla in (False, True))
+    expected = tf.image.resize(tf.nn.relu(image), (6, 10))
+    precision = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}[dtype]
+    for value, back in (plain, fast):
+        assert value.dtype == back.dtype == dtype
+        np.testing.assert_allclose(tf.cast(value, "float32"), expected, atol=precision)
+        np.testing.assert_allclose(tf.cast(back, "float32"), tf.cast(plain[1], "float32"), atol=precision)
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 30), st.integers(1, 30))
 def test_nearest_resizes_to_any_size_alike_in_training(height, width, new_height, new_width):

@@ -2,11 +2,13 @@
 
 import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kseg.losses import CrossEntropy, Focal
+import kseg
+from kseg.losses import CrossEntropy, Dice, Focal, Lovasz
 from kseg.metrics import MeanIoU
 from kseg.xla import fused
 
@@ -103,3 +105,52 @@ def test_the_matrix_is_that_without_xla_for_scores_of_any_dtype(dtype):
         tf.function(metrics[-1].update_state, input_signature=signature)(target, scores)
     np.testing.assert_array_equal(*(metric.matrix for metric in metrics))
     assert np.asarray(metrics[0].matrix).sum() == (target != 255).sum()
+
+
+WRONG = {"above the classes": 7, "one too many": 3, "below": -1}
+
+
+@pytest.mark.parametrize(
+    ("loss", "wrong"),
+    [
+        *((None, wrong) for wrong in WRONG.values()),
+        (Dice(), 7),
+        (CrossEntropy() + 0.5 * Lovasz(), -1),
+    ],
+)
+def test_a_mask_out_of_range_shows_in_a_fit_compiled_by_xla(loss, wrong):
+    """No operation stops a program of XLA: the loss is no number, and the metric knows how many pixels."""
+    images, masks = np.zeros((4, 8, 8, 3), "uint8"), np.zeros((4, 8, 8), "int32")
+    masks[0, :2] = 255
+    model = kseg.build_conv_stack(3, (8, 8, 3), depth=1, filters=2, normalization=None)
+    kseg.compile(model, loss=loss, optimizer="sgd", class_names=["a", "b", "c"], jit_compile=True)
+    right = model.fit(images, masks, batch_size=2, shuffle=False, verbose=0).history
+    assert np.isfinite(right["loss"][0]) and right["pixels_outside"] == [0]
+    masks[3, 4:, 5] = wrong
+    start = model.get_weights()
+    logs = model.fit(images, masks, batch_size=2, shuffle=False, verbose=0).history
+    assert np.isnan(logs["loss"][0]) and logs["pixels_outside"] == [4]
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())  # the step moves nothing
+    assert not all(np.array_equal(*pair) for pair in zip(start, model.get_weights(), strict=True))
+    assert np.isnan(model.evaluate(images, masks, batch_size=2, verbose=0, return_dict=True)["loss"])
+
+
+def test_xla_on_several_devices_is_refused():
+    images, masks = np.zeros((4, 8, 8, 3), "uint8"), np.zeros((4, 8, 8), "int32")
+    with kseg.strategy(["CPU:0", "CPU:1"]).scope():
+        model = kseg.build_conv_stack(3, (8, 8, 3), depth=1, filters=2, normalization=None)
+        kseg.compile(model, optimizer="sgd", jit_compile=True)
+    for verb in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match="jit_compile=True is for one device, and the strategy has 2"):
+            verb(images, masks, verbose=0)
+    with kseg.strategy(["CPU:0", "CPU:1"]).scope():
+        kseg.compile(model, optimizer="sgd")  # "auto" is no XLA, with GPUs too
+    assert np.isfinite(model.fit(images, masks, verbose=0).history["loss"][0])
+
+
+def test_the_strategy_of_one_device_trains_under_xla():
+    images, masks = np.zeros((4, 8, 8, 3), "uint8"), np.zeros((4, 8, 8), "int32")
+    with kseg.strategy(["CPU:0"]).scope():
+        model = kseg.build_conv_stack(3, (8, 8, 3), depth=1, filters=2)
+        kseg.compile(model, optimizer=keras.optimizers.SGD(0.1), jit_compile=True)
+    assert np.isfinite(model.fit(images, masks, verbose=0).history["loss"][0])

@@ -228,6 +228,11 @@ def _make_function(self, step_function):
     """
     if not _mirrors(self.distribute_strategy):
         return _keras_make_function(self, step_function)
+    if self.jit_compile:  # Keras' "auto" knows; XLA itself speaks of resources on another device
+        raise ValueError(
+            f"jit_compile=True is for one device, and the strategy has "
+            f"{self.distribute_strategy.num_replicas_in_sync}: compile the model with jit_compile=False"
+        )
     one_step = _keras_make_function(self, _counted(self, step_function))
 
     def steps(iterator):

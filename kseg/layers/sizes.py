@@ -27,7 +27,10 @@ def resize(
         for axis, side in enumerate(size, start=1):
             inputs = tf.gather(inputs, _nearest(tf.shape(inputs)[axis], side), axis=axis)
         return inputs
-    return tf.cast(tf.image.resize(inputs, size, method=interpolation), inputs.dtype)
+    x = inputs
+    if interpolation == "bilinear":  # as it does inside; of half precision XLA's gradient has the wrong dtype
+        x = tf.cast(inputs, "float32")
+    return tf.cast(tf.image.resize(x, size, method=interpolation), inputs.dtype)
 
 
 def _nearest(count, size):
