@@ -115,7 +115,7 @@ class ConfusionMatrix(CountingMetric):
 
     def result(self) -> Tensor:
         """Return the matrix `(num_classes, num_classes)`."""
-        self.warn_of_void_foreground()
+        self.warn_of_masks()
         if self.normalize is None:
             return ops.convert_to_tensor(self.matrix)
         counts, missed = precise(self.matrix), precise(self.missed)

@@ -96,7 +96,7 @@ class PixelAccuracy(CountingMetric):
 
     def result(self) -> Tensor:
         """Return the share, 0 where no pixel was counted."""
-        self.warn_of_void_foreground()
+        self.warn_of_masks()
         if self.multilabel:
             both, true, predicted, counted = ops.unstack(precise(self.counts), 4)
             right = counted - true - predicted + 2 * both
@@ -164,7 +164,7 @@ class ClassIoU(CountingMetric):
 
     def result(self) -> Tensor:
         """Return the IoU, 0 where the class never appeared."""
-        self.warn_of_void_foreground()
+        self.warn_of_masks()
         both, true, predicted = (area[self.index] for area in self.areas())
         return ops.divide_no_nan(both, true + predicted - both)
 

@@ -1,5 +1,6 @@
 """What every metric shares: its arguments, and how it reads masks and scores."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,15 +104,24 @@ class MaskMetric(keras.metrics.Metric):
         """Return how many pixels of the truth each class has, int64 `(num_classes,)`."""
         raise NotImplementedError
 
-    def warn_of_void_foreground(self) -> None:
-        """Warn once, outside of graphs, where masks of two classes held class 0 and void 255 alone."""
-        if self._warned or self.multilabel or self.num_classes != 2:
+    def warn_of_masks(self) -> None:
+        """Warn once, outside of graphs, where masks held class 0 and void alone, or ids that are no class."""
+        if self._warned:
             return
         counts = [_numpy_of(each) for each in (self.true_counts(), self.pixels, self.outside)]
         if any(each is None for each in counts):  # while a graph is built
             return
         true, pixels, outside = counts
-        self._warned = warn_of_void_foreground(true, pixels - outside - true.sum(), self.ignore_class)
+        if outside:
+            warnings.warn(
+                f"{self.name}: {int(outside)} pixels of the masks hold ids that are neither a class nor void "
+                "and count nowhere (under XLA the loss is then NaN): map them to a class or to ignore_class",
+                UserWarning,
+                stacklevel=3,
+            )
+        binary = self.num_classes == 2 and not self.multilabel
+        void = pixels - outside - true.sum()
+        self._warned = bool(outside) or (binary and warn_of_void_foreground(true, void, self.ignore_class))
 
     def _is_class(self, ids):
         return ops.logical_and(ids >= 0, ids < self.num_classes)
@@ -231,7 +241,7 @@ def mean_by_class(metric: MaskMetric, part: Tensor, whole: Tensor) -> Any:
     With class names: a dict of the mean, of `pixels_outside`, and of each class as `<class_key>_<name>`, 0
     where the class never appeared.
     """
-    metric.warn_of_void_foreground()
+    metric.warn_of_masks()
     shares = part / ops.maximum(whole, 1.0)
     present = ops.cast(whole > 0, "float32")
     mean = ops.divide_no_nan(ops.sum(shares * present), ops.sum(present))

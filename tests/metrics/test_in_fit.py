@@ -97,7 +97,6 @@ def test_void_that_may_be_the_foreground_is_named_once(metric, form):
         ((0,), {}),
         ((255,), {}),
         ((1, 255), {}),
-        ((0, 7), {}),  # outside: told by the count of them
         ((0, 255), {"num_classes": 3}),
         ((0, 254), {"ignore_class": 254}),
     ],
@@ -108,6 +107,20 @@ def test_other_masks_are_not_warned_of(ids, arguments):
         made = metric(**{"num_classes": 2, **arguments})
         made.update_state(mask, np.zeros_like(mask, "int32"))
         made.result()
+
+
+@pytest.mark.parametrize("ids", [(0, 7), (0, 1, -1), (0, 7, 255)])
+def test_ids_that_are_no_class_are_named_once(ids):
+    _, mask = example(ids)
+    number = (~np.isin(mask, (0, 1, 255))).sum()
+    for metric in (MeanIoU, BoundaryIoU):
+        made = metric(2)
+        made.update_state(mask, np.zeros_like(mask, "int32"))
+        with pytest.warns(
+            UserWarning, match=rf"{number} pixels of the masks hold ids that are neither a class"
+        ):
+            made.result()
+        made.result()  # a second one would be an error
 
 
 @pytest.mark.parametrize("options", [{}, {"run_eagerly": True}, {"jit_compile": True}])
