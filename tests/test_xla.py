@@ -128,7 +128,7 @@ def test_a_mask_out_of_range_shows_in_a_fit_compiled_by_xla(loss, wrong):
     assert np.isfinite(right["loss"][0]) and right["pixels_outside"] == [0]
     masks[3, 4:, 5] = wrong
     start = model.get_weights()
-    with pytest.warns(UserWarning, match=r"4 pixels of the masks hold .* under XLA the loss is then NaN"):
+    with pytest.warns(UserWarning, match=r"4 pixels of the masks hold .*under XLA the loss is then NaN"):
         logs = model.fit(images, masks, batch_size=2, shuffle=False, verbose=0).history
     assert np.isnan(logs["loss"][0]) and logs["pixels_outside"] == [4]
     assert all(np.isfinite(weight).all() for weight in model.get_weights())  # the step moves nothing
