@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kseg.crf.mean_field import Smoothness, appearance, check_pair, check_parameters, log_of, mean_field
+from kseg.data.batches import batches
 from kseg.inference import as_probabilities, collapse, open_model
 from kseg.metrics import Confusion
 from kseg.pictures import in_pixel_range
@@ -151,10 +152,14 @@ def _first(dataset, pictures):
     """Return the first pictures and masks of a dataset."""
     if isinstance(pictures, bool) or not isinstance(pictures, int) or pictures < 1:
         raise ValueError(f"pictures must be an int of 1 or more, got {pictures!r}")
-    every = (
-        pair for batch in dataset for pair in zip(np.asarray(batch[0]), np.asarray(batch[1]), strict=True)
-    )
-    pairs = list(itertools.islice(every, pictures))
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    for images, masks in batches(dataset, "dataset"):
+        if masks is None:
+            raise ValueError("the dataset holds pictures alone: the search needs masks, (pictures, masks)")
+        pairs += zip(images, masks, strict=True)
+        if len(pairs) >= pictures:
+            break
+    pairs = pairs[:pictures]
     if not pairs:
         raise ValueError("the dataset is empty: there is nothing to tune on")
     return pairs

@@ -138,6 +138,7 @@ def evaluate(
         multilabel=multilabel,
         resize=resize,
     ).settled()
+    runner.check_whole()
     counter: Confusion | LabelCounts | None = None
     total = dataset.cardinality().numpy() if hasattr(dataset, "cardinality") else -1
     for done, (images, masks) in enumerate(batches(dataset, "dataset"), start=1):

@@ -9,25 +9,27 @@ from typing import Any
 import numpy as np
 
 PIXEL_RANGE = (0.0, 255.0)
+_DARK = 2.0  # floats up to this are taken for another scale, which interpolation may exceed a little
 
 
 def check_pictures(pictures: np.ndarray, argument: str = "image") -> None:
     """Raise unless an array can be pictures of values 0–255.
 
     Args:
-        pictures: any shape.
+        pictures: `(H, W, C)` or a batch of them, each of which is judged.
         argument: how the error names it.
 
     Raises:
-        ValueError: for what is no number, not finite, outside of 0–255, or of floats up to 1.
+        ValueError: for what is no number, not finite, outside of 0–255, or of floats that are all tiny.
     """
-    fault = fault_of(pictures)
-    if fault:
-        raise ValueError(f"{argument} must hold pixel values 0–255, got {fault}")
+    for picture in pictures if np.ndim(pictures) == 4 else [pictures]:
+        fault = fault_of(picture)
+        if fault:
+            raise ValueError(f"{argument} must hold pixel values 0–255, got {fault}")
 
 
 def fault_of(pictures: np.ndarray) -> str | None:
-    """Return what is wrong with the values of pictures, with its mend, or `None`."""
+    """Return what is wrong with the values of a picture, with its mend, or `None`."""
     pixels = np.asarray(pictures)
     if pixels.dtype == np.uint8 or pixels.size == 0:
         return None
@@ -41,7 +43,7 @@ def fault_of(pictures: np.ndarray) -> str | None:
         is_signed_unit = pixels.dtype.kind == "f" and low >= -1 and high <= 1
         mend = "(image + 1) * 127.5" if is_signed_unit else "scale them, or np.clip(image, 0, 255)"
         return f"{seen}; {mend}"
-    if pixels.dtype.kind == "f" and 0 < high <= 1:
+    if pixels.dtype.kind == "f" and 0 < high <= _DARK:
         return f"{seen}; multiply by 255, or keep the uint8 of the file"
     return None
 
@@ -72,27 +74,38 @@ def in_pixel_range(
     """Return pictures as float32 values 0–255.
 
     Args:
-        pictures: values 0–255; or floats that are no such values but lie in `input_range`.
+        pictures: values 0–255, or floats in `input_range`.
         input_range: `(low, high)`, what the model takes for 0 and 255; `None` is 0–255.
         argument: how an error names the pictures.
 
     Raises:
-        ValueError: for pictures that are neither.
+        ValueError: for pictures that are neither, or floats that can be both.
     """
     pixels = np.asarray(pictures)
-    fault = fault_of(pixels)
-    if fault is None:
-        return pixels.astype("float32", copy=False)
     low, high = PIXEL_RANGE if input_range is None else input_range
     if (low, high) == PIXEL_RANGE:
         check_pictures(pixels, argument)
+        return pixels.astype("float32", copy=False)
+    if pixels.ndim == 4:  # each is judged by itself
+        return np.stack([in_pixel_range(each, input_range, argument) for each in pixels])
+    fault = fault_of(pixels)
     slack = 1e-3 * (high - low)
-    if pixels.dtype.kind == "f" and low - slack <= pixels.min() and pixels.max() <= high + slack:
-        return np.clip((pixels - low) * (PIXEL_RANGE[1] / (high - low)), *PIXEL_RANGE).astype("float32")
-    raise ValueError(
-        f"{argument} must hold pixel values 0–255, or floats of the stated input_range={(low, high)}, got "
-        f"{fault}"
-    )
+    on_scale = pixels.dtype.kind == "f" and low - slack <= pixels.min() and pixels.max() <= high + slack
+    as_given = pixels.astype("float32", copy=False)
+    if fault is not None and not on_scale:
+        raise ValueError(
+            f"{argument} must hold pixel values 0–255, or floats of the stated input_range={(low, high)}, "
+            f"got {fault}"
+        )
+    if not on_scale:
+        return as_given
+    from_scale = np.clip((as_given - low) * (PIXEL_RANGE[1] / (high - low)), *PIXEL_RANGE).astype("float32")
+    if fault is None and not np.allclose(from_scale, as_given, atol=0.5):
+        raise ValueError(
+            f"{argument}: floats from {pixels.min():g} to {pixels.max():g} can be pixel values 0–255 or on "
+            f"the stated input_range={(low, high)}; give pixel values as uint8"
+        )
+    return from_scale
 
 
 def scaled(pixels: np.ndarray, input_range: Sequence[float] | None) -> np.ndarray:

@@ -38,12 +38,10 @@ class LiteRTFile:
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         signatures = self.interpreter.get_signature_list()
         names = next(iter(signatures.values()))["outputs"] if signatures else [""]
-        self.output_kind = names[0] if names[0] in _OUTPUTS else _kind_of(outputs)
-        ranks = [len(detail["shape"]) for detail in (*inputs, *outputs)]
-        if ranks != [4, 3 if self.output_kind == "classes" else 4]:
-            raise ValueError(
-                f"{path}: expected one (1, H, W, C) in and one (1, H, W, classes) out; is it a segmenter?"
-            )
+        integers = [each["dtype"] in (np.int32, np.int64) and not each["quantization"][0] for each in outputs]
+        shapes = [[tuple(each["shape"].tolist()) for each in details] for details in (inputs, outputs)]
+        ids = _check_segmenter(path, shapes[0], shapes[1], all(integers))
+        self.output_kind = names[0] if names[0] in _OUTPUTS else "classes" if ids else None
         (self.input,), (self.output,) = inputs, outputs
         _, height, width, self.channels = self.input["shape"].tolist()
         self.input_size = (height, width)
@@ -65,11 +63,30 @@ class LiteRTFile:
         return values if self.output_kind == "classes" else dequantized(values, self.output)
 
 
-def _kind_of(outputs):
-    """Return `"classes"` where a file gives integers, which are ids, else `None`: it does not tell."""
-    detail = outputs[0]
-    is_integer = detail["dtype"] in (np.int32, np.int64) and not detail["quantization"][0]
-    return "classes" if len(outputs) == 1 and len(detail["shape"]) == 3 and is_integer else None
+def _check_segmenter(path: Any, inputs: list, outputs: list, integers: bool) -> bool:
+    """Tell whether a file gives ids; what is open in a shape is no int.
+
+    Raises:
+        ValueError: unless one picture goes in, channels last, and one map of scores or ids comes out.
+    """
+    ranks = [len(shape) for shape in (*inputs, *outputs)]
+    ids = integers and (ranks == [4, 3] or (ranks == [4, 4] and outputs[0][3] == 1))
+    if ranks != [4, 4] and not ids:
+        shown = " and ".join(", ".join(map(str, shapes)) or "nothing" for shapes in (inputs, outputs))
+        raise ValueError(
+            f"{path}: expected one (B, H, W, C) in and one (B, H, W, classes) out, got {shown}; is it "
+            "a segmenter?"
+        )
+    (taken,), (given,) = inputs, outputs
+    first = taken[1] in (1, 3, 4) and taken[3] not in (1, 3, 4)
+    first |= not ids and given[2:] == taken[1:3] != given[1:3] and isinstance(given[1], int)
+    if first:
+        raise ValueError(f"{path}: channels come first, {taken} in and {given} out; expected (B, H, W, C)")
+    if not isinstance(taken[3], int) or not (ids or isinstance(given[3], int)):
+        raise ValueError(
+            f"{path}: the channels are not known, {taken} in and {given} out; export it with them"
+        )
+    return ids
 
 
 class SavedModelFolder:
@@ -89,9 +106,14 @@ class SavedModelFolder:
             raise ValueError(
                 f"{path}: TensorFlow cannot load this SavedModel: {error}".splitlines()[0]
             ) from error
-        self.name, spec = next(iter(self.signature.structured_input_signature[1].items()))
-        self.output_name, scores = next(iter(self.signature.structured_outputs.items()))
-        self.output_kind = self.output_name if self.output_name in _OUTPUTS else None
+        specs, given = self.signature.structured_input_signature[1], self.signature.structured_outputs
+        shapes = [[tuple(_sides(each)) for each in found.values()] for found in (specs, given)]
+        ids = _check_segmenter(
+            path, shapes[0], shapes[1], all(each.dtype.is_integer for each in given.values())
+        )
+        ((self.name, spec),), ((self.output_name, scores),) = specs.items(), given.items()
+        self.output_kind = self.output_name if self.output_name in _OUTPUTS else "classes" if ids else None
+        self.dtype = spec.dtype
         size = tuple(spec.shape[1:3])
         self.input_size = None if None in size else size
         self.channels = spec.shape[-1]
@@ -103,9 +125,15 @@ class SavedModelFolder:
         import tensorflow as tf
 
         start = time.perf_counter()
-        scores = self.signature(**{self.name: tf.constant(images)})[self.output_name].numpy()
+        pictures = tf.cast(images, self.dtype)
+        scores = self.signature(**{self.name: pictures})[self.output_name].numpy()
         self.seconds = time.perf_counter() - start
         return scores
+
+
+def _sides(tensor):
+    """Return the sides of a tensor of TensorFlow's, `None` where they are open, none of an unknown rank."""
+    return [] if tensor.shape.rank is None else tensor.shape.as_list()
 
 
 class OnnxFile:
@@ -136,20 +164,15 @@ class OnnxFile:
                 f"{path}: ONNX Runtime cannot load this file ({reason}); export it again"
             ) from error
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        ids = len(outputs[0].shape) == 3 and "int" in outputs[0].type
-        if [len(each.shape) for each in (*inputs, *outputs)] != [4, 3 if ids else 4]:
-            raise ValueError(
-                f"{path}: expected one (B, H, W, C) in and one (B, H, W, classes) out; is it a segmenter?"
-            )
+        shapes = [[tuple(each.shape) for each in found] for found in (inputs, outputs)]
+        ids = _check_segmenter(path, shapes[0], shapes[1], all("int" in each.type for each in outputs))
         batch, height, width, channels = inputs[0].shape  # an open side has a name or None
-        any_batch = not isinstance(batch, int) or batch == 1
-        if inputs[0].type != "tensor(float)" or not isinstance(channels, int) or not any_batch:
+        if inputs[0].type != "tensor(float)" or (isinstance(batch, int) and batch != 1):
             raise ValueError(
-                f"{path}: takes {inputs[0].type} {inputs[0].shape}, expected float pictures (B, H, W, C), C "
-                "known and B open or 1"
+                f"{path}: takes {inputs[0].type} {inputs[0].shape}, expected float pictures (B, H, W, C), B "
+                "open or 1"
             )
-        if height in (1, 3, 4) and channels not in (1, 3, 4):
-            raise ValueError(f"{path}: channels come first, {inputs[0].shape}; expected (B, H, W, C)")
+        self.one_by_one = batch == 1
         size = (height, width)
         self.input_size = size if all(isinstance(side, int) for side in size) else None
         self.name, self.channels, self.sides = inputs[0].name, channels, size
@@ -163,7 +186,8 @@ class OnnxFile:
         """Run float32 pictures `(B, H, W, C)`; return float32 scores."""
         start = time.perf_counter()
         try:
-            (scores,) = self.session.run(None, {self.name: images})
+            parts = [image[None] for image in images] if self.one_by_one else [images]
+            scores = np.concatenate([self.session.run(None, {self.name: part})[0] for part in parts])
         except Exception as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{self.path}: ONNX Runtime cannot run this file ({reason})") from error
@@ -186,6 +210,7 @@ def quantized(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
         return values.astype("float32")
     scale, zero_point = detail["quantization"]
     limits = np.iinfo(detail["dtype"])
+    scale = scale or 1.0  # integers without a scale are values as they are
     return np.clip(np.round(values / scale + zero_point), limits.min, limits.max).astype(detail["dtype"])
 
 
@@ -194,6 +219,7 @@ def dequantized(values: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
     if detail["dtype"] == np.float32:
         return values
     scale, zero_point = detail["quantization"]
+    scale = scale or 1.0
     return (values.astype("float32") - zero_point) * np.float32(scale)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from kseg.data import from_directory
 from kseg.evaluation import Evaluation, evaluate
+from kseg.inference import facts_of
 from kseg.inference.resizing import Resize
 from kseg.types import InputRange, PathLike, StatedActivation
 
@@ -47,9 +48,16 @@ def evaluate_files(
         "resize": resize,
     }
     paths = [Path(path) for path in models]
+
+    def stated_to(path: Path) -> dict[str, Any]:
+        tells = facts_of(path).input_range is not None  # a file beside the model that it was made of
+        return {**stated, "input_range": None} if tells else stated
+
     results: dict[str, Evaluation] = {}
     for path in paths:
         name = path.name if sum(path.name == other.name for other in paths) == 1 else str(path)
         shown = progress(f"evaluating {name}") if progress else None
-        results[name] = evaluate(path, dataset, class_names=dataset.class_names, progress=shown, **stated)
+        results[name] = evaluate(
+            path, dataset, class_names=dataset.class_names, progress=shown, **stated_to(path)
+        )
     return results

@@ -37,9 +37,9 @@ def export(
         model, path: the file to read and the place to write to.
         data_root: `None` or a folder: 100 pictures of its "train" split calibrate int8, 32 of "val" verify,
             both drawn over the whole split.
-        input_size, quantize, output_kind, float_layers, mediapipe, activation, input_range, multilabel,
-            overwrite: as for `kseg.export_tflite`;
+        input_size, quantize, output_kind, float_layers, mediapipe, overwrite: as for `kseg.export_tflite`;
             `.onnx` files may leave the size open.
+        activation, input_range, multilabel: as for `kseg.export_tflite`.
         label_map, class_names: as for `kseg.data.from_directory`.
 
     Returns:

@@ -79,7 +79,7 @@ def predict_files(
         give = runner.masks if output_kind == "classes" else runner.probabilities
         result = give(image[None], crf)[0]
         mask = _shown(result, runner.multilabel)
-        names = class_names or [f"class {number}" for number in range(int(mask.max()) + 1)]
+        names = class_names or [f"class {number}" for number in range(_count(runner, mask))]
         save_picture(visualization.overlay(image, mask, names), overlay_path)
         if end == ".png":
             save_picture(result, target)
@@ -106,6 +106,11 @@ def _check_targets(output, paths, end, overwrite):
         if target.exists() and not overwrite:
             raise FileExistsError(f"{target}: exists already; add overwrite=True or choose another output=")
     return targets
+
+
+def _count(runner, mask):
+    """Return how many names a legend needs."""
+    return max(runner.num_classes or 0, 2) if runner.num_classes else int(mask.max()) + 1
 
 
 def _shown(result, multilabel):

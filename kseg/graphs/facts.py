@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from kseg.checks import check_choice
-from kseg.graphs.keras_graph import layers_inside
+from kseg.graphs.keras_graph import layers_inside, run_through
 from kseg.graphs.one_picture import one_picture
 from kseg.graphs.output_kind import output_kind
 from kseg.graphs.precision import in_float32
@@ -49,11 +49,11 @@ class ModelFacts:
         self.model = one_picture(model)
         check_choice("activation", activation, (None, *ACTIVATIONS))
         self.multilabel = trained_multilabel(model) if multilabel is None else bool(multilabel)
-        self.stated = activation
+        self.stated = activation or _by_loss(model, self)
         if activation is not None and self.found is not None and self.found != activation:
             raise ValueError(
                 f"activation={activation!r}, but model {self.model.name!r} gives {_SAYS[self.found]}; leave "
-                "activation out"
+                "activation= out"
             )
         known = activation or self.found
         if self.multilabel and known in ("softmax", "classes"):
@@ -93,7 +93,7 @@ class ModelFacts:
         Nothing is kept: the weights may change.
 
         Args:
-            input_range: as for `kseg.pictures.in_input_range`.
+            input_range: as for `kseg.pictures.in_pixel_range`.
 
         Raises:
             ValueError: if the values can be both; `activation=` then says it.
@@ -113,7 +113,8 @@ class ModelFacts:
         low, high = input_range
         image = keras.Input((*self.input_size, self.channels), name="image")
         scale = keras.layers.Rescaling((high - low) / PIXEL_RANGE[1], offset=low, name="scale_pixels")
-        model = keras.Model(image, self.model(scale(image)), name=self.model.name)
+        scores = run_through(self.model, scale(image), lambda operation: operation, _call)
+        model = keras.Model(image, keras.tree.flatten(scores)[0], name=self.model.name)
         facts = ModelFacts(model, multilabel=self.multilabel)
         facts.stated = self.stated
         return facts
@@ -153,7 +154,7 @@ class ModelFacts:
     @cached_property
     def scores_only_centre(self) -> bool:
         """Whether the scores are those of the middle of the picture alone."""
-        return any(getattr(layer, "scores_only_centre", False) for layer in self.model.layers)
+        return any(getattr(layer, "scores_only_centre", False) for layer in layers_inside(self.model))
 
     @cached_property
     def rounds_indices(self) -> bool:
@@ -164,6 +165,10 @@ class ModelFacts:
     def float32(self) -> keras.Model:
         """The model, or a float32 copy of one built under a mixed precision policy."""
         return in_float32(self.model)
+
+
+def _call(operation, *arguments, **keywords):
+    return operation(*arguments, **keywords)
 
 
 _SAYS = {
@@ -191,9 +196,19 @@ def losses_inside(loss: Any) -> list:
     """Return the losses that a loss is made of, itself among them."""
     found = [loss]
     for each in found:  # grows
-        found += [each.loss] if hasattr(each, "loss") else []
-        found += [part for part, _ in getattr(each, "parts", [])]
+        if type(each).__module__.startswith("kseg."):  # sums and wrappers of our own, no others'
+            found += [each.loss] if hasattr(each, "loss") else []
+            found += [part for part, _ in getattr(each, "parts", [])]
     return found
+
+
+def _by_loss(model, facts):
+    """Return the activation that the loss states, which a model was compiled with, or `None`."""
+    stated = {getattr(loss, "from_logits", None) for loss in losses_inside(_loss_of(model))} - {None}
+    if stated == {True}:
+        return "linear"
+    one_each = facts.multilabel or facts.model.outputs[0].shape[-1] == 1
+    return ("sigmoid" if one_each else "softmax") if stated == {False} else None
 
 
 def _loss_of(model):
@@ -230,7 +245,7 @@ def judged_kind(name: str, scores: Sequence[np.ndarray], multilabel: bool = Fals
 def untold(name: str) -> str:
     """Return the sentence about a model that does not tell what it gives."""
     return (
-        f"{name}: nothing tells whether it gives logits or probabilities; say it by activation='linear' "
+        f"{name}: nothing tells whether it gives logits or probabilities; say it by activation=: 'linear' "
         "(logits), 'softmax' or 'sigmoid'"
     )
 

@@ -134,6 +134,13 @@ def run_through(
     return private(model, "_run_through_graph")(inputs, operation_fn=operation_fn, call_fn=call_fn)
 
 
+def function_name(loss_or_metric: Any) -> str:
+    """Return the name of the function of Keras' that a loss or metric is or calls, "" of one of others."""
+    function = getattr(loss_or_metric, "fn", None) or getattr(loss_or_metric, "_fn", None) or loss_or_metric
+    of_keras = str(getattr(function, "__module__", "")).startswith("keras.")
+    return getattr(function, "__name__", "") if of_keras else ""
+
+
 def start_at_epoch(model: keras.Model, epoch: int | None) -> None:
     """Let the `fit` that has begun start with another epoch; `None` once it has."""
     private(model, "_initial_epoch")

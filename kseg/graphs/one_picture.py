@@ -67,7 +67,7 @@ def _check_axes(whose, taken, given):
             "keras.layers.Reshape brings them there"
         )
     first = taken[1] in (1, 3, 4) and (taken[3] is None or taken[3] > 4)
-    last_is_width = len(shape) == 4 and shape[3] is None
+    last_is_width = len(shape) == 4 and (shape[3] is None or (shape[2:] == taken[1:3] != shape[1:3]))
     if first or last_is_width:
         raise ValueError(
             f"{whose}: channels come first, {taken} in and {shape} out, {_WRAP}: put "

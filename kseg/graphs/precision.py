@@ -119,7 +119,12 @@ def _attributes(layer):
     if type(layer).__module__.split(".")[0] in ("keras", "kseg"):
         return {}
     usual = vars(keras.Layer())
-    own = {name: value for name, value in vars(layer).items() if name not in usual}
+    # `_self_...` is what TensorFlow tracks variables by
+    own = {
+        name: value
+        for name, value in vars(layer).items()
+        if name not in usual and not name.startswith("_self_")
+    }
     return {name: keras.tree.map_structure(_widened, value) for name, value in own.items() if _is_kept(value)}
 
 

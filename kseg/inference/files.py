@@ -24,6 +24,8 @@ from kseg.pictures import checked_range
 from kseg.runtime import opened, try_out
 from kseg.types import InputRange, StatedActivation
 
+_KINDS = {"linear": "logits", "softmax": "probabilities", "sigmoid": "probabilities"}
+
 
 def open_model(
     model_or_path: keras.Model | str | os.PathLike,
@@ -48,8 +50,8 @@ def open_model(
     check_choice("activation", activation, (None, *ACTIVATIONS))
     check_choice("resize", resize, ("antialias", "bilinear"))
     if isinstance(model_or_path, keras.Model):
-        runner = _keras_runner(model_or_path)
-        trained = trained_multilabel(model_or_path)
+        runner = _as_compiled(_keras_runner(model_or_path), model_or_path)
+        trained = runner.multilabel
     else:
         if not isinstance(model_or_path, str | os.PathLike):
             raise TypeError(
@@ -108,7 +110,16 @@ def _open_file(path, _identity, shown):
         check_file(path)
         return _file_runner(path, opened(path), shown)
     model = load(path)
-    return dataclasses.replace(_keras_runner(model), name=shown, multilabel=trained_multilabel(model))
+    return dataclasses.replace(_as_compiled(_keras_runner(model), model), name=shown)
+
+
+def _as_compiled(runner, model):
+    """Return a runner that knows what the loss of the model says."""
+    compiled = dataclasses.replace(runner, multilabel=trained_multilabel(model))
+    if runner.output_kind is None:
+        kind = ModelFacts(model).stated
+        compiled = dataclasses.replace(compiled, output_kind=_KINDS.get(kind), activation=kind)
+    return runner if compiled == runner else compiled
 
 
 def _keras_runner(model):
@@ -120,7 +131,7 @@ def _keras_runner(model):
             run=lambda images: function(images).numpy(),
             input_size=facts.fixed_size,
             channels=facts.channels,
-            output_kind=facts.output_kind if facts.told else None,
+            output_kind=facts.output_kind if facts.found else None,
             num_classes=facts.num_scores,
             scores_only_centre=facts.scores_only_centre,
             activation=facts.found,

@@ -89,7 +89,7 @@ def _told_by_litert(path, file):
 
 def _range_of(metadata, file):
     """Return the range of the input by the metadata, or by the scale of an input of integers."""
-    if metadata.mean is not None and metadata.std:
+    if metadata.mean is not None and metadata.std and metadata.uniform:
         return tuple((value - metadata.mean) / metadata.std for value in PIXEL_RANGE)
     if file.input["dtype"] == np.float32:
         return None
@@ -99,6 +99,18 @@ def _range_of(metadata, file):
     return (
         tuple(float(scale * (end - zero_point)) for end in (limits.min, limits.max)) if whole_byte else None
     )
+
+
+def _reads_probabilities(operator, made):
+    """Tell whether a convolution reads probabilities that were moved at most: it then smooths them."""
+    before = [made[int(tensor)] for tensor in operator["inputs"] if int(tensor) in made]
+    while before:
+        each = before.pop()
+        if each["op_name"] in ("LOGISTIC", "SOFTMAX"):
+            return True
+        if each["op_name"] in _MOVES:
+            before += [made[int(tensor)] for tensor in each["inputs"][:1] if int(tensor) in made]
+    return False
 
 
 def _by_operators(file):
@@ -111,6 +123,8 @@ def _by_operators(file):
         operator = made[tensor]
         if operator["op_name"] not in _MOVES:
             found = _GIVES.get(operator["op_name"])
+            if found == "linear" and _reads_probabilities(operator, made):
+                return None
             cut_out = found == "softmax" and shapes[tensor][-1] != file.num_classes
             return ("sigmoid" if file.num_classes == 1 else None) if cut_out else found
         tensor = int(operator["inputs"][0])

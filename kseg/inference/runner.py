@@ -88,10 +88,16 @@ class Runner:
         Raises:
             ValueError: if that contradicts the model, or if `input_range` is missing where nothing tells it.
         """
+        told = self.input_range
+        if told is not None and input_range is not None and not np.allclose(told, input_range):
+            raise ValueError(
+                f"{self.name}: tells itself that it takes {told[0]:g} for black and {told[1]:g} for white; "
+                "leave input_range= out"
+            )
         if self.asks_range and input_range is None:
             raise ValueError(
                 f"{self.name}: nothing tells which values its pictures have; say what it takes for black and "
-                "white by input_range=(0, 255), (0, 1) or (-1, 1)"
+                "white by input_range=, for instance input_range=(0, 1)"
             )
         kind = self.output_kind
         if activation is not None:
@@ -99,13 +105,13 @@ class Runner:
             if (self.activation or activation) != activation or self.output_kind not in (None, kind):
                 raise ValueError(
                     f"activation={activation!r}, but {self.name} gives "
-                    f"{self.activation or self.output_kind}; leave activation out"
+                    f"{self.activation or self.output_kind}; leave activation= out"
                 )
         known = activation or self.activation
         if multilabel and (known == "softmax" or kind == "classes"):
             raise ValueError(
                 f"multilabel=True takes one sigmoid per label, but {self.name} gives "
-                f"{'class ids' if kind == 'classes' else 'a softmax'}; leave multilabel out"
+                f"{'class ids' if kind == 'classes' else 'a softmax'}; leave multilabel= out"
             )
         stated = dataclasses.replace(
             self,
@@ -135,9 +141,7 @@ class Runner:
     def scores(self, images: np.ndarray) -> np.ndarray:
         """Run pictures `(B, H, W, C)`; scores come back at their size, `(B, H, W, classes)`."""
         if self.output_kind == "classes":
-            raise ValueError(
-                "the file gives class ids alone, no scores: export it with output_kind='logits' for that"
-            )
+            raise ValueError(f"{self.name}: gives class ids alone, no scores and no probabilities")
         scores, size = self.finite_scores(images), images.shape[1:3]
         return scores if scores.shape[1:3] == size else enlarge(scores, size, self.resize)
 
@@ -171,7 +175,7 @@ class Runner:
 
         With several labels per pixel, 0 or 1 in uint8 `(B, H, W, labels)`.
         """
-        self._check_whole()
+        self.check_whole()
         refined = crf_arguments(crf) is not None
         ids = self.probabilities(images, crf).argmax(-1) if refined else self.ids(images)
         if self.multilabel:
@@ -180,7 +184,7 @@ class Runner:
 
     def probabilities(self, images: np.ndarray, crf: bool | Mapping[str, Any] | None = False) -> np.ndarray:
         """Return float32 probabilities `(B, H, W, classes)`, two of one channel; `crf` as for `predict`."""
-        self._check_whole()
+        self.check_whole()
         runner, arguments = self.settled(scores=True), crf_arguments(crf)
         if arguments is not None and self.multilabel:
             raise ValueError(
@@ -191,6 +195,7 @@ class Runner:
             found = scores if scores.shape[1:3] == images.shape[1:3] else enlarge(scores, images.shape[1:3])
         else:
             found = as_probabilities(runner.scores(images), runner.from_logits, self.multilabel)
+        found = found.astype("float32", copy=False)
         if arguments is None:
             return found
         from kseg.crf import dense_crf  # loads SciPy, which only the CRF needs
@@ -198,7 +203,8 @@ class Runner:
         pairs = zip(found, in_pixel_range(images, self.input_range), strict=True)
         return np.stack([dense_crf(each, image, **arguments) for each, image in pairs])
 
-    def _check_whole(self):
+    def check_whole(self) -> None:
+        """Raise where the scores are those of the middle of the picture alone."""
         if self.scores_only_centre:
             raise ValueError(
                 "the model scores the middle of its picture alone (padding='valid'): call it yourself, or "

@@ -45,6 +45,7 @@ class Metadata:
         activation: `"none"`, `"sigmoid"` or `"softmax"`, what its user applies to the scores; `None` if it
             does not say.
         labels: list of str, the classes.
+        uniform: bool, whether mean and std are those of every channel; else they are those of the first.
         multilabel: bool, whether a pixel may have several of them; only kseg's files say it.
     """
 
@@ -55,10 +56,12 @@ class Metadata:
     activation: str | None = None
     labels: list | None = None
     multilabel: bool = False
+    uniform: bool = True
 
     def __str__(self):
         lines = [f"{self.name}: {self.description}"]
         normalization = "none" if self.mean is None else f"(value - {self.mean:g}) / {self.std:g}"
+        normalization += "" if self.uniform else " in the first channel, other values in others"
         lines.append(f"  normalisation before the file: {normalization}")
         lines.append(f"  activation after it: {self.activation or 'not told'}")
         several = ", several per pixel" if self.multilabel else ""
@@ -167,7 +170,9 @@ def _read(content):
     for unit in [unit for image in tables_at(graph, 2) for unit in tables_at(image, 4)]:
         options = table_at(unit, 1)
         if number_at(unit, 0, Uint8Flags) == _NORMALIZATION and options is not None:
-            found.mean, found.std = (float(numbers_at(options, slot, Float32Flags)[0]) for slot in (0, 1))
+            values = [numbers_at(options, slot, Float32Flags).tolist() for slot in (0, 1)]
+            found.mean, found.std = (each[0] for each in values)
+            found.uniform = all(len(set(each)) == 1 for each in values)
     for custom in tables_at(graph, 9):
         found.multilabel |= text_at(custom, 0) == _SEVERAL
         if text_at(custom, 0) == "SEGMENTER_METADATA":

@@ -119,7 +119,9 @@ def compile(
         kwargs["metrics"] = [_metric(MeanIoU, facts, ignore_class, class_names=class_names)]
     for argument in {"metrics", "weighted_metrics"} & set(kwargs):
         accuracy = _metric(PixelAccuracy, facts, ignore_class, name="accuracy")
-        kwargs[argument] = fitting_metrics(kwargs[argument], facts, accuracy)
+        single = isinstance(kwargs[argument], str | keras.metrics.Metric)
+        given = [kwargs[argument]] if single else kwargs[argument]
+        kwargs[argument] = fitting_metrics(given, facts, accuracy)
     name_class_weights()
     model.compile(optimizer=optimizer, loss=loss, **kwargs)
     return model

@@ -8,17 +8,35 @@ from typing import Any
 
 import keras
 
-from kseg.graphs import ModelFacts, losses_inside
+from kseg.graphs import ModelFacts, function_name, losses_inside
 from kseg.losses import CrossEntropy, Focal, OhemCrossEntropy
 from kseg.losses.base import MaskLoss
+from kseg.losses.combining import Combinable
 from kseg.metrics.reading import MaskMetric
 
 _OF_ONE_CLASS = (CrossEntropy, OhemCrossEntropy, Focal)  # they look at the pixel's own class alone
 # Keras' losses that take probabilities and have no argument that says so.
 _OF_PROBABILITIES = frozenset(
-    ["dice", "kl_divergence", "mean_squared_logarithmic_error", "poisson", "tversky"]
+    [
+        "categorical_generalized_cross_entropy",
+        "dice",
+        "kl_divergence",
+        "mean_squared_logarithmic_error",
+        "poisson",
+        "tversky",
+    ]
 )
 _ACCURACIES = frozenset(["accuracy", "acc"])
+_SPARSE = (keras.metrics.SparseCategoricalAccuracy, keras.metrics.SparseTopKCategoricalAccuracy)
+_THRESHOLDS = (
+    keras.metrics.AUC,
+    keras.metrics.Precision,
+    keras.metrics.Recall,
+    keras.metrics.TruePositives,
+    keras.metrics.TrueNegatives,
+    keras.metrics.FalsePositives,
+    keras.metrics.FalseNegatives,
+)
 
 
 def only_one(value: Any, argument: str) -> Any:
@@ -48,7 +66,7 @@ def check_loss(loss: Any, facts: ModelFacts) -> None:
 
 def _check_part(part, facts):
     name = repr(getattr(part, "name", None) or getattr(part, "__name__", part))
-    if isinstance(part, MaskLoss):
+    if isinstance(part, MaskLoss) or (facts.multilabel and not isinstance(part, Combinable)):
         _check_labels(f"loss {name}", part, facts)
     several = facts.num_scores > 1 and not facts.multilabel
     if isinstance(part, _OF_ONE_CLASS) and facts.activation == "sigmoid" and several:
@@ -56,7 +74,7 @@ def _check_part(part, facts):
             f"cross-entropy on sigmoid trains every one of the {facts.num_scores} channels to 1; use softmax "
             "or None, another loss, or multilabel=True where a pixel may have several labels"
         )
-    if facts.activation is None and _function_name(part) in _OF_PROBABILITIES:
+    if facts.activation is None and function_name(part) in _OF_PROBABILITIES:
         raise ValueError(
             f"loss {name} of Keras takes probabilities, but the model gives logits; build it with "
             "activation='softmax' or 'sigmoid', or take a loss of kseg.losses"
@@ -64,18 +82,12 @@ def _check_part(part, facts):
     _check_from_logits(f"loss {name}", _from_logits(part), facts)
 
 
-def _function_name(loss):
-    """Return the name of the function that a loss of Keras' calls, whether it came as class or function."""
-    function = getattr(loss, "fn", loss)
-    return function.__name__ if getattr(function, "__module__", "").startswith("keras.") else None
-
-
 def _check_labels(what, part, facts):
     multilabel = getattr(part, "multilabel", False)
     if multilabel != facts.multilabel:
         raise ValueError(
-            f"{what} has multilabel={multilabel}, kseg.compile has multilabel={facts.multilabel}; set both "
-            "alike"
+            f"{what} has multilabel={multilabel}, kseg.compile has multilabel={facts.multilabel}: set both "
+            "alike (a loss of your own says it by an attribute of that name, which predict reads)"
         )
 
 
@@ -96,7 +108,8 @@ def _from_logits(loss):
     if not callable(loss):
         return None
     argument = inspect.signature(loss).parameters.get("from_logits")
-    return None if argument is None else argument.default
+    default = None if argument is None else argument.default
+    return default if isinstance(default, bool) else None
 
 
 def fitting_metrics(metrics: Any, facts: ModelFacts, accuracy: MaskMetric) -> Any:
@@ -109,32 +122,36 @@ def fitting_metrics(metrics: Any, facts: ModelFacts, accuracy: MaskMetric) -> An
         return {key: fitting_metrics(each, facts, accuracy) for key, each in metrics.items()}
     if isinstance(metrics, list | tuple):
         return [fitting_metrics(each, facts, accuracy) for each in metrics]
-    if metrics in _ACCURACIES:
+    if isinstance(metrics, str) and metrics in _ACCURACIES:
         return accuracy
-    _check_metric(metrics, facts)
+    if isinstance(metrics, MaskMetric):
+        _check_mask_metric(metrics, facts)
+    else:
+        _check_metric(keras.metrics.get(metrics), facts, accuracy.ignore_class)
     return metrics
 
 
-def _check_metric(metric, facts):
-    if isinstance(metric, MaskMetric):
-        what = f"metric {metric.name!r}"
-        _check_labels(what, metric, facts)
-        if facts.num_scores == 1 or facts.multilabel:  # else the arg-max is the same
-            _check_from_logits(what, metric.from_logits, facts)
-        return
-    metric = keras.metrics.get(metric)
-    word = str(getattr(metric, "name", None) or getattr(metric, "__name__", ""))
-    function = getattr(metric, "_fn", metric)
-    of_keras = getattr(type(metric), "__module__", "").startswith("keras.") or getattr(
-        function, "__module__", ""
-    ).startswith("keras.")
-    if of_keras and word.endswith("accuracy"):
+def _check_mask_metric(metric, facts):
+    what = f"metric {metric.name!r}"
+    _check_labels(what, metric, facts)
+    if facts.num_scores == 1 or facts.multilabel:  # else the arg-max is the same
+        _check_from_logits(what, metric.from_logits, facts)
+
+
+def _check_metric(metric, facts, ignore_class):
+    """Raise for a metric of Keras' that is wrong for masks; one of the user's own is his affair."""
+    name = getattr(metric, "name", None) or getattr(metric, "__name__", metric)
+    what, function = f"metric {name!r} of Keras", function_name(metric)
+    sparse = isinstance(metric, _SPARSE) and facts.num_scores > 1 and ignore_class is None
+    if (isinstance(metric, keras.metrics.Accuracy) or function.endswith("accuracy")) and not sparse:
         raise ValueError(
-            f"metric {word!r} of Keras counts void and does not know one channel of logits; take "
-            "kseg.metrics.PixelAccuracy"
+            f"{what} counts void and does not know one channel of logits; take kseg.metrics.PixelAccuracy"
         )
-    if isinstance(metric, keras.metrics.IoU) and metric.sparse_y_pred:
-        raise ValueError(
-            f"metric {word!r} of Keras takes predicted ids, but the model gives scores; take "
-            "kseg.metrics.MeanIoU"
-        )
+    if type(metric) in (keras.metrics.MeanIoU, keras.metrics.IoU) and metric.sparse_y_pred:
+        raise ValueError(f"{what} takes predicted ids, but the model gives scores; take kseg.metrics.MeanIoU")
+    stated = metric.get_config().get("from_logits") if isinstance(metric, keras.metrics.Metric) else None
+    thresholds = isinstance(metric, _THRESHOLDS) and not stated
+    if facts.activation is None and (thresholds or function in _OF_PROBABILITIES):
+        raise ValueError(f"{what} takes probabilities, but the model gives logits; take one of kseg.metrics")
+    if function:
+        _check_from_logits(what, _from_logits(metric), facts)
