@@ -156,6 +156,8 @@ def evaluate(
     names = list(names or [f"class {number}" for number in range(counter.num_classes)])
     check_class_names(names, counter.num_classes)
     if isinstance(counter, LabelCounts):
+        on, counted = counter.true.sum(), counter.counted.sum()
+        warn_of_void_foreground(np.array([counted - on, on]), counter.void, counter.ignore_class)
         return Evaluation(None, names, counter.outside, labels=counter)
     warn_of_void_foreground(counter.true_counts, counter.void, counter.ignore_class)
     return Evaluation(counter.matrix, names, counter.outside, counter.missed)

@@ -36,9 +36,9 @@ def ids_checked(target: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
     """
     lowest, highest = ops.min(target, initial=0), ops.max(target, initial=0)
     outside = ops.logical_or(lowest < 0, highest >= num_classes)
-    message = f"y_true must hold ids 0..{num_classes - 1} or void, got ids between these:"
-    mend = "map them to a class or to ignore_class"
-    return stop_where(outside, target, message, lowest, highest, mend), outside
+    message = f"y_true must hold ids 0..{num_classes - 1} or void, got ids from"
+    hint = "; map them to a class or to ignore_class"
+    return stop_where(outside, target, message, lowest, "to", highest, hint), outside
 
 
 def rows_checked(y_true: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -56,11 +56,11 @@ def rows_checked(y_true: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     wrong = ops.logical_not(ops.logical_and(fits, ops.min(target, axis=-1) >= 0))
     message = (
         f"y_true (B, H, W, {target.shape[-1]}) must be one-hot or soft, values of 0 to 1 whose sum is 1 in a "
-        "pixel, or 0 where it is void; got sums between these:"
+        "pixel, or 0 where it is void; got values and sums from"
     )
-    mend = "turn colours into ids (B, H, W); several labels per pixel need multilabel=True"
-    sizes = ops.min(sums, initial=0.0), ops.max(sums, initial=0.0)
-    return stop_where(ops.any(wrong), target, message, *sizes, mend), sums > 0.5, wrong
+    hint = "; turn colours into ids (B, H, W); several labels per pixel need multilabel=True"
+    low, high = ops.min(target, initial=0.0), ops.max(sums, initial=0.0)
+    return stop_where(ops.any(wrong), target, message, low, "to", high, hint), sums > 0.5, wrong
 
 
 def labels_checked(
@@ -86,18 +86,27 @@ def labels_checked(
     valid = ops.logical_not(is_void(target, ignore_class))
     target = ops.where(valid, target, 0.0)
     wrong = ops.logical_not(ops.logical_and(target >= 0, target <= 1))
-    message = "with multilabel=True y_true must hold 0, 1 or void, got values between these:"
-    sizes = ops.min(target, initial=0.0), ops.max(target, initial=0.0)
-    mend = "map them to 0 or 1, or to ignore_class"
-    return stop_where(ops.any(wrong), target, message, *sizes, mend), valid, wrong
+    message = "with multilabel=True y_true must hold 0, 1 or void, got values from"
+    low, high = ops.min(target, initial=0.0), ops.max(target, initial=0.0)
+    hint = "; map them to 0 or 1, or to ignore_class"
+    return stop_where(ops.any(wrong), target, message, low, "to", high, hint), valid, wrong
 
 
 def stop_where(wrong: Tensor, tensor: Tensor, *message: Any) -> Tensor:
-    """Return `tensor`; TensorFlow stops with the parts of `message` before it is used if `wrong` is true."""
+    """Return `tensor`; TensorFlow stops with the parts of `message` before it is used if `wrong` is true.
+
+    Raises:
+        ValueError: at once where no graph is built.
+    """
     if keras.backend.backend() != "tensorflow":
         return tensor
     import tensorflow as tf  # keras.ops has no check that runs with the graph
 
+    if tf.executing_eagerly():
+        if bool(wrong):
+            words = [part if isinstance(part, str) else f"{float(part):g}" for part in message]
+            raise ValueError(" ".join(words).replace(" ;", ";"))
+        return tensor
     with tf.control_dependencies([tf.debugging.Assert(~wrong, list(message))]):
         return tf.identity(tensor)
 

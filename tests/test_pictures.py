@@ -18,6 +18,7 @@ WRONG = {
     "16 bits": (RAMP * 257).astype("uint16"),
     "12 bits": (RAMP * 16).astype("int32"),
     "Caffe's means taken off": (RAMP - 104).astype("float32"),
+    "0–1 that interpolation exceeds": (RAMP / 250).astype("float32"),
     "signed bytes": (RAMP - 128).astype("int8"),
     "NaN": np.where(RAMP == 255, np.nan, RAMP),
     "infinite": np.where(RAMP == 255, np.inf, RAMP),
@@ -86,7 +87,11 @@ def test_a_model_of_another_scale_is_used_by_saying_so(model, low, high):
     for verb, right in zip(verbs(other, input_range=(low, high)), verbs(model), strict=True):
         expected = right(RAMP.astype("uint8"))
         np.testing.assert_array_equal(verb(RAMP.astype("uint8")), expected)
-        np.testing.assert_array_equal(verb(RAMP.astype("float32")), expected)
+        if high <= 255:
+            np.testing.assert_array_equal(verb(RAMP.astype("float32")), expected)
+        else:
+            with pytest.raises(ValueError, match="can be pixel values 0–255 or on the stated input_range"):
+                verb(RAMP.astype("float32"))
     if high <= 1:  # pictures that are on the model's scale already
         on_scale = (RAMP * (high - low) / 255 + low).astype("float32")
         np.testing.assert_array_equal(kseg.predict(other, on_scale, input_range=(low, high)), expected)
@@ -128,3 +133,21 @@ def test_probes_are_pictures(size, channels):
     for picture in probes(size, channels):
         check_pictures(picture)
         assert picture.shape == (1, *(size or (64, 64)), channels)
+
+
+def test_each_picture_of_a_batch_is_judged(model):
+    pictures = np.stack([RAMP, RAMP / 255]).astype("float32")
+    with pytest.raises(ValueError, match="multiply by 255"):
+        kseg.evaluate(model, [(pictures, np.zeros((2, 10, 12), "int32"))])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "values"), [(-2, 2, (0.5, 2)), (-127.5, 127.5, (0, 120)), (-1, 1, (0, 0))]
+)
+def test_floats_that_can_be_both_are_refused(low, high, values):
+    picture = np.linspace(*values, 12, dtype="float32").reshape(2, 6, 1)
+    with pytest.raises(
+        ValueError, match="can be pixel values 0–255 or on the stated|or floats of the stated"
+    ):
+        in_pixel_range(np.clip(picture, 0, 255) if values[1] else picture, (low, high))
+    np.testing.assert_array_equal(in_pixel_range(np.zeros((2, 2, 1), "float32"), (0, 1)), 0)

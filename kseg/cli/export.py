@@ -38,7 +38,8 @@ def add_export(commands: Commands) -> None:
         "path", type=Path, nargs="?", metavar="PATH", help="new .tflite or .onnx file or SavedModel folder"
     )
     parser.add_argument("--inspect", type=Path, metavar="FILE", help="print the metadata and report of FILE")
-    add_input_size(parser, "picture size of the file (not for SavedModel)")
+    older = ("--inp", "--inpu", "--input", "--input-")  # beginnings of --input-range too
+    add_input_size(parser, "picture size of the file (not for SavedModel)", older)
     parser.add_argument(
         "--quantize", choices=("float16", "dynamic", "int8", "int16x8"), help="(default: float32)"
     )
@@ -54,7 +55,10 @@ def add_export(commands: Commands) -> None:
         metavar="N | NAME,...",
         help="layers that int8 leaves in float: the N that lose most, or these",
     )
-    parser.add_argument("--mediapipe", action="store_true", help="refuse what MediaPipe could not run")
+    mediapipe = parser.add_argument(
+        "--mediapipe", "--m", action="store_true", help="refuse what MediaPipe could not run"
+    )
+    mediapipe.option_strings = ["--mediapipe"]  # --m begins --multilabel too
     add_data(parser, required=False, names_from="classes.txt beside MODEL, DIR/classes.txt")
     add_overwrite(parser, "what is at PATH")
 

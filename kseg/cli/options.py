@@ -163,9 +163,10 @@ def add_overwrite(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--overwrite", action="store_true", help=f"replace {what}")
 
 
-def add_input_size(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add the size of the picture that a file takes."""
-    parser.add_argument("--input-size", type=size, metavar="HxW", help=what)
+def add_input_size(parser: argparse.ArgumentParser, what: str, abbreviations: Sequence[str] = ()) -> None:
+    """Add the size of the picture that a file takes; arguments as for `add_output`."""
+    action = parser.add_argument("--input-size", *abbreviations, type=size, metavar="HxW", help=what)
+    action.option_strings = ["--input-size"]
 
 
 def add_epochs(parser: argparse.ArgumentParser, what: str, default: int | None = None) -> None:

@@ -1,6 +1,7 @@
 """Losses that are sums over pixels, and the plainest of them: cross-entropy."""
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import keras
@@ -27,9 +28,9 @@ class PixelLoss(MaskLoss):
         multilabel: bool,
     ) -> None:
         super().__init__(ignore_class, class_weights, from_logits, name, multilabel)
-        if not 0 <= label_smoothing < 1:
+        if not isinstance(label_smoothing, Real) or not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing must be a share in [0, 1), got {label_smoothing!r}")
-        self.label_smoothing = float(label_smoothing)
+        self.label_smoothing: float = float(label_smoothing)
 
     def losses(
         self,

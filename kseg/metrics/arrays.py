@@ -87,6 +87,7 @@ class LabelCounts:
         predicted: int64 `(num_classes,)`, those of the prediction.
         counted: int64 `(num_classes,)`, those that are neither void nor outside.
         outside: int, values of the truth that are neither 0, 1 nor void.
+        void: int, values that are void.
 
     Raises:
         ValueError: if `ignore_class` is 0 or 1.
@@ -103,7 +104,7 @@ class LabelCounts:
         self.num_classes = num_classes
         self.ignore_class = void_beside(checked_void(ignore_class), 2)
         self.both, self.true, self.predicted, self.counted = np.zeros((4, num_classes), "int64")
-        self.outside = 0
+        self.outside = self.void = 0
 
     def add(self, mask: np.ndarray, predicted: np.ndarray) -> None:
         """Add labels `(B, H, W, C)` of the truth, 0, 1 or void, and of the prediction, 0 or 1.
@@ -123,6 +124,7 @@ class LabelCounts:
         for name, where in kinds.items():
             setattr(self, name, getattr(self, name) + where.sum((0, 1, 2)))
         self.outside += int(valid.sum() - counted.sum())
+        self.void += int(valid.size - valid.sum())
 
     @property
     def iou(self) -> np.ndarray:
@@ -156,6 +158,8 @@ def warn_of_void_foreground(
     true_counts: np.ndarray, void_count: int, ignore_class: IgnoreClass = 255
 ) -> bool:
     """Warn if masks of two classes hold class 0 and void 255 alone: the foreground then counts nowhere.
+
+    Of several labels per pixel the two classes are off and on, summed over the labels.
 
     Args:
         true_counts: pixels of each class in the masks.

@@ -52,6 +52,9 @@ class CountingMetric(MaskMetric):
             return self.counts[1]
         return ops.sum(self.matrix, axis=1) + ops.convert_to_tensor(self.missed)
 
+    def _labels_off(self):
+        return int(ops.convert_to_numpy(ops.sum(self.counts[3] - self.counts[1])))
+
     def areas(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return per class the pixels that both have, those of the truth and of the prediction, float32."""
         if self.multilabel:

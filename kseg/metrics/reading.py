@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from kseg.checks import check_class_names, is_count
@@ -104,6 +105,9 @@ class MaskMetric(keras.metrics.Metric):
         """Return how many pixels of the truth each class has, int64 `(num_classes,)`."""
         raise NotImplementedError
 
+    def _labels_off(self):
+        """Return how many labels of the truth are off, `None` in a metric that does not count them."""
+
     def warn_of_masks(self) -> None:
         """Warn once, outside of graphs, where masks held class 0 and void alone, or ids that are no class."""
         if self._warned:
@@ -119,9 +123,11 @@ class MaskMetric(keras.metrics.Metric):
                 UserWarning,
                 stacklevel=3,
             )
-        binary = self.num_classes == 2 and not self.multilabel
-        void = pixels - outside - true.sum()
-        self._warned = bool(outside) or (binary and warn_of_void_foreground(true, void, self.ignore_class))
+        if self.multilabel:
+            true = np.array([self._labels_off() or 0, true.sum()])  # and those that are on
+        self._warned = bool(outside) or (
+            len(true) == 2 and warn_of_void_foreground(true, pixels - outside - true.sum(), self.ignore_class)
+        )
 
     def _is_class(self, ids):
         return ops.logical_and(ids >= 0, ids < self.num_classes)

@@ -149,8 +149,7 @@ def _check_metric(metric, facts, ignore_class):
         )
     if type(metric) in (keras.metrics.MeanIoU, keras.metrics.IoU) and metric.sparse_y_pred:
         raise ValueError(f"{what} takes predicted ids, but the model gives scores; take kseg.metrics.MeanIoU")
-    stated = metric.get_config().get("from_logits") if isinstance(metric, keras.metrics.Metric) else None
-    thresholds = isinstance(metric, _THRESHOLDS) and not stated
+    thresholds = isinstance(metric, _THRESHOLDS) and not metric.get_config().get("from_logits")
     if facts.activation is None and (thresholds or function in _OF_PROBABILITIES):
         raise ValueError(f"{what} takes probabilities, but the model gives logits; take one of kseg.metrics")
     if function:

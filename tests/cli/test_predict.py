@@ -72,7 +72,7 @@ def test_a_file_of_others_is_inspected_and_its_range_stated(shell, refused, pixe
     ramp = np.arange(256, dtype="uint8").reshape(16, 16)
     Image.fromarray(ramp).save(tmp_path / "a.png")
     words = ("predict", tmp_path / "m.tflite", tmp_path / "a.png", "--output", tmp_path / "out")
-    assert "say what it takes for black and white by --input-range" in refused(*words)
+    assert "by --input-range, for instance --input-range 0 1" in refused(*words)
     code, _, err = shell(*words, "--input-range", 0, 1, "--activation", "sigmoid")
     assert code == 0, err
     np.testing.assert_array_equal(pixels(tmp_path / "out" / "a.png"), ramp > 127)

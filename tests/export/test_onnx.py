@@ -125,7 +125,7 @@ def test_what_onnx_lacks_is_an_error_that_names_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "kind", "told"),
     [
-        ([None, None, None, None], onnx.TensorProto.FLOAT, "C known"),
+        ([None, None, None, None], onnx.TensorProto.FLOAT, "channels are not known"),
         ([2, 32, 32, 3], onnx.TensorProto.FLOAT, "B open or 1"),
         ([1, 32, 32, 3], onnx.TensorProto.UINT8, "uint8"),
         ([1, 3, 32, 32], onnx.TensorProto.FLOAT, "channels come first"),

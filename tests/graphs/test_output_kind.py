@@ -82,6 +82,10 @@ ENDS = {  # what stands before the moves, and what it gives
     "scaled logits": (lambda x: layers.Rescaling(2.0, offset=1.0)(layers.Conv2D(1, 1)(x)), "linear"),
     "normalised logits": (lambda x: layers.BatchNormalization()(layers.Conv2D(3, 1)(x)), "linear"),
     "a sum of logits": (lambda x: layers.Conv2D(3, 1)(x) + layers.Conv2D(3, 1)(x), "linear"),
+    "a convolution of features": (
+        lambda x: layers.Conv2D(3, 1)(layers.BatchNormalization()(layers.Conv2D(4, 3, activation="relu")(x))),
+        "linear",
+    ),
     "logarithms": (lambda x: ops.log_softmax(layers.Conv2D(3, 1)(x)), "linear"),
     "clipped probabilities": (
         lambda x: ops.clip(layers.Conv2D(1, 1, activation="sigmoid")(x), 1e-6, 1),
@@ -119,6 +123,13 @@ UNTOLD = {
     "an average of two": lambda x: layers.Average()([layers.Softmax()(layers.Conv2D(3, 1)(x)) for _ in "ab"]),
     "probabilities and logits": lambda x: layers.Concatenate()([layers.Conv2D(1, 1)(x), OwnSigmoid()(x)]),
     "the picture": lambda x: layers.Dropout(0.1)(x),
+    "a blurred sigmoid": lambda x: layers.DepthwiseConv2D(3)(layers.Conv2D(1, 1, activation="sigmoid")(x)),
+    "a blurred softmax": lambda x: layers.DepthwiseConv2D(3)(layers.Softmax()(layers.Conv2D(3, 1)(x))),
+    "an enlarged sigmoid": lambda x: layers.Conv2DTranspose(1, 2, 2)(OwnSigmoid()(layers.Conv2D(1, 1)(x))),
+    "blurred and cut": lambda x: layers.Conv2D(1, 3)(
+        layers.Cropping2D(1)(OwnSigmoid()(layers.Conv2D(1, 1)(x)))
+    ),
+    "a palette": lambda x: ops.take(ops.arange(3.0) / 3, ops.argmax(layers.Conv2D(3, 1)(x), -1))[..., None],
 }
 
 
@@ -140,6 +151,7 @@ IDS = {
 
 @pytest.mark.parametrize("end", IDS)
 def test_an_arg_max_inside_gives_ids(end):
+    keras.utils.set_random_seed(3)
     model = model_of(IDS[end], MOVES["nothing"])
     assert ModelFacts(model).output_kind == "classes"
     picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype("uint8")

@@ -48,7 +48,7 @@ def test_a_file_without_metadata_is_asked_for_its_range(tmp_path, end):
         lambda **more: kseg.evaluate(path, [(RAMP[None], HALF[None].astype("int32"))], **more),
     ):
         with pytest.raises(
-            ValueError, match=r"m\.tflite: nothing tells which values .* input_range=\(0, 255\)"
+            ValueError, match=r"m\.tflite: nothing tells which values .* input_range=\(0, 1\)"
         ):
             verb()
         verb(input_range=(0, 1))
@@ -147,3 +147,64 @@ def test_our_own_files_say_all(tmp_path):
         found = facts_of(tmp_path / name)
         assert found.output_kind == "logits" and not found.asks_range, name
         np.testing.assert_array_equal(kseg.predict(tmp_path / name, RAMP), kseg.predict(model, RAMP))
+
+
+def saved(folder, function, *specs):
+    """Write a SavedModel of a function, as other programs do."""
+    module = tf.Module()
+    module.f = tf.function(function, input_signature=list(specs))
+    tf.saved_model.save(module, folder, signatures=module.f.get_concrete_function())
+    return folder
+
+
+FLOATS = tf.TensorSpec((None, 32, 32, 3), tf.float32, name="x")
+UNFIT = {
+    "two inputs": (lambda x, z: {"y": x + z}, FLOATS, tf.TensorSpec((None, 32, 32, 3), tf.float32, name="z")),
+    "two outputs": (lambda x: {"aux": x, "main": x}, FLOATS),
+    "a classifier": (lambda x: {"y": tf.reduce_mean(x, (1, 2))}, FLOATS),
+    "channels first": (lambda x: {"y": x}, tf.TensorSpec((None, 3, 32, 32), tf.float32, name="x")),
+    "channels first at its end": (lambda x: {"y": tf.transpose(x, (0, 3, 1, 2))}, FLOATS),
+    "channels that are not known": (
+        lambda x: {"y": x},
+        tf.TensorSpec((None, 32, 32, None), tf.float32, name="x"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_saved_models_that_do_not_fit_are_refused_in_a_sentence(tmp_path, kind):
+    path = saved(tmp_path / "theirs", *UNFIT[kind])
+    with pytest.raises(
+        ValueError, match=r"theirs: (expected one|channels come first|the channels are not known)"
+    ):
+        kseg.predict(path, RAMP, input_range=(0, 1))
+
+
+@pytest.mark.parametrize("channel", [False, True])
+def test_saved_models_of_ids_and_of_bytes_run(tmp_path, channel):
+    def ids(x):
+        found = tf.cast(tf.cast(x[..., :1], tf.float32) > 127, tf.int64)
+        return {"y": found if channel else found[..., 0]}
+
+    path = saved(tmp_path / "theirs", ids, tf.TensorSpec((None, 32, 32, 3), tf.uint8, name="x"))
+    np.testing.assert_array_equal(kseg.predict(path, RAMP, input_range=(0, 255)), HALF)
+
+
+def test_a_range_that_contradicts_what_a_file_tells_is_refused(tmp_path):
+    keras_model = kseg.build_conv_stack(3, (32, 32, 3), depth=1, filters=2)
+    kseg.export_tflite(keras_model, tmp_path / "m.tflite")
+    with pytest.raises(ValueError, match="takes 0 for black and 255 for white; leave input_range= out"):
+        kseg.predict(tmp_path / "m.tflite", RAMP, input_range=(0, 1))
+    kseg.predict(tmp_path / "m.tflite", RAMP, input_range=(0, 255))
+
+
+def test_bytes_without_a_scale_are_values(tmp_path):
+    """A `.tflite` with a uint8 input that is not quantised."""
+    function = tf.function(
+        lambda x: tf.cast(x[..., :1], tf.float32) / 255,
+        input_signature=[tf.TensorSpec((1, 32, 32, 3), tf.uint8)],
+    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], function)
+    (tmp_path / "m.tflite").write_bytes(converter.convert())
+    mask = kseg.predict(tmp_path / "m.tflite", RAMP, input_range=(0, 255), activation="sigmoid")
+    np.testing.assert_array_equal(mask, HALF)

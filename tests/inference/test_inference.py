@@ -75,6 +75,7 @@ def test_grey_model_takes_a_grey_array():
     assert kseg.predict(model, np.zeros((9, 11), "uint8")).shape == (9, 11)
 
 
+@pytest.mark.filterwarnings("ignore:.*neither a class nor void")
 def test_evaluate_equals_numpy_and_the_metric(model):
     images = RNG.integers(0, 256, (5, 40, 56, 3)).astype("uint8")
     masks = RNG.integers(0, 3, (5, 40, 56)).astype("int32")

@@ -105,7 +105,9 @@ def test_what_nothing_tells_is_asked_for_only_where_it_matters():
         lambda **more: kseg.predict(one, PICTURE, **more),
         lambda **more: kseg.evaluate(one, [(PICTURE[None], np.zeros((1, 20, 24), "int32"))], **more),
     ):
-        with pytest.raises(ValueError, match=r"nothing tells whether it gives logits .* activation='linear'"):
+        with pytest.raises(
+            ValueError, match=r"nothing tells whether it gives logits .* activation=: 'linear'"
+        ):
             verb()
         verb(activation="sigmoid")
     with pytest.raises(ValueError, match=r"activation='linear', but model .* gives softmax"):

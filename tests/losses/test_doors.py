@@ -14,7 +14,7 @@ from kseg.losses.combining import WeightedSum
 
 IDS = [loss.__name__ for loss, _ in FORMULAS]
 each = pytest.mark.parametrize("loss", [loss for loss, _ in FORMULAS], ids=IDS)
-refused = tf.errors.InvalidArgumentError
+refused = (ValueError, tf.errors.InvalidArgumentError)  # at once, and out of a graph
 
 
 def value_and_gradient(loss, target, scores, sample_weight=None):

@@ -109,6 +109,23 @@ def test_other_masks_are_not_warned_of(ids, arguments):
         made.result()
 
 
+def test_labels_of_0_and_255_are_named_once():
+    """In fit and in an evaluation: every label that is on is void."""
+    labels = np.zeros((2, 6, 6, 3), "uint8")
+    labels[:, :2, :, 0] = labels[:, 1:3, :, 2] = 255
+    made = MeanIoU(3, multilabel=True)
+    made.update_state(labels, np.zeros((2, 6, 6, 3), "float32"))
+    with pytest.warns(UserWarning, match=r"class 0 and void \(255\) alone: 48 pixels.*mask // 255"):
+        made.result()
+    made.result()
+    model = kseg.build_conv_stack(3, (6, 6, 3), depth=1, filters=2)
+    with pytest.warns(UserWarning, match=r"class 0 and void \(255\) alone"):
+        kseg.evaluate(model, [(np.zeros((2, 6, 6, 3), "uint8"), labels)], multilabel=True)
+    right = MeanIoU(3, multilabel=True)
+    right.update_state(labels // 255, np.zeros((2, 6, 6, 3), "float32"))
+    right.result()  # a warning would be an error
+
+
 @pytest.mark.parametrize("ids", [(0, 7), (0, 1, 9), (0, 7, 255)])
 def test_ids_that_are_no_class_are_named_once(ids):
     _, mask = example(ids)

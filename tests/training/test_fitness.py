@@ -124,7 +124,7 @@ def test_other_metrics_are_left_alone():
 
 @pytest.mark.parametrize("classes", [1, 3])
 def test_a_graph_that_does_not_tell_is_asked_for_in_compile(classes):
-    with pytest.raises(ValueError, match=r"model 'own': nothing tells .* activation='linear'"):
+    with pytest.raises(ValueError, match=r"model 'own': nothing tells .* activation=: 'linear'"):
         kseg.compile(untold(classes))
     model = kseg.compile(untold(), activation="sigmoid")
     assert model.loss.from_logits is False
@@ -157,3 +157,71 @@ def test_class_weight_of_a_classifier_is_keras_own():
     labels = np.array([0, 1] * 3)
     for data in ((IMAGES, labels), (tf.data.Dataset.from_tensor_slices((IMAGES, labels)).batch(2),)):
         model.fit(*data, class_weight={0: 1.0, 1: 5.0}, verbose=0, shuffle=False)
+
+
+class OwnParts(keras.losses.Loss):
+    """A loss of one's own whose attributes have the names of ours."""
+
+    def __init__(self, parts):
+        super().__init__()
+        self.parts, self.loss = parts, keras.losses.Dice()
+
+    def call(self, y_true, y_pred):
+        return keras.ops.mean(y_pred, axis=(1, 2, 3))
+
+
+@pytest.mark.parametrize("parts", [3, [Dice(), Dice()]])
+def test_a_loss_of_ones_own_is_not_opened(parts):
+    assert kseg.compile(network(), loss=OwnParts(parts)).compiled
+
+
+ON_LOGITS = [
+    "kl_divergence",
+    "binary_crossentropy",
+    keras.metrics.SparseCategoricalCrossentropy(),
+    keras.metrics.Precision(),
+    keras.metrics.AUC(),
+    keras.metrics.SparseCategoricalAccuracy(name="acc_of_mine"),
+]
+
+
+@pytest.mark.parametrize("metric", ON_LOGITS, ids=str)
+def test_metrics_of_probabilities_are_refused_for_logits(metric):
+    with pytest.raises(ValueError, match="of Keras"):
+        kseg.compile(network(), metrics=[metric])
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        keras.metrics.BinaryIoU(),
+        keras.metrics.Mean(name="x_accuracy"),
+        keras.metrics.SparseCategoricalCrossentropy(from_logits=True),
+        keras.metrics.AUC(from_logits=True),
+    ],
+    ids=str,
+)
+def test_metrics_that_fit_are_taken(metric):
+    assert kseg.compile(network(), metrics=[metric]).compiled
+
+
+def test_without_void_the_accuracy_of_keras_is_right():
+    metric = keras.metrics.SparseCategoricalAccuracy()
+    assert kseg.compile(network(), ignore_class=None, metrics=[metric]).compiled
+    assert kseg.compile(network(), metrics="accuracy").compiled
+
+
+def test_several_labels_want_a_loss_that_says_so():
+    model = network(3)
+    with pytest.raises(ValueError, match="says it by an attribute of that name"):
+        kseg.compile(model, multilabel=True, loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    own = OwnParts(3)
+    own.multilabel = True
+    kseg.compile(model, multilabel=True, loss=own)
+    assert kseg.predict(model, IMAGES[0]).shape == (12, 12, 3)
+
+
+def test_the_loss_tells_predict_what_compile_was_told():
+    model = kseg.compile(untold(), activation="sigmoid")
+    expected = np.asarray(model(IMAGES[:1].astype("float32")))[0, ..., 0] > 0.5
+    np.testing.assert_array_equal(kseg.predict(model, IMAGES[0]), expected)
