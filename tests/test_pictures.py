@@ -141,13 +141,12 @@ def test_each_picture_of_a_batch_is_judged(model):
         kseg.evaluate(model, [(pictures, np.zeros((2, 10, 12), "int32"))])
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "values"), [(-2, 2, (0.5, 2)), (-127.5, 127.5, (0, 120)), (-1, 1, (0, 0))]
-)
+BOTH = [(-3, 5, (0.5, 4)), (-127.5, 127.5, (0, 120)), (-1, 1, (0, 0))]
+
+
+@pytest.mark.parametrize(("low", "high", "values"), BOTH)
 def test_floats_that_can_be_both_are_refused(low, high, values):
     picture = np.linspace(*values, 12, dtype="float32").reshape(2, 6, 1)
-    with pytest.raises(
-        ValueError, match="can be pixel values 0–255 or on the stated|or floats of the stated"
-    ):
-        in_pixel_range(np.clip(picture, 0, 255) if values[1] else picture, (low, high))
+    with pytest.raises(ValueError, match="can be pixel values 0–255 or on the stated"):
+        in_pixel_range(picture, (low, high))
     np.testing.assert_array_equal(in_pixel_range(np.zeros((2, 2, 1), "float32"), (0, 1)), 0)

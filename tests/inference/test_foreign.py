@@ -157,6 +157,7 @@ def saved(folder, function, *specs):
     return folder
 
 
+OPEN = tf.TensorSpec((None, 32, 32, None), tf.float32, name="x")
 FLOATS = tf.TensorSpec((None, 32, 32, 3), tf.float32, name="x")
 UNFIT = {
     "two inputs": (lambda x, z: {"y": x + z}, FLOATS, tf.TensorSpec((None, 32, 32, 3), tf.float32, name="z")),
@@ -164,10 +165,7 @@ UNFIT = {
     "a classifier": (lambda x: {"y": tf.reduce_mean(x, (1, 2))}, FLOATS),
     "channels first": (lambda x: {"y": x}, tf.TensorSpec((None, 3, 32, 32), tf.float32, name="x")),
     "channels first at its end": (lambda x: {"y": tf.transpose(x, (0, 3, 1, 2))}, FLOATS),
-    "channels that are not known": (
-        lambda x: {"y": x},
-        tf.TensorSpec((None, 32, 32, None), tf.float32, name="x"),
-    ),
+    "channels that are not known": (lambda x: {"y": x}, OPEN),
 }
 
 
