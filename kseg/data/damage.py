@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 _DAMAGE = re.compile("Corrupt JPEG data|Premature end|Inconsistent progression")
 _PADDING = re.compile(r"\b[1-8] extraneous bytes before marker 0xd9")  # some cameras append zeros
-_ZEROS = bytes(64)
+_SHORT, _LONG = 64, 512  # zero bytes that no sound scan holds; those that a repeated texture may
 _TABLES, _SCAN, _END = 0xC4, 0xDA, 0xD9
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PLAIN = (0x01, *range(0xD0, 0xD9))  # markers without content: restarts, the beginning
@@ -55,8 +55,9 @@ def jpeg_damage(content: bytes, color_space: str = "GRAY") -> str | None:
     """
     import simplejpeg
 
-    if any(_ZEROS in scan for scan in _scans_without_zeros(content)):
-        return f"{len(_ZEROS)} zero bytes or more stand in its pixels"
+    for scan, length in _scans_without_zeros(content):
+        if bytes(length) in scan and not (length == _LONG and _is_texture(scan)):
+            return f"{length} zero bytes or more stand in its pixels"
     smallest = {"min_height": 1, "min_width": 1, "min_factor": 8}  # all codes are read, few pixels are made
     try:
         simplejpeg.decode_jpeg(content, color_space, strict=True, **smallest)
@@ -67,11 +68,13 @@ def jpeg_damage(content: bytes, color_space: str = "GRAY") -> str | None:
     return None
 
 
-def _scans_without_zeros(content: bytes) -> Iterator[bytes]:
-    """Yield the codes of those scans in which a sound encoder writes no long run of zeros.
+def _scans_without_zeros(content: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield the codes of those scans in which a sound encoder writes no long run of zeros, and how long is.
 
     The code of zeros alone is the first of its table. Where that means "no more coefficients", a plain
-    surface is all zeros; so are corrections of coefficients, and scans of the blocks' means.
+    surface is all zeros; so are corrections of coefficients, and scans of the blocks' means. A progressive
+    scan holds a band of coefficients: where the first code, again and again, fills it to its end, a texture
+    of equal blocks may be zeros.
     """
     first_codes: dict[int, int] = {}
     for marker, place, segment in _segments(content):
@@ -79,10 +82,22 @@ def _scans_without_zeros(content: bytes) -> Iterator[bytes]:
             _read_tables(segment, first_codes)
         elif marker == _SCAN and len(segment) >= 4 + 2 * segment[0]:
             count = segment[0]
-            tables = segment[2 : 1 + 2 * count : 2]
-            last, earlier_bits = segment[2 + 2 * count], segment[3 + 2 * count] >> 4
-            if last > 0 and earlier_bits == 0 and any(first_codes.get(t & 15, 0) & 15 for t in tables):
-                yield content[place : _end_of_codes(content, place)]
+            codes = [first_codes.get(table & 15, 0) for table in segment[2 : 1 + 2 * count : 2]]
+            first, last, earlier_bits = (
+                segment[1 + 2 * count],
+                segment[2 + 2 * count],
+                segment[3 + 2 * count] >> 4,
+            )
+            if last > 0 and earlier_bits == 0 and any(code & 15 for code in codes):
+                # the upper bits of a code are the coefficients passed over before its own
+                fills = first > 0 and any((last - first + 1) % ((code >> 4) + 1) == 0 for code in codes)
+                yield content[place : _end_of_codes(content, place)], _LONG if fills else _SHORT
+
+
+def _is_texture(scan):
+    """Tell whether what stands between the zeros repeats itself too: the codes of a photograph do not."""
+    rest = scan.replace(bytes(_SHORT), b"")
+    return len(zlib.compress(rest)) <= _SHORT + len(rest) // 2
 
 
 def _segments(content):

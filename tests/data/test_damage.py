@@ -69,6 +69,40 @@ def test_plain_surfaces_may_be_zeros_for_long():
     assert bytes(200) in content and damage_in(content) is None
 
 
+@pytest.mark.parametrize("layout", ["whole", "beside", "alternating"])
+def test_progressive_textures_may_be_zeros_for_long(layout):
+    """A block of one negative coefficient at the end of its band is zeros, and the texture repeats it."""
+    wave = np.cos((2 * np.arange(8) + 1) * 2 * np.pi / 16)  # of the last coefficient of the first band
+    found = 0
+    for strength in range(3, 24, 4):
+        texture = 128 - np.round(strength * wave)
+        first = np.tile(texture, (512, 64))
+        second = np.tile(256 - texture, (512, 64))
+        rows = np.arange(512)[:, None]
+        first = np.where(rows < 256, first, second) if layout == "beside" else first
+        first = np.where(rows // 128 % 2, first, second) if layout == "alternating" else first
+        pixels = np.repeat(np.clip(first, 0, 255)[..., None], 3, -1).astype("uint8")
+        content = encoded({"grey": True, "progressive": True}, pixels)
+        found += bytes(64) in content
+        assert damage_in(content) is None
+        content = encoded({"grey": True, "progressive": True}, pixels.swapaxes(0, 1))
+        found += bytes(64) in content
+        assert damage_in(content) is None
+    assert found
+
+
+@pytest.mark.parametrize("quality", [30, 60, 90])
+def test_random_textures_have_no_damage(quality):
+    rng = np.random.default_rng(quality)
+    for size in (256, 512):
+        for _ in range(40):
+            tile = rng.integers(0, 256, (8, 8, 1)).astype("uint8")
+            pixels = np.tile(tile, (size // 8, size // 8, 3))
+            for options in ({"progressive": True}, {"optimize": True}):
+                content = encoded({"grey": True, "quality": quality, **options}, pixels)
+                assert damage_in(content) is None
+
+
 def test_restarts_thumbnails_and_padding_are_no_damage():
     picture = Image.open(io.BytesIO(encoded({})))
     for options in ({"restart_marker_blocks": 4}, {"exif": b"Exif\0\0" + encoded({})[:3000]}):
