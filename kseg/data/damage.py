@@ -10,6 +10,14 @@ _PADDING = re.compile(r"\b[1-8] extraneous bytes before marker 0xd9")  # some ca
 _SHORT, _LONG = 64, 512  # zero bytes that no sound scan holds; those that a repeated texture may
 _TABLES, _SCAN, _END = 0xC4, 0xDA, 0xD9
 _PNG = b"\x89PNG\r\n\x1a\n"
+_HEAD = b"\0\0\0\x0dIHDR"
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the colour types of PNG
+_PIECE = 2**14  # unpacks to 17 MB at most
+# of an interlaced PNG: left, top, and the steps across and down
+_PASSES = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
 _PLAIN = (0x01, *range(0xD0, 0xD9))  # markers without content: restarts, the beginning
 
 
@@ -26,8 +34,8 @@ def damage_in(content: bytes, cmyk: bool = False) -> str | None:
 
 
 def png_damage(content: bytes) -> str | None:
-    """Return what is wrong inside a PNG: Pillow does not read the checksums of its pixels."""
-    place = len(_PNG)
+    """Return what is wrong inside a PNG: Pillow reads no checksums, and fills up rows that are missing."""
+    place, pixels = len(_PNG), []
     while place + 12 <= len(content):
         size, kind = struct.unpack_from(">I4s", content, place)
         end = place + 8 + size
@@ -36,10 +44,45 @@ def png_damage(content: bytes) -> str | None:
         needed = kind[:1].isupper()  # what a decoder may not leave out
         if needed and zlib.crc32(content[place + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
             return f"the checksum of {kind.decode('latin-1')!r} at byte {place} differs"
+        if kind == b"IDAT":
+            pixels.append(memoryview(content)[place + 8 : end])
         if kind == b"IEND":
-            return None
+            return _pixel_damage(content, pixels)
         place = end + 4
     return "its end is missing"
+
+
+def _pixel_damage(content, parts):
+    """Return what is wrong with the compressed rows of a PNG; what is behind them, no decoder asks for."""
+    if content[8:16] != _HEAD:
+        return "its header is missing"
+    header = struct.unpack_from(">IIBBxxB", content, len(_PNG) + 8)
+    expected, found, stream = _png_bytes(*header), 0, zlib.decompressobj()
+    if expected is None:
+        return None
+    try:
+        for part in parts:
+            for start in range(0, len(part), _PIECE):
+                found += len(stream.decompress(part[start : start + _PIECE]))
+                if found > expected:
+                    return None
+    except zlib.error as error:
+        return f"its pixels cannot be unpacked: {error}"
+    if found < expected:
+        return f"{found} of {expected} bytes of pixels are there"
+    return None if stream.eof else "the checksum of its pixels is missing"
+
+
+def _png_bytes(width, height, bits, colour, interlaced):
+    """Return how many bytes the rows have, each after that of its filter; `None` for no colour of PNG."""
+    samples, total = _SAMPLES.get(colour), 0
+    if samples is None:
+        return None
+    for left, top, across, down in _PASSES if interlaced else [(0, 0, 1, 1)]:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0:  # a pass without pixels has no filters
+            total += max(0, rows) * (1 + -(-columns * bits * samples // 8))
+    return total
 
 
 def jpeg_damage(content: bytes, color_space: str = "GRAY") -> str | None:
