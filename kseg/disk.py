@@ -132,9 +132,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     sandbox.begin(guard, str(folder))  # before it is made: no moment is left in which nobody would remove it
     held = f"{path}: another process is exporting to this path; wait for it or choose another path"
     try:
-        with locked(
-            folder, lambda _: BlockingIOError(held), lambda: folder.mkdir(exist_ok=True), folder=True
-        ):
+        with locked(folder, lambda _: BlockingIOError(held), lambda: folder.mkdir(exist_ok=True), True):
             _bring_back(path)
             for remains in folder.iterdir():
                 shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
@@ -178,15 +176,15 @@ def locked(
             _check_lock(path)
             handle = os.open(path, how | os.O_NOFOLLOW)
         except OSError as error:
-            if error.errno not in _CHANGED or attempt == _ATTEMPTS:
-                raise
-            continue  # it was removed, or became another, between the two calls
+            if error.errno in _CHANGED and attempt < _ATTEMPTS:
+                continue  # it was removed, or became another, between the two calls
+            raise
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            error = refusal(handle)
+            refused = refusal(handle)
             os.close(handle)
-            raise error from None
+            raise refused from None
         if is_at(handle, path):
             break
         os.close(handle)  # its owner removed it, and perhaps somebody made another
