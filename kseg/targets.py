@@ -37,8 +37,8 @@ def ids_checked(target: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
     lowest, highest = ops.min(target, initial=0), ops.max(target, initial=0)
     outside = ops.logical_or(lowest < 0, highest >= num_classes)
     message = f"y_true must hold ids 0..{num_classes - 1} or void, got ids between these:"
-    mend = "map them to a class or to ignore_class"
-    return stop_where(outside, target, message, lowest, highest, mend), outside
+    hint = "map them to a class or to ignore_class"
+    return stop_where(outside, target, message, lowest, highest, hint), outside
 
 
 def rows_checked(y_true: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -58,9 +58,9 @@ def rows_checked(y_true: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         f"y_true (B, H, W, {target.shape[-1]}) must be one-hot or soft, values of 0 to 1 whose sum is 1 in a "
         "pixel, or 0 where it is void; got sums between these:"
     )
-    mend = "turn colours into ids (B, H, W); several labels per pixel need multilabel=True"
+    hint = "turn colours into ids (B, H, W); several labels per pixel need multilabel=True"
     sizes = ops.min(sums, initial=0.0), ops.max(sums, initial=0.0)
-    return stop_where(ops.any(wrong), target, message, *sizes, mend), sums > 0.5, wrong
+    return stop_where(ops.any(wrong), target, message, *sizes, hint), sums > 0.5, wrong
 
 
 def labels_checked(
@@ -88,8 +88,8 @@ def labels_checked(
     wrong = ops.logical_not(ops.logical_and(target >= 0, target <= 1))
     message = "with multilabel=True y_true must hold 0, 1 or void, got values between these:"
     sizes = ops.min(target, initial=0.0), ops.max(target, initial=0.0)
-    mend = "map them to 0 or 1, or to ignore_class"
-    return stop_where(ops.any(wrong), target, message, *sizes, mend), valid, wrong
+    hint = "map them to 0 or 1, or to ignore_class"
+    return stop_where(ops.any(wrong), target, message, *sizes, hint), valid, wrong
 
 
 def stop_where(wrong: Tensor, tensor: Tensor, *message: Any) -> Tensor:
