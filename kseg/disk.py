@@ -19,6 +19,7 @@ from kseg.sandbox.main import guard, release
 
 _ABANDONED = 60  # seconds without a write
 _ATTEMPTS = 100  # to open what others make and remove
+_CHANGED = (errno.ENOENT, errno.EEXIST, errno.ELOOP, errno.ENOTDIR)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # of TensorFlow, of the second process, and of NumPy ("100 requested and 24 written")
 _FULL_IN_WORDS = ("No space left", "File too large", " requested and ")
@@ -131,7 +132,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     sandbox.begin(guard, str(folder))  # before it is made: no moment is left in which nobody would remove it
     held = f"{path}: another process is exporting to this path; wait for it or choose another path"
     try:
-        with locked(folder, lambda _: BlockingIOError(held), make=lambda: folder.mkdir(exist_ok=True)):
+        with locked(folder, lambda _: BlockingIOError(held), lambda: folder.mkdir(exist_ok=True), True):
             _bring_back(path)
             for remains in folder.iterdir():
                 shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
@@ -149,7 +150,10 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(
-    path: Path, refusal: Callable[[int], Exception], make: Callable[[], None] = lambda: None
+    path: Path,
+    refusal: Callable[[int], Exception],
+    make: Callable[[], None] = lambda: None,
+    folder: bool = False,
 ) -> Iterator[int]:
     """Hold the lock of a file or folder, which the system frees however this process ends.
 
@@ -157,31 +161,52 @@ def locked(
         path: the file, made where it is missing, or the folder.
         refusal: function of a handle of the file, gives the error to raise if another process holds it.
         make: function that makes a missing folder.
+        folder: whether it is the folder that is locked.
 
     Yields:
         A handle of it, for `os.read` and `os.write` if it is a file.
+
+    Raises:
+        ValueError: for a link, a FIFO, a socket or a device at the path; it is left as it is.
     """
+    how = os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT
     for attempt in itertools.count(1):
-        make()
         try:
-            handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT)
-        except (FileNotFoundError, IsADirectoryError):
-            if attempt == _ATTEMPTS:
-                raise
-            continue  # its owner removed it between the two calls
+            make()
+            _check_lock(path)
+            handle = os.open(path, how | os.O_NOFOLLOW)
+        except OSError as error:
+            if error.errno in _CHANGED and attempt < _ATTEMPTS:
+                continue  # it was removed, or became another, between the two calls
+            raise
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            error = refusal(handle)
+            refused = refusal(handle)
             os.close(handle)
-            raise error from None
-        if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+            raise refused from None
+        if is_at(handle, path):
             break
         os.close(handle)  # its owner removed it, and perhaps somebody made another
     try:
         yield handle
     finally:
         os.close(handle)
+
+
+def _check_lock(path):
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.lstat().st_mode
+        for kind, test in {"symbolic link": stat.S_ISLNK, **_NO_FILES}.items():
+            if test(mode):
+                raise ValueError(f"{path}: is a {kind}, not the lock that should stand there; remove it")
+
+
+def is_at(handle: int, path: Path) -> bool:
+    """Tell whether a handle is of the file or folder at a path, which may vanish at any moment."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    return False
 
 
 def put_in_place(made: Path, path: Path) -> None:

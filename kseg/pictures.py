@@ -41,8 +41,8 @@ def fault_of(pictures: np.ndarray) -> str | None:
     seen = f"{low:g} to {high:g} in {pixels.dtype}"
     if low < 0 or high > PIXEL_RANGE[1]:
         is_signed_unit = pixels.dtype.kind == "f" and low >= -1 and high <= 1
-        mend = "(image + 1) * 127.5" if is_signed_unit else "scale them, or np.clip(image, 0, 255)"
-        return f"{seen}; {mend}"
+        hint = "(image + 1) * 127.5" if is_signed_unit else "scale them, or np.clip(image, 0, 255)"
+        return f"{seen}; {hint}"
     if pixels.dtype.kind == "f" and 0 < high <= _DARK:
         return f"{seen}; multiply by 255, or keep the uint8 of the file"
     return None

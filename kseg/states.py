@@ -99,7 +99,7 @@ def newest(folder: PathLike) -> tuple[State | None, list[str]]:
     for path in _folders(Path(folder)):
         try:
             return _read(path), problems
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             problems.append(f"{path} is damaged: {error}")
     if problems:
         raise ValueError("; ".join(problems) + "; no state is whole: delete the folder to start anew")
@@ -136,11 +136,16 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
         RuntimeError: if another process holds it, with its number.
+        ValueError: if something else than a file stands where its lock should; it is left as it is.
     """
     lock = folder / ".lock"
-    with disk.locked(
-        lock, partial(_in_use, folder), partial(folder.mkdir, parents=True, exist_ok=True)
-    ) as handle:
+
+    def make():
+        folder.mkdir(parents=True, exist_ok=True)
+        if lock.is_dir() and not lock.is_symlink():
+            raise ValueError(f"{lock}: is a folder, not the lock that should stand there; remove it")
+
+    with disk.locked(lock, partial(_in_use, folder), make) as handle:
         try:
             os.truncate(handle, 0)
             os.write(handle, str(os.getpid()).encode())
@@ -154,13 +159,8 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if _is_there(handle, lock):  # else the folder was moved, and another's stands there
+            if disk.is_at(handle, lock):  # else the folder was moved, and another's stands there
                 lock.unlink(missing_ok=True)  # while it is held: the next one makes its own
-
-
-def _is_there(handle, path):
-    """Tell whether a handle is of the file at a path."""
-    return path.exists() and os.path.samestat(os.fstat(handle), path.stat())
 
 
 def _in_use(folder, handle):

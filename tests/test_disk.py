@@ -1,5 +1,6 @@
 """Files whole or not at all, locks that one process holds, and one message for a full disk."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -163,10 +164,11 @@ def test_a_lock_is_held_by_one(tmp_path, folder):
         if folder:
             path.mkdir(exist_ok=True)
 
-    with disk.locked(path, held, make), pytest.raises(RuntimeError, match="held"), disk.locked(path, held):
-        pass
-    with disk.locked(path, held, make):
-        pass
+    for _ in range(2):
+        with disk.locked(path, held, make, folder):
+            assert path.is_dir() == folder
+            with pytest.raises(RuntimeError, match="held"), disk.locked(path, held, folder=folder):
+                pass
 
 
 @pytest.mark.parametrize("made_anew", [False, True])
@@ -237,9 +239,58 @@ def test_a_folder_in_the_way_of_a_file_stays_where_it_is(tmp_path):
 
 
 def test_a_lock_that_cannot_be_opened_is_an_error(tmp_path):
-    (tmp_path / "lock").symlink_to(tmp_path / "nowhere" / "lock")
-    with pytest.raises(FileNotFoundError), disk.locked(tmp_path / "lock", held):
+    with pytest.raises(FileNotFoundError), disk.locked(tmp_path / "nowhere" / "lock", held):
         pass
+
+
+@pytest.mark.parametrize("call", ["stat", "lstat"])
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_lock_may_vanish_at_any_moment(tmp_path, monkeypatch, call, folder):
+    """Its holder removes it just before a look at it, whichever look that is."""
+    path, real = tmp_path / "lock", getattr(os, call)
+
+    def make():
+        if folder:
+            path.mkdir(exist_ok=True)
+
+    for moment in range(1, 9):
+        seen = []
+
+        def look(at, *rest, _moment=moment, _seen=seen, **options):
+            if at == path:
+                _seen.append(1)
+                if len(_seen) == _moment:
+                    with contextlib.suppress(FileNotFoundError):
+                        path.rmdir() if folder else path.unlink()
+            return real(at, *rest, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, look)
+            with disk.locked(path, held, make, folder) as handle:
+                seen += [1] * 9
+                assert os.path.samestat(os.fstat(handle), path.lstat())
+
+
+@pytest.mark.parametrize("target", ["file", "folder", "nothing"])
+def test_a_link_is_no_lock(tmp_path, target):
+    other, path = tmp_path / "other", tmp_path / "lock"
+    if target == "file":
+        other.write_text("mine")
+    if target == "folder":
+        other.mkdir()
+    path.symlink_to(other)
+    with pytest.raises(ValueError, match=r"lock: is a symbolic link, not the lock"), disk.locked(path, held):
+        pass
+    assert path.is_symlink() and other.exists() == (target != "nothing")
+
+
+def test_a_link_beside_an_export_is_not_followed(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "kept").write_text("kept")
+    (tmp_path / ".model.part").symlink_to(tmp_path / "mine")
+    with pytest.raises(ValueError, match="is a symbolic link"), disk.temporary_folder(tmp_path / "model"):
+        pass
+    assert (tmp_path / "mine" / "kept").read_text() == "kept"
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])

@@ -132,7 +132,11 @@ def test_weights_that_unpack_to_more_than_the_layers_need_are_not_read(tmp_path,
     assert path.stat().st_size < 1 << 20
     read = zipfile.ZipFile.read
     monkeypatch.setattr(zipfile.ZipFile, "read", lambda self, name, *_: _only_config(read, self, name))
-    refused(path, "its layers need 0.0 MB of weights, and it declares 314.6 MB")
+    refused(
+        path,
+        "its layers need 0.0 MB of weights, and it declares 314.6 MB; ",
+        "; the file is not what Keras wrote: save the model again",
+    )
 
 
 def _only_config(read, archive, name):

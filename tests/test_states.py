@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import os
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -54,7 +56,7 @@ def test_a_torn_state_gives_way_to_the_one_before(tmp_path, file, keep):
         states.newest(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["[]", "3", "{}"])
+@pytest.mark.parametrize("text", ["[]", "3", "{}", "[" * 100_000, '{"a":' * 100_000])
 def test_a_state_of_something_else_gives_way_to_the_one_before(tmp_path, text):
     write(tmp_path, 1)
     write(tmp_path, 2)
@@ -156,6 +158,30 @@ def test_a_lock_that_cannot_be_written_says_its_path(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"\.lock: the lock was not written \(No space left"), held:
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["symbolic link", "FIFO", "folder", "socket"])
+def test_what_is_no_lock_is_named_and_left(tmp_path, monkeypatch, kind):
+    lock, other = tmp_path / "run" / ".lock", tmp_path / "other"
+    lock.parent.mkdir()
+    other.write_text("mine")
+    monkeypatch.chdir(lock.parent)  # names of sockets are short
+
+    def bind():
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(".lock")
+
+    {
+        "symbolic link": lambda: lock.symlink_to(other),
+        "FIFO": lambda: os.mkfifo(lock),
+        "folder": lock.mkdir,
+        "socket": bind,
+    }[kind]()
+    before = lock.lstat()
+    held = states.locked(lock.parent)
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(lock))}: is a {kind}, .*; remove it$"), held:
+        pass
+    assert os.path.samestat(before, lock.lstat()) and other.read_text() == "mine"
 
 
 def test_one_of_many_holds_a_folder(tmp_path):

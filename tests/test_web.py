@@ -156,15 +156,52 @@ def test_the_page_gives_the_classes_of_python(tmp_path, modules):
         browser.close()
 
 
+def sorting_model(num_classes):
+    """Return a model that sorts each pixel by its brightness."""
+    image = keras.Input((None, None, 3))
+    conv = keras.layers.Conv2D(num_classes, 1)
+    model = keras.Model(image, conv(image))
+    centres = (np.arange(num_classes) + 0.5) * 255 / num_classes
+    kernel = np.tile(2 * centres / 3, (3, 1)).reshape(1, 1, 3, num_classes)
+    conv.set_weights([kernel.astype("float32"), -(centres**2).astype("float32")])
+    return model
+
+
+LARGEST = """
+window.largest = 0;
+window.Float32Array = class extends Float32Array {
+  constructor(...given) { super(...given); window.largest = Math.max(window.largest, this.length); }
+  static get [Symbol.species]() { return Object.getPrototypeOf(this); }
+};
+"""
+
+
+@pytest.mark.slow
+def test_the_page_takes_many_classes_and_large_pictures(tmp_path, modules):
+    """Ids above 255 stay what they are, and scores of all classes are never held at the picture's size."""
+    model, num_classes = sorting_model(300), 300
+    ramp = np.linspace(0, 255, 900 * 1201).reshape(900, 1201)
+    picture = np.repeat(ramp[..., None], 3, -1).astype("uint8")
+    browser = Browser(f"--user-data-dir={tmp_path}/profile")
+    try:
+        for output in ("logits", "classes"):
+            path = tmp_path / f"{output}.tflite"
+            kseg.export_tflite(model, path, input_size=(48, 64), output_kind=output)
+            with page_of(browser, path, modules):
+                browser.evaluate(LARGEST)
+                found = ids_on_the_page(browser, picture)
+                largest = browser.evaluate("largest")
+            expected = kseg.predict(path, picture)
+            assert expected.max() > 255 and (found == expected).mean() >= 0.995, output
+            assert picture.size <= largest < picture.size * num_classes / 30
+    finally:
+        browser.close()
+
+
 @pytest.mark.slow
 def test_the_page_resizes_as_python_does(tmp_path, modules):
     """A model that sorts each pixel by itself shows each difference; larger, smaller, its size."""
-    image = keras.Input((None, None, 3))
-    conv = keras.layers.Conv2D(4, 1)
-    model = keras.Model(image, conv(image))
-    centres = (np.arange(4) + 0.5) * 255 / 4
-    kernel = np.tile(2 * centres / 3, (3, 1)).reshape(1, 1, 3, 4)
-    conv.set_weights([kernel.astype("float32"), -(centres**2).astype("float32")])
+    model = sorting_model(4)
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (*size, 3)).astype("uint8") for size in ((768, 1024), (70, 301), SIZE)]
     browser = Browser(f"--user-data-dir={tmp_path}/profile")
@@ -191,6 +228,7 @@ def test_the_server_gives_out_its_own_files_alone(tmp_path):
     (tmp_path / "secret").write_text("not this")
     (modules / "@litertjs" / "core" / "a.wasm").write_bytes(b"code")
     (modules / "@litertjs" / "core" / "link.js").symlink_to(tmp_path / "secret")
+    (modules / "@litertjs" / "core" / "loop").symlink_to("loop")
     (modules / "other").mkdir()
     (modules / "other" / "a.js").write_bytes(b"not this")
     with serve.server(tmp_path / "m.tflite", modules) as running:
@@ -216,6 +254,8 @@ def test_the_server_gives_out_its_own_files_alone(tmp_path):
                 "/%2e%2e/%2e%2e/README.md",
             ),
             *("/node_modules/@litertjs/%2e%2e/%2e%2e/secret", "/node_modules/@litertjs/core/link.js"),
+            *("/node_modules/@litertjs/" + "a" * 300, "/node_modules/@litertjs/" + "a/" * 3000),
+            *("/node_modules/@litertjs/core/loop", "/node_modules/@litertjs/core/a.wasm/b", "/" + "a" * 5000),
             *("/node_modules/@litertjs/a%00", "/node_modules/@litertjs//etc/passwd", "/.."),
         ):
             assert get(address)[0] == 404, address

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from kseg.data.pipeline import checked_size
-from kseg.data.tensors import check_finite, check_pair
+from kseg.data.tensors import check_channels, check_finite, check_pair
 
 # Rec. 601 luma of RGB: what stays when a picture loses its colour.
 _LUMA = (0.299, 0.587, 0.114)
@@ -56,6 +56,8 @@ def augment(
 
     def apply(image, mask, seed=None):
         image, mask = check_pair(image, mask)
+        if color:
+            check_channels(image)
         is_whole = image.dtype.is_integer
         seed = tf.random.uniform((2,), maxval=2**31, dtype=tf.int64) if seed is None else seed
         draws = tf.random.stateless_uniform((7,), seed)

@@ -121,8 +121,8 @@ def _one_class_alone(root, report, labels):
         return []
     held = f"class 0 and void ({labels.ignore_class}) alone" if pixels[0] else "void alone"
     unmapped = [id for id in void_ids(labels.ignore_class) if id not in labels.label_map.values()]
-    mend = f"if void is a class, map it: label_map={{{unmapped[0]}: 1}}" if unmapped else "map its ids anew"
-    return [f"{root}: the masks hold {held}, and there are {labels.num_classes} classes; {mend}"]
+    hint = f"if void is a class, map it: label_map={{{unmapped[0]}: 1}}" if unmapped else "map its ids anew"
+    return [f"{root}: the masks hold {held}, and there are {labels.num_classes} classes; {hint}"]
 
 
 def _visit(image_path, mask_path, table, labels):

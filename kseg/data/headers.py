@@ -122,11 +122,21 @@ def _unreadable(path, error):
         return ValueError(f"{path}: is a folder, not a picture")
     if path.stat().st_size == 0:
         return ValueError(f"{path}: the file is empty (0 bytes); restore or remove it")
+    if _begins_as_picture(path):
+        return ValueError(
+            f"{path}: the file is cut short or damaged ({first_line(error)}); restore or remove it"
+        )
     tags = tiff.tiff_tags(path)
     if tags and isinstance(error, UnidentifiedImageError):
         problem = tiff.band_problem(tags) or f"{tiff.described(tags)}; save it in 8 bits or as PNG"
         return ValueError(f"{path}: {problem}")
     return ValueError(f"{path}: cannot be read as a picture ({first_line(error)}); use JPEG or PNG")
+
+
+def _begins_as_picture(path):
+    with path.open("rb") as file:
+        start = file.read(12)
+    return start.startswith((b"\xff\xd8\xff", b"\x89PNG")) or start[:4] + start[8:] == b"RIFFWEBP"
 
 
 def _refuse(path, problem):

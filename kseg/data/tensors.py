@@ -6,6 +6,7 @@ import tensorflow as tf
 
 _DEEP = (tf.uint16, tf.uint32, tf.uint64, tf.int16)  # cameras', scanners' and satellites' numbers
 _SAMPLES = 32  # along each side: enough to tell ranges apart, and no time against an augmentation
+_NOT_FINITE = "image must hold 0–255, got NaN or infinity; remove them before"
 
 
 def check_pair(image: Any, mask: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -29,6 +30,12 @@ def check_pair(image: Any, mask: Any) -> tuple[tf.Tensor, tf.Tensor]:
             "expected one picture (h, w, C) and its mask (h, w), without a batch, got shapes "
             f"{image.shape} and {mask.shape}"
         )
+    if image.shape.rank is None:
+        raise _unknown_channels(image)
+    if mask.shape.rank is None:
+        raise ValueError(
+            "mask must have two axes, got unknown ones; call tf.ensure_shape(mask, (None, None))"
+        )
     if mask.dtype.is_floating or mask.dtype.is_complex:
         raise ValueError(
             f"mask must hold integer class ids, got {mask.dtype.name}; resize masks by nearest neighbour and "
@@ -40,9 +47,22 @@ def check_pair(image: Any, mask: Any) -> tuple[tf.Tensor, tf.Tensor]:
         )
     checks = [_check_sizes(image, mask)]
     if image.dtype != tf.uint8:
-        checks.append(_check_range(image))
+        checks += _check_range(image)
     with tf.control_dependencies([check for check in checks if check is not None]):
         return tf.identity(image), tf.identity(mask)
+
+
+def check_channels(image: tf.Tensor) -> None:
+    """Raise where a graph does not know how many channels a picture has."""
+    if image.shape[-1] is None:
+        raise _unknown_channels(image)
+
+
+def _unknown_channels(image):
+    return ValueError(
+        f"image must have a known number of channels, got shape {image.shape}; give channels=3 to what "
+        "decodes it, or call tf.ensure_shape(image, (None, None, 3))"
+    )
 
 
 def _check_sizes(image, mask):
@@ -69,14 +89,16 @@ def _check_range(image):
         fits = (low >= 0) & (high <= 255) & ((high == 0) | (high > 1))
     else:
         fits = (low >= 0) & (high <= 255)
-    mend = "(multiply 0–1 by 255; bring every other range to 0–255 before)"
-    return _demand(fits, "image must hold 0–255, got values from", low, "to", high, mend)
+    finite = tf.reduce_all(tf.math.is_finite(sample)) & tf.math.is_finite(high)
+    hint = "(multiply 0–1 by 255; bring every other range to 0–255 before)"
+    words = "image must hold 0–255, got values from"
+    return [_demand(finite, _NOT_FINITE), _demand(fits | ~finite, words, low, "to", high, hint)]
 
 
 def check_finite(image: tf.Tensor) -> tf.Tensor:
     """Return a float picture; raise where there is NaN or infinity in it."""
     fits = tf.math.is_finite(tf.reduce_sum(image))
-    check = _demand(fits, "image must hold 0–255, got NaN or infinity; remove them before")
+    check = _demand(fits, _NOT_FINITE)
     with tf.control_dependencies([] if check is None else [check]):
         return tf.identity(image)
 

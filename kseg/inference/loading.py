@@ -112,7 +112,8 @@ def _check_sizes(path):
 
 def _out_of_proportion(needed, held):
     return ValueError(
-        f"its layers need {needed / 1e6:.1f} MB of weights, and it declares {held / 1e6:.1f} MB"
+        f"its layers need {needed / 1e6:.1f} MB of weights, and it declares {held / 1e6:.1f} MB; the file "
+        "is not what Keras wrote: save the model again"
     )
 
 

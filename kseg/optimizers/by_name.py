@@ -76,8 +76,8 @@ def _check_number(argument, value, which, fits):
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or not fits(value):
-        mend = "; a schedule goes into optimizer=" if argument == "learning_rate" else ""
-        raise ValueError(f"{argument} must be a number {which}, got {value!r}{mend}")
+        hint = "; a schedule goes into optimizer=" if argument == "learning_rate" else ""
+        raise ValueError(f"{argument} must be a number {which}, got {value!r}{hint}")
 
 
 def _schedule(name, rate, steps):

@@ -264,6 +264,17 @@ def test_unreadable_file_fails_by_name(unreadable, read):
     assert_fails_by_name(read, unreadable, ValueError)
 
 
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
+@pytest.mark.parametrize("picture_format", ["JPEG", "PNG", "WEBP"])
+def test_a_cut_file_is_to_be_restored(tmp_path, smooth_picture, picture_format, share):
+    content, path = BytesIO(), tmp_path / "a.jpg"
+    Image.fromarray(smooth_picture).save(content, picture_format)
+    path.write_bytes(content.getvalue()[: max(13, int(share * len(content.getvalue())))])
+    with pytest.raises(ValueError, match=r"the file is cut short.*; restore or remove it$") as caught:
+        image_header(path)
+    assert "use JPEG or PNG" not in str(caught.value)
+
+
 @pytest.mark.parametrize("read", READERS)
 def test_missing_file_fails_by_name(tmp_path, read):
     assert_fails_by_name(read, tmp_path / "missing.png", FileNotFoundError)

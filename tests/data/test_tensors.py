@@ -61,6 +61,16 @@ def test_integers_are_taken_where_they_are_within():
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("where", [np.s_[0, 0, 0], np.s_[17, 23, 1], np.s_[:], np.s_[::2]])
+@pytest.mark.parametrize("brightness", [1, 1 / 255])
+def test_what_is_no_number_is_said_to_be_none(wrong, where, brightness):
+    pixels = (PICTURE * brightness).astype("float32")
+    pixels[where] = wrong
+    if brightness == 1 or where != np.s_[17, 23, 1]:  # else the range is what is seen first
+        refused(pixels, MASK, "got NaN or infinity; remove them", function=augment((40, 60), scale=(1, 1)))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_a_single_pixel_that_is_no_number(wrong):
     pixels = PICTURE.astype("float32")
     pixels[17, 23, 1] = wrong
@@ -108,3 +118,33 @@ def test_a_mask_with_a_channel_is_the_mask():
     seed = tf.constant([1, 2], tf.int64)
     for one, other in zip(AUGMENT(PICTURE, MASK, seed), AUGMENT(PICTURE, MASK[..., None], seed), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("color", [0, 0.2])
+@pytest.mark.parametrize("decode", [tf.io.decode_png, tf.io.decode_image, tf.io.decode_jpeg])
+def test_pictures_of_unknown_channels(decode, color):
+    content = (tf.io.encode_jpeg if decode is tf.io.decode_jpeg else tf.io.encode_png)(PICTURE)
+    function, contents = augment((32, 32), color=color), tf.data.Dataset.from_tensors(content)
+    if color == 0 and decode is not tf.io.decode_image:  # nothing asks for their number
+        assert next(iter(contents.map(lambda content: function(decode(content), MASK))))[0].shape == (
+            32,
+            32,
+            3,
+        )
+        return
+    with pytest.raises(ValueError, match=r"known number of channels.*channels=3.*ensure_shape\(image"):
+        contents.map(lambda content: function(decode(content), MASK))
+    known = contents.map(lambda content: function(tf.ensure_shape(decode(content), (None, None, 3)), MASK))
+    assert next(iter(known))[0].shape == (32, 32, 3)
+
+
+def test_a_mask_of_unknown_shape():
+    masks = tf.data.Dataset.from_tensors(MASK)
+
+    def unknown(mask):
+        return tf.numpy_function(lambda mask: mask, [mask], tf.int32)
+
+    with pytest.raises(ValueError, match=r"mask must have two axes.*ensure_shape\(mask"):
+        masks.map(lambda mask: AUGMENT(PICTURE, unknown(mask)))
+    known = masks.map(lambda mask: AUGMENT(PICTURE, tf.ensure_shape(unknown(mask), (None, None))))
+    assert next(iter(known))[1].shape == (32, 32)
