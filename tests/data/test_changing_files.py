@@ -53,9 +53,12 @@ def become_text(path):
     path.write_text("<html>")
 
 
+AUGMENTED = pytest.param({"augment": kseg.data.augment((16, 16))}, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize("kind", ["images", "masks"])
 @pytest.mark.parametrize("happens", [vanish, empty, cut, damage, grow, become_text])
-@pytest.mark.parametrize("options", [{}, {"augment": kseg.data.augment((16, 16))}])
+@pytest.mark.parametrize("options", [{}, AUGMENTED])
 def test_what_happens_to_a_file_is_named(root, kind, happens, options):
     dataset, path = opened(root, **options), root / "train" / kind / "b.png"
     read_all(dataset)

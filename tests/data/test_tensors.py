@@ -41,8 +41,11 @@ RANGES = {
 }
 
 
+SLOW = pytest.mark.slow  # each is a graph of its own
+
+
 @pytest.mark.parametrize("pixels", RANGES.values(), ids=list(RANGES))
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", *(pytest.param(d, marks=SLOW) for d in ("float64", "float16"))])
 def test_other_ranges(pixels, dtype):
     if dtype == "float16" and pixels.max() > 60000:
         pixels = pixels / 2
@@ -60,9 +63,9 @@ def test_integers_are_taken_where_they_are_within():
     refused(PICTURE.astype("int64") - 128, MASK, "image must hold 0–255")
 
 
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("wrong", [np.nan, *(pytest.param(sign * np.inf, marks=SLOW) for sign in (1, -1))])
 @pytest.mark.parametrize("where", [np.s_[0, 0, 0], np.s_[17, 23, 1], np.s_[:], np.s_[::2]])
-@pytest.mark.parametrize("brightness", [1, 1 / 255])
+@pytest.mark.parametrize("brightness", [1, pytest.param(1 / 255, marks=SLOW)])
 def test_what_is_no_number_is_said_to_be_none(wrong, where, brightness):
     pixels = (PICTURE * brightness).astype("float32")
     pixels[where] = wrong

@@ -76,7 +76,7 @@ NETWORKS = {
     # its coarsest maps are single pixels: further steps on statistics of so few would double every difference
     "DDRNet": (lambda: kseg.build_ddrnet(3, (32, 32, 3), filters=4), Dice(), (3,)),
 }
-SLOW = ("batch norm, cross-entropy", "five levels", "DDRNet")
+SLOW = ("group norm, Dice", "batch norm, cross-entropy", "five levels", "DDRNet")
 
 
 def assert_alike(start, one, two, precision):

@@ -1,6 +1,7 @@
 """Every loss once more, in NumPy and float64, and batches to try them on."""
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 from kseg.losses import Boundary, CrossEntropy, Dice, Focal, Jaccard, Lovasz, OhemCrossEntropy, Tversky
@@ -211,3 +212,13 @@ def per_pixel(weight):
     if weight is None:
         return 1.0
     return weight[:, None, None] if weight.ndim == 1 else weight.reshape(weight.shape[:3])
+
+
+def by_pairs(values):
+    """Return pairs `(loss, value)`: the first loss has every value, others one in turn; the rest is slow."""
+    return [
+        pytest.param(loss, value, id=f"{loss.__name__}-{value}", marks=[] if quick else pytest.mark.slow)
+        for number, (loss, _) in enumerate(FORMULAS)
+        for place, value in enumerate(values)
+        for quick in [number == 0 or place == number % len(values)]
+    ]

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from formulas import FORMULAS, dice, jaccard, mean_of_the_hardest, read, tversky, weights_of
+from formulas import FORMULAS, by_pairs, dice, jaccard, mean_of_the_hardest, read, tversky, weights_of
 
 import kseg
 from kseg.losses import CrossEntropy, Dice, Focal, Jaccard, OhemCrossEntropy, Tversky
@@ -76,8 +76,7 @@ ROWS = {
 }
 
 
-@each
-@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize(("loss", "rows"), by_pairs(list(ROWS)))
 def test_rows_that_add_up_to_neither_1_nor_0_never_pass(loss, rows):
     target, scores = ROWS[rows], np.zeros((1, 2, 2, 3), "float32")
     target = np.concatenate([np.eye(3, dtype=target.dtype)[[[[0, 1]]]], target], 1)  # the rest is right
@@ -97,10 +96,12 @@ def test_rows_that_are_rounded_pass(loss, dtype):
     assert np.isfinite(loss()(tf.cast(target, dtype), scores))
 
 
-@each
-@pytest.mark.parametrize("weight", [-0.1, np.nan])
-@pytest.mark.parametrize("shape", [(2,), (2, 5, 4), (2, 5, 4, 1)])
-def test_negative_sample_weights_never_pass(loss, weight, shape):
+SHAPES = [(2,), (2, 5, 4), (2, 5, 4, 1)]
+
+
+@pytest.mark.parametrize(("loss", "case"), by_pairs([(w, shape) for shape in SHAPES for w in (-0.1, np.nan)]))
+def test_negative_sample_weights_never_pass(loss, case):
+    weight, shape = case
     target, scores, _ = example()
     weights = np.ones(shape, "float32")
     weights.flat[-1] = weight

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from formulas import jaccard_of_errors, mean_of_the_hardest, widest
+from formulas import by_pairs, jaccard_of_errors, mean_of_the_hardest, widest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -154,8 +154,7 @@ def test_extreme_scores_give_finite_values_and_slopes(loss):
     assert np.isfinite(value) and np.isfinite(tape.gradient(value, scores)).all()
 
 
-@each
-@pytest.mark.parametrize("wrong", [2, 128, -1])
+@pytest.mark.parametrize(("loss", "wrong"), by_pairs([2, 128, -1]))
 def test_values_that_are_no_label_never_pass(loss, wrong):
     target, scores = np.zeros((1, 2, 2, 3), "int32"), np.zeros((1, 2, 2, 3), "float32")
     target[0, 1, 1, 2] = wrong

@@ -1,6 +1,6 @@
 """Every builder trains under `jit_compile=True`, what Keras chooses by itself on a machine with a GPU.
 
-XLA compiles a whole step, for each size and precision anew: seconds even for the smallest network. So three
+XLA compiles a whole step, for each size and precision anew: seconds even for the smallest network. So two
 architectures are tried by default, with sizes and precisions in turn, all the others are slow.
 """
 
@@ -21,7 +21,7 @@ QUICK["segnet"] = next(i for i, (_, arguments) in enumerate(SMALL) if arguments.
 QUICK["fcn"] = next(i for i, (_, arguments) in enumerate(SMALL) if arguments.get("variant") == "alexnet")
 
 
-DEFAULT = ("conv_stack", "dilatednet", "unet")
+DEFAULT = ("conv_stack", "unet")
 
 
 def cases():
