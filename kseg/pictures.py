@@ -71,7 +71,7 @@ def checked_range(input_range: Any) -> tuple[float, float] | None:
 def in_pixel_range(
     pictures: np.ndarray, input_range: Sequence[float] | None = None, argument: str = "image"
 ) -> np.ndarray:
-    """Return pictures as float32 values 0–255.
+    """Return pictures as values 0–255: uint8 as it is, which need not be judged again, else float32.
 
     Args:
         pictures: values 0–255, or floats in `input_range`.
@@ -85,7 +85,9 @@ def in_pixel_range(
     low, high = PIXEL_RANGE if input_range is None else input_range
     if (low, high) == PIXEL_RANGE:
         check_pictures(pixels, argument)
-        return pixels.astype("float32", copy=False)
+        return pixels if pixels.dtype == np.uint8 else pixels.astype("float32", copy=False)
+    if pixels.dtype == np.uint8:
+        return pixels
     if pixels.ndim == 4:  # each is judged by itself
         return np.stack([in_pixel_range(each, input_range, argument) for each in pixels])
     fault = fault_of(pixels)
@@ -109,7 +111,8 @@ def in_pixel_range(
 
 
 def scaled(pixels: np.ndarray, input_range: Sequence[float] | None) -> np.ndarray:
-    """Return float32 values 0–255 on the scale of the model."""
+    """Return values 0–255 as float32 on the scale of the model."""
+    pixels = np.asarray(pixels, "float32")
     low, high = PIXEL_RANGE if input_range is None else input_range
     if (low, high) == PIXEL_RANGE:
         return pixels

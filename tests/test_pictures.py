@@ -150,3 +150,19 @@ def test_floats_that_can_be_both_are_refused(low, high, values):
     with pytest.raises(ValueError, match="can be pixel values 0–255 or on the stated"):
         in_pixel_range(picture, (low, high))
     np.testing.assert_array_equal(in_pixel_range(np.zeros((2, 2, 1), "float32"), (0, 1)), 0)
+
+
+def test_bytes_are_judged_by_their_type_alone_however_dark(model, tmp_path):
+    """Nothing that becomes of them on the way is judged again."""
+    dark = np.zeros((5, 10, 12, 3), "uint8")
+    dark[1:, 3], dark[0] = 1, RAMP
+    masks = np.stack([kseg.predict(model, picture) for picture in dark])
+    kseg.predict(model, dark[1], crf={"iterations": 1})
+    kseg.tune_crf(
+        model, (dark, masks), iterations=1, appearance_weight=[3], appearance_xy=[40], appearance_rgb=[3]
+    )
+    given = {"input_size": (10, 12), "validation_data": (dark, masks)}
+    assert kseg.export_tflite(model, tmp_path / "m.tflite", **given).same_class == 1
+    given |= {"quantize": "int8", "representative_data": dark}
+    kseg.export_tflite(model, tmp_path / "int8.tflite", **given)
+    assert kseg.evaluate(tmp_path / "m.tflite", (dark, masks)).pixel_accuracy == 1

@@ -9,7 +9,7 @@ from keras import ops
 
 from kseg.data.sampling import sample_evenly
 from kseg.distribution import is_chief
-from kseg.graphs import reads_logits
+from kseg.graphs import ModelFacts
 from kseg.masks import to_mask
 from kseg.optimizers.averages import averaged
 from kseg.types import Dataset, PathLike
@@ -58,7 +58,8 @@ class PredictionPictures(keras.callbacks.Callback):
 
         with averaged(self.model):
             scores = [self.model.predict_on_batch(image[None])[0] for image, _ in self.pairs]
-            from_logits = reads_logits(self.model)
+            facts = ModelFacts(self.model)
+            from_logits = facts.told and facts.activation is None
         if not is_chief():
             return
         masks = [ops.convert_to_numpy(to_mask(score[None], from_logits))[0] for score in scores]

@@ -13,6 +13,7 @@ from kseg.export.serving import output_function
 from kseg.graphs import ModelFacts
 from kseg.inference import Runner, collapse, open_model
 from kseg.metrics import Confusion, LabelCounts
+from kseg.pictures import scaled
 from kseg.types import IgnoreClass, PathLike
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Reference:
         written: `Runner` of the file.
 
     Call arguments:
-        image: float32 `(1, H, W, C)`.
+        image: `(1, H, W, C)` of values 0–255.
 
     Returns:
         Scores, or ids of a model that gives ids; and the ids that the file's must equal, `None` if they are
@@ -49,13 +50,13 @@ class Reference:
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         if self.runner.output_kind == "classes":
-            ids = self.runner.run(image)
+            ids = self.runner.run(scaled(image, None))
             return ids[..., 0] if ids.ndim == 4 else ids, None
         scores = self.runner.scores(image)
         if self.written.output_kind == "probabilities" and self.runner.from_logits:
             sigmoid = scores.shape[-1] == 1 or self.written.multilabel
             scores = (tf.sigmoid if sigmoid else tf.nn.softmax)(scores).numpy()
-        return scores, None if self.fast is None else self.fast(image)["classes"].numpy()
+        return scores, None if self.fast is None else self.fast(scaled(image, None))["classes"].numpy()
 
 
 def _runner_of(model, facts):

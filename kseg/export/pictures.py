@@ -32,10 +32,11 @@ def collect(
     """
     if data is None:
         return []
+    input_range = checked_range(input_range)
     pairs: list[tuple[np.ndarray, np.ndarray | None]] = []
     for images, masks in batches(data, name):
         for index, image in enumerate(images):
-            image = in_pixel_range(image, checked_range(input_range), f"{name}: a picture")
+            image = in_pixel_range(image, input_range, f"{name}: a picture")
             pairs.append((image, None if masks is None else masks[index]))
             if len(pairs) == limit:
                 return pairs

@@ -154,7 +154,8 @@ class _Conversion:
         made, pictures = folder / "model.tflite", None
         if calibration:
             pictures = str(folder / "pictures.npy")
-            np.save(pictures, np.stack([fit(picture, None, self.size)[0] for picture, _ in calibration]))
+            fitted = [fit(picture, None, self.size)[0].astype("float32") for picture, _ in calibration]
+            np.save(pictures, np.stack(fitted))
         if not isinstance(self.float_layers, int):
             names = names_in_split(self.facts.model, split)
             self.float_layers = list(dict.fromkeys(names.get(name, name) for name in self.float_layers))

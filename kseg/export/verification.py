@@ -109,7 +109,7 @@ def verify(
             for model, tolerance, looser in _references(facts, quantize)
         ]
         for picture, mask in (fit(image, mask, written.input_size) for image, mask in pairs):
-            image = picture[None].astype("float32")
+            image = picture[None]
             actual = written.ids(image) if written.output_kind == "classes" else written.scores(image)
             for reference, comparison in comparisons:
                 comparison.add(*reference(image), actual, mask, ignore_class)

@@ -11,7 +11,6 @@ from kseg.graphs.facts import (
     ModelFacts,
     judged_kind,
     losses_inside,
-    reads_logits,
     trained_multilabel,
 )
 from kseg.graphs.keras_graph import (
@@ -66,7 +65,6 @@ __all__ = [
     "owns_variables",
     "pack_outputs",
     "readers",
-    "reads_logits",
     "run_through",
     "score_layer",
     "start_at_epoch",

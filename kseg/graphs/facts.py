@@ -184,14 +184,6 @@ def trained_multilabel(model: keras.Model) -> bool:
     return any(getattr(loss, "multilabel", False) is True for loss in losses_inside(_loss_of(model)))
 
 
-def reads_logits(model: keras.Model) -> bool:
-    """Tell whether a model gives logits: by its graph, else by the loss that it was compiled with."""
-    kind = output_kind(one_picture(model))
-    if kind is not None:
-        return kind == "linear"
-    return any(getattr(loss, "from_logits", False) for loss in losses_inside(_loss_of(model)))
-
-
 def losses_inside(loss: Any) -> list:
     """Return the losses that a loss is made of, itself among them."""
     found = [loss]

@@ -51,17 +51,14 @@ def open_model(
     check_choice("resize", resize, ("antialias", "bilinear"))
     if isinstance(model_or_path, keras.Model):
         runner = _as_compiled(_keras_runner(model_or_path), model_or_path)
-        trained = runner.multilabel
+    elif isinstance(model_or_path, str | os.PathLike):
+        runner = facts_of(model_or_path)
     else:
-        if not isinstance(model_or_path, str | os.PathLike):
-            raise TypeError(
-                f"expected a keras.Model, or the path of a file or folder, got {type(model_or_path).__name__}"
-            )
-        runner = _opened(Path(model_or_path))
-        trained = runner.multilabel
-    return runner.stating(
-        activation, checked_range(input_range), trained if multilabel is None else multilabel, resize
-    )
+        raise TypeError(
+            f"expected a keras.Model, or the path of a file or folder, got {type(model_or_path).__name__}"
+        )
+    labels = runner.multilabel if multilabel is None else multilabel
+    return runner.stating(activation, checked_range(input_range), labels, resize)
 
 
 def facts_of(path: str | os.PathLike) -> Runner:
@@ -70,10 +67,7 @@ def facts_of(path: str | os.PathLike) -> Runner:
     Raises:
         FileNotFoundError, ImportError, ValueError: as for `open_model`.
     """
-    return _opened(Path(path))
-
-
-def _opened(path):
+    path = Path(path)
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: no such file; expected a .keras, .tflite or .onnx file or a SavedModel folder"
