@@ -3,7 +3,6 @@
 import contextlib
 import fnmatch
 import hashlib
-import json
 import os
 import re
 import tempfile
@@ -16,7 +15,7 @@ from kseg.disk import put_in_place, size_of, temporary_folder
 from kseg.export.report import ExportReport
 from kseg.export.verification import verify
 from kseg.graphs import ModelFacts
-from kseg.inference.files import report_path
+from kseg.inference.files import report_path, told_in
 from kseg.pictures import checked_range
 from kseg.types import InputRange, StatedActivation
 
@@ -157,12 +156,8 @@ def check_target(path: Any, overwrite: bool, suffix: str | None = None) -> Path:
 
 def _is_report_of(report, path):
     """Tell whether a file is a report of ours, of what stands at `path` or stood there under that name."""
-    try:
-        told = json.loads(report.read_text(encoding="utf-8"))
-        ours = all(isinstance(told[name], str) for name in ("path", "format", "sha256"))
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    if not ours or not report.is_file():
+    told = told_in(report) if report.is_file() else None
+    if told is None:
         return False
     same_name = Path(told["path"]).name == path.name
     return same_name or (path.is_file() and told["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest())

@@ -185,7 +185,15 @@ def report_path(path: Path) -> Path:
 
 def digest_in(report: Path) -> str | None:
     """Return the sha256 a report gives its file, `None` without a report of ours."""
+    told = told_in(report)
+    return None if told is None else told["sha256"]
+
+
+def told_in(report: Path) -> dict | None:
+    """Return what a report of an export tells, `None` for any other file: others write digests too."""
     try:
-        return json.loads(report.read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+        told = json.loads(report.read_text(encoding="utf-8"))
+        ours = all(isinstance(told[name], str) for name in ("path", "format", "sha256"))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    return told if ours else None

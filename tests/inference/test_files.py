@@ -75,3 +75,10 @@ def test_a_file_that_stays_is_opened_once(models):
     from kseg.inference import open_model
 
     assert open_model(models / "0" / "m.keras") is open_model(str(models / "0" / "m.keras"))
+
+
+def test_a_json_of_others_beside_a_file_is_no_report(models, tmp_path):
+    for told in ('{"sha256": "0123"}', '{"path": "m", "sha256": "0123"}', "[" * 9999, "3"):
+        shutil.copy(models / "1" / "m.tflite", tmp_path / "m.tflite")
+        (tmp_path / "m.tflite.json").write_text(told)
+        assert class_of(tmp_path / "m.tflite") == 1
