@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kseg.data.files import find_files, size_mismatch, splits_of
+from kseg.data.files import size_mismatch
 from kseg.data.labels import NO_CLASS, read_labels
-from kseg.data.reading import read_image, read_mask
+from kseg.data.mask_files import read_mask
+from kseg.data.reading import read_image
+from kseg.data.source import Source
 from kseg.masks import void_ids
 from kseg.types import PathLike
 
@@ -85,11 +87,15 @@ def check(
         FileNotFoundError, ValueError: for a folder without pairs; problems of single files are in the report.
     """
     unpaired: list[str] = []
-    splits = {
-        split: find_files(root, split, validation_fraction, unpaired)
-        for split in splits_of(root) or ["train"]
-    }
-    labels = read_labels(root, class_names, label_map, ignore_class, validation_fraction, lenient=True)
+    source = Source(
+        root,
+        validation_fraction=validation_fraction,
+        class_names=class_names,
+        label_map=label_map,
+        ignore_class=ignore_class,
+    )
+    splits = {split: source.files(split, unpaired) for split in source.splits() or ["train"]}
+    labels = read_labels(source, lenient=True)
     report = CheckReport(labels.class_names, problems=sorted(set(unpaired)))
     table, total, done = labels.table(), sum(map(len, splits.values())), 0
 

@@ -1,15 +1,13 @@
 """A folder of pictures and masks as `tf.data`."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 
-import tensorflow as tf
-
 from kseg.data.dataset import SegmentationDataset
-from kseg.data.files import find_files, read_headers
+from kseg.data.files import read_headers
 from kseg.data.labels import read_labels
+from kseg.data.loading import PairReader
 from kseg.data.pipeline import batches, checked_size
-from kseg.data.reading import Watched, are_plain, load_image, load_mask, read_image, read_mask
+from kseg.data.source import Source
 from kseg.types import PathLike
 
 
@@ -60,50 +58,57 @@ def from_directory(
         FileNotFoundError: if a folder is missing.
         ValueError: for files that do not pair, cannot be read or do not fit; it names the file and the mend.
     """
+    source = Source(
+        root,
+        validation_fraction=validation_fraction,
+        class_names=class_names,
+        label_map=label_map,
+        ignore_class=ignore_class,
+    )
+    return dataset_of(
+        source,
+        split,
+        image_size=image_size,
+        batch_size=batch_size,
+        augment=augment,
+        shuffle=split == "train" if shuffle is None else shuffle,
+        seed=seed,
+    )
+
+
+def dataset_of(
+    source: Source,
+    split: str,
+    *,
+    image_size: tuple[int, int] | None,
+    batch_size: int | None,
+    augment: Callable | None,
+    shuffle: bool,
+    seed: int,
+) -> SegmentationDataset:
+    """Return the dataset of a split of a source; arguments as for `from_directory`."""
     if image_size is not None:
         image_size = checked_size("image_size", image_size)
-    pairs = find_files(root, split, validation_fraction)
-    image_headers, mask_headers = read_headers(pairs)
+    files = source.files(split)
+    image_headers, mask_headers = read_headers(files)
     sizes = {header.size for header in image_headers}
     if len(sizes) > 1 and image_size is None and augment is None and batch_size not in (None, 1):
         raise ValueError(
-            f"{root}: pictures of {len(sizes)} sizes cannot share a batch; give image_size, augment or "
-            f"batch_size=1"
+            f"{source.root}: pictures of {len(sizes)} sizes cannot share a batch; give image_size, augment "
+            f"or batch_size=1"
         )
-    labels = read_labels(root, class_names, label_map, ignore_class, validation_fraction)
-    images = Watched(pairs.images, image_headers, read_image)
-    masks = Watched(pairs.masks, mask_headers, read_mask)
-
-    def load(image_path, mask_path):
-        image_plain, mask_plain = are_plain(image_path, images, mask_path, masks)
-        image = load_image(image_path, image_plain, images)
-        mask = labels.apply(load_mask(mask_path, mask_plain, masks), mask_path)
-        if image_size is not None:
-            image, mask = resize_pair(image, mask, image_size)
-        elif len(sizes) == 1:
-            (size,) = sizes
-            image, mask = tf.ensure_shape(image, (*size, 3)), tf.ensure_shape(mask, size)
-        return image, mask
-
-    items = (
-        [os.fsencode(path) for path in pairs.images],
-        [os.fsencode(path) for path in pairs.masks],
-    )
+    labels = read_labels(source)
+    read = PairReader(files, image_headers, mask_headers, labels)
     return batches(
-        items,
-        load,
+        len(files),
+        read,
         class_names=labels.class_names,
+        size=sizes.pop() if len(sizes) == 1 else None,
+        image_size=image_size,
         augment=augment,
         batch_size=batch_size,
-        shuffle=split == "train" if shuffle is None else shuffle,
+        shuffle=shuffle,
         seed=seed,
-        image_paths=[str(path) for path in pairs.images],
-        mask_paths=[str(path) for path in pairs.masks],
+        image_paths=[str(path) for path in files.images],
+        mask_paths=[str(path) for path in files.masks],
     )
-
-
-def resize_pair(image: tf.Tensor, mask: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the picture (bilinear, antialiased, uint8) and the mask (nearest) at `size`, `(H, W)`."""
-    image = tf.image.resize(image, size, antialias=True)
-    mask = tf.image.resize(mask[..., None], size, method="nearest")[..., 0]
-    return tf.saturate_cast(tf.round(image), tf.uint8), mask

@@ -8,6 +8,7 @@ import numpy as np
 
 from kseg.checks import unknown_name
 from kseg.data import headers
+from kseg.data.mask_files import mask_header
 from kseg.types import PathLike
 
 
@@ -134,7 +135,7 @@ def read_headers(pairs: ImageMaskFiles) -> tuple[list, list]:
     """
     with ThreadPoolExecutor() as pool:
         images = list(pool.map(headers.image_header, pairs.images))
-        masks = list(pool.map(headers.mask_header, pairs.masks))
+        masks = list(pool.map(mask_header, pairs.masks))
     for path, image, mask, mask_path in zip(pairs.images, images, masks, pairs.masks, strict=True):
         if image.size != mask.size:
             raise ValueError(size_mismatch(path, image.size, mask_path, mask.size))

@@ -45,7 +45,7 @@ def image_header(path: PathLike) -> Header:
     with opened(path) as image:
         if image.format == "TIFF":
             tags = tiff.tiff_tags(Path(path)) or {}
-            _refuse(path, tiff.band_problem(tags) or tiff.sample_problem(tags))
+            refuse(path, tiff.band_problem(tags) or tiff.sample_problem(tags))
         if image.mode in _DEEP:
             raise ValueError(f"{path}: {depth_problem(image)}")
         orientation, size = orientation_of(image), image.size
@@ -55,27 +55,6 @@ def image_header(path: PathLike) -> Header:
         plain = image.format in ("JPEG", "PNG") and image.mode in ("RGB", "L") and orientation == 1
         plain = plain and bits_of(image, path) <= 8
         return Header((height, width), plain, stamp(path))
-
-
-def mask_header(path: PathLike) -> Header:
-    """Return the header of a mask.
-
-    Raises:
-        ValueError: as `image_header`, and for a JPEG (lossy: it invents ids) or a colour picture.
-    """
-    with opened(path) as image:
-        if image.format in ("JPEG", "MPO"):
-            raise ValueError(f"{path}: a JPEG mask has wrong ids along every border; save masks as PNG")
-        if image.mode not in ("L", "P", "1", "I", "I;16", "I;16B"):
-            raise ValueError(
-                f"{path}: a mask has one channel of class ids, this is {image.mode}; convert colours to ids"
-            )
-        if image.format == "TIFF":
-            tags = tiff.tiff_tags(Path(path)) or {}
-            _refuse(path, tiff.ids_problem(tags) or tiff.band_problem(tags))
-        size = image.size[::-1]
-        plain = image.format == "PNG" and image.mode == "L" and bits_of(image, path) == 8
-        return Header(size, plain, stamp(path))
 
 
 def opened(path: PathLike) -> Image.Image:
@@ -139,7 +118,8 @@ def _begins_as_picture(path):
     return start.startswith((b"\xff\xd8\xff", b"\x89PNG")) or start[:4] + start[8:] == b"RIFFWEBP"
 
 
-def _refuse(path, problem):
+def refuse(path: PathLike, problem: str | None) -> None:
+    """Raise, naming the file, if there is a problem."""
     if problem:
         raise ValueError(f"{path}: {problem}")
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from kseg.data.files import find_files, splits_of
-from kseg.data.reading import read_mask
+from kseg.data.mask_files import read_mask
+from kseg.data.source import Source
 from kseg.disk import check_regular
 from kseg.masks import void_ids
 from kseg.types import PathLike
@@ -53,38 +53,36 @@ class Labels:
             f"label_map, for instance {example}"
         )
 
-    def apply(self, mask: tf.Tensor, path: tf.Tensor) -> tf.Tensor:
-        """Map the ids of `mask` in a `tf.data` graph; an id outside fails with the name of the file."""
-        mapped = tf.gather(self.table(), mask)
-        outside = tf.unique(tf.boolean_mask(mask, mapped == NO_CLASS))[0]
-        check = tf.Assert(tf.size(outside) == 0, [path, outside, self.complaint()])
-        with tf.control_dependencies([check]):
-            return tf.identity(mapped)
+    def mapped(self, mask: np.ndarray, path: PathLike) -> np.ndarray:
+        """Return the ids int32 of a mask of the ids in its file; an id outside is an error that names it."""
+        ids = self._table[mask]
+        outside = ids == NO_CLASS
+        if outside.any():
+            raise ValueError(f"{path}: {self.complaint(np.unique(mask[outside]).tolist())}")
+        return ids
+
+    @cached_property
+    def _table(self):
+        return self.table()
 
 
-def read_labels(
-    root: PathLike,
-    class_names: Sequence[str] | None,
-    label_map: Mapping[int, int] | None,
-    ignore_class: int | Sequence[int],
-    validation_fraction: float,
-    lenient: bool = False,
-) -> Labels:
+def read_labels(source: Source, lenient: bool = False) -> Labels:
     """Return the `Labels` of a data set.
 
-    Names come from `class_names`, else from `root/classes.txt` (one per line), else they are "class 0",
-    "class 1", ... up to the largest id in any mask of any split. `lenient` then passes over masks that cannot
-    be read and ids that are no class.
+    Names come from `source.class_names`, else from `root/classes.txt` (one per line), else they are
+    "class 0", "class 1", ... up to the largest id in any mask of any split. `lenient` then passes over
+    masks that cannot be read and ids that are no class.
 
     Raises:
         ValueError: for a map that is no `{int: int}`, or void among the classes.
     """
-    checked_map = _checked_map(label_map)
+    checked_map, ignore_class = _checked_map(source.label_map), source.ignore_class
+    class_names, root = source.class_names, source.root
     file = Path(root).expanduser() / "classes.txt"
     if class_names is None and file.is_file():
         class_names = read_class_names(file)
     if class_names is None:
-        highest = _highest_id(root, checked_map, ignore_class, validation_fraction, lenient)
+        highest = _highest_id(source, checked_map, lenient)
         class_names = [f"class {number}" for number in range(highest + 1)]
     class_names = [str(name) for name in class_names]
     within = [i for i in void_ids(ignore_class) if 0 <= i < len(class_names)]
@@ -126,7 +124,8 @@ def _checked_map(label_map):
     return dict(label_map)
 
 
-def _highest_id(root, label_map, ignore_class, validation_fraction, lenient):
+def _highest_id(source, label_map, lenient):
+    root, ignore_class = source.root, source.ignore_class
     skip = void_ids(ignore_class)
 
     def highest(path):
@@ -139,7 +138,7 @@ def _highest_id(root, label_map, ignore_class, validation_fraction, lenient):
         ids = (label_map.get(i, i) for i in ids)
         return max((i for i in ids if i not in skip and (i < 255 or not lenient)), default=-1), path
 
-    splits = [find_files(root, split, validation_fraction, unpaired=[]) for split in splits_of(root)]
+    splits = [source.files(split, unpaired=[]) for split in source.splits()]
     with ThreadPoolExecutor() as pool:
         result, path = max(pool.map(highest, [path for pairs in splits for path in pairs.masks]))
     if not 0 <= result < 255 and not lenient:

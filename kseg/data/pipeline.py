@@ -68,15 +68,19 @@ class Epochs:
 
 
 def batches(
-    items: tuple,
-    load: Callable,
+    count: int,
+    read: Callable[[int], tuple[np.ndarray, np.ndarray]],
     *,
     class_names: Sequence[str],
+    channels: int = 3,
+    dtype: str = "uint8",
+    size: tuple[int, int] | None = None,
+    image_size: tuple[int, int] | None = None,
     augment: Callable | None,
     batch_size: int | None,
     shuffle: bool,
     seed: int,
-    **files: list[str],
+    **facts: object,
 ) -> SegmentationDataset:
     """Return the dataset of batches.
 
@@ -84,32 +88,47 @@ def batches(
     draws anew.
 
     Args:
-        items: arrays of one length, the arguments of `load`.
-        load: `(*item) -> (image, mask)`.
+        count: of the items.
+        read: function of an index that returns a picture `(H, W, channels)` and its ids `(H, W)` int32.
+        class_names: one per class.
+        channels: of a picture.
+        dtype: of a picture: `"uint8"`, or `"float32"`, values 0–255.
+        size: `(H, W)` of all pictures, where they have one size.
+        image_size: `(H, W)` to which every picture is brought, before it is augmented.
         augment: `(image, mask, seed) -> (image, mask)`.
         batch_size: `None` for single pictures.
         shuffle: draw an order; the last, smaller batch is then left out, unless it is the only one.
         seed: 0 or more.
-        files: `image_paths` and `mask_paths`, where there are files.
+        facts: what else the dataset tells, as `SegmentationDataset` lists it.
     """
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"batch_size must be a positive int or None, got {batch_size!r}")
-    items = tuple(tf.convert_to_tensor(item) for item in items)
-    count = len(items[0])
     epochs = Epochs(count, shuffle, seed)
+    sides = size or (None, None)
 
     def one(index, draw):
-        image, mask = load(*(item[index] for item in items))
+        image, mask = tf.numpy_function(read, [index], (dtype, tf.int32))
+        image, mask = tf.ensure_shape(image, (*sides, channels)), tf.ensure_shape(mask, sides)
+        if image_size is not None:
+            image, mask = resize_pair(image, mask, image_size)
         return (image, mask) if augment is None else augment(image, mask, draw)
 
     dataset = epochs.dataset().map(one, num_parallel_calls=tf.data.AUTOTUNE)
     if batch_size is not None:
         dataset = dataset.batch(batch_size, drop_remainder=shuffle and count >= batch_size)
     dataset = dataset.prefetch(tf.data.AUTOTUNE)
-    facts = {
+    known = {
         "class_names": list(class_names),
         "num_classes": len(class_names),
+        "channels": channels,
         "batch_size": batch_size,
         "epochs": epochs,
     }
-    return SegmentationDataset(dataset, facts | files)
+    return SegmentationDataset(dataset, known | facts)
+
+
+def resize_pair(image: tf.Tensor, mask: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the picture (bilinear, antialiased, of its dtype) and the mask (nearest) at `size`, `(H, W)`."""
+    resized = tf.image.resize(image, size, antialias=True)
+    mask = tf.image.resize(mask[..., None], size, method="nearest")[..., 0]
+    return resized if image.dtype == tf.float32 else tf.saturate_cast(tf.round(resized), tf.uint8), mask

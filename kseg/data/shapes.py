@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
 from kseg.data.dataset import SegmentationDataset
 from kseg.data.pipeline import batches, checked_size
@@ -54,15 +53,10 @@ def shapes(
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, got {seed}")
 
-    def load(index):
-        image, mask = tf.numpy_function(
-            lambda i: scene(int(i), image_size, seed), [index], (tf.uint8, tf.int32)
-        )
-        return tf.ensure_shape(image, (*image_size, 3)), tf.ensure_shape(mask, image_size)
-
     return batches(
-        (np.arange(count),),
-        load,
+        count,
+        lambda index: scene(int(index), image_size, seed),
+        size=image_size,
         class_names=CLASS_NAMES,
         augment=augment,
         batch_size=batch_size,

@@ -13,7 +13,8 @@ from PIL import Image
 
 import kseg
 from kseg.data.damage import damage_in
-from kseg.data.reading import read_image, read_mask
+from kseg.data.mask_files import read_mask
+from kseg.data.reading import read_image
 
 KINDS = [{}, {"progressive": True}, {"optimize": True}, {"quality": 95, "subsampling": 0}, {"grey": True}]
 

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 import kseg
+from kseg.data.headers import image_header
 from kseg.data.labels import read_class_names
-from kseg.data.reading import image_header, mask_header, read_image, read_mask
+from kseg.data.mask_files import mask_header, read_mask
+from kseg.data.reading import read_image
 
 GREY = np.arange(256, dtype="uint8").reshape(16, 16)
 

@@ -1,0 +1,113 @@
+"""One picture and its mask, read from files that may vanish or change while a data set is read."""
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from kseg.data.files import ImageMaskFiles
+from kseg.data.headers import Header
+from kseg.data.labels import Labels
+from kseg.data.mask_files import read_mask
+from kseg.data.reading import check_pixels, read_image
+from kseg.disk import stamp
+from kseg.types import PathLike
+
+
+class PairReader:
+    """Reads the pairs of a data set by number.
+
+    Args:
+        files: of one split.
+        image_headers, mask_headers: of `kseg.data.files.read_headers`.
+        labels: what the ids mean.
+    """
+
+    def __init__(
+        self,
+        files: ImageMaskFiles,
+        image_headers: Sequence[Header],
+        mask_headers: Sequence[Header],
+        labels: Labels,
+    ) -> None:
+        self.images = Watched(files.images, image_headers, read_image, decode_image)
+        self.masks = Watched(files.masks, mask_headers, read_mask, decode_mask)
+        self.labels = labels
+
+    def __call__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return picture `(H, W, 3)` uint8 and ids `(H, W)` int32.
+
+        Raises:
+            ValueError: naming the file that vanished, changed, is damaged, or holds an id that is no class.
+        """
+        image, mask = self.images.pixels(index), self.masks.pixels(index)
+        return image, self.labels.mapped(mask, self.masks.paths[index])
+
+
+class Watched:
+    """Files that may vanish or change while they are read: none of it goes unnamed.
+
+    What a header said may be true no more. So before each use a file is looked at: a plain one that is as it
+    was is decoded at once, the first time after a search for damage; any other is read with every check.
+
+    Args:
+        paths: of pictures or masks.
+        headers: of `kseg.data.headers`, one for each.
+        read: `path → pixels`, with every check.
+        decode: `bytes of a plain file → pixels`, the same without checks.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[PathLike],
+        headers: Sequence[Header],
+        read: Callable[[PathLike], np.ndarray],
+        decode: Callable[[bytes], np.ndarray],
+    ) -> None:
+        self.paths, self.headers, self.read, self.decode = paths, headers, read, decode
+        self.sound: set[int] = set()
+
+    def pixels(self, index: int) -> np.ndarray:
+        """Return what is in a file, of the size that its header had."""
+        path, (height, width) = self.paths[index], self.headers[index].size
+        pixels = self._decoded(index)
+        if pixels is None:
+            pixels = self.read(path)
+        if pixels.shape[:2] != (height, width):
+            size = f"{pixels.shape[1]}×{pixels.shape[0]}"
+            raise ValueError(
+                f"{path}: has {size} pixels now, and had {width}×{height} when the data were opened; "
+                "open them anew"
+            )
+        return pixels
+
+    def _decoded(self, index):
+        """Return the pixels of a plain file that is as it was, else `None`."""
+        path, header = self.paths[index], self.headers[index]
+        if not header.plain or stamp(path) != header.stamp:
+            return None
+        if index not in self.sound:
+            check_pixels(path)
+            self.sound.add(index)
+        try:
+            return self.decode(Path(path).read_bytes())
+        except Exception:  # of any type, as decoders raise: it changed just now, which every check names
+            return None
+
+
+def decode_image(content: bytes) -> np.ndarray:
+    """Return `(H, W, 3)` uint8 of an 8-bit JPEG or PNG, grey or RGB, as Pillow decodes it."""
+    import simplejpeg
+
+    if content[:2] == b"\xff\xd8":
+        return simplejpeg.decode_jpeg(content, "RGB", fastdct=False, fastupsample=False)
+    with Image.open(BytesIO(content), formats=("PNG",)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def decode_mask(content: bytes) -> np.ndarray:
+    """Return `(H, W)` int32 of an 8-bit grey PNG."""
+    with Image.open(BytesIO(content), formats=("PNG",)) as image:
+        return np.asarray(image).astype("int32")
