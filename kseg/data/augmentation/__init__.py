@@ -1,111 +1,93 @@
 """Joint augmentation of a picture and its mask: geometry for both, colour for the picture alone."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Literal
 
-import tensorflow as tf
+from kseg.data.augmentation.function import Augmentation
+from kseg.data.augmentation.settings import STRENGTHS, Flip, settings_of
 
-from kseg.data.pipeline import checked_size
-from kseg.data.tensors import check_channels, check_finite, check_pair
-
-# Rec. 601 luma of RGB: what stays when a picture loses its colour.
-_LUMA = (0.299, 0.587, 0.114)
-_GREY = 127.0  # what lies outside the picture: about 0 after the usual normalisation
+__all__ = ["STRENGTHS", "Augmentation", "augment"]
 
 
 def augment(
     crop_size: tuple[int, int],
     *,
-    scale: tuple[float, float] = (0.5, 2.0),
-    flip: bool = True,
-    color: float = 0.2,
+    strength: Literal["light", "default", "strong"] = "default",
+    scale: tuple[float, float] | None = None,
+    flip: Flip | None = None,
+    rotation: float | None = None,
+    shear: float | None = None,
+    perspective: float | None = None,
+    color: float | None = None,
+    hue: float | None = None,
+    gamma: float | None = None,
+    blur: float | None = None,
+    cutout: float | None = None,
+    class_weights: Sequence[float] | None = None,
+    fill: float | Sequence[float] = 127,
     ignore_class: int = 255,
-) -> Callable:
+) -> Augmentation:
     """Return a function that augments one picture and its mask.
 
-    It draws a zoom, cuts a window, brings it to `crop_size`, mirrors it, and changes brightness, contrast
-    and saturation. The picture is resized bilinearly, the mask by nearest neighbour from the same sample
-    points. What falls outside the picture is grey, and void in the mask.
+    It draws a window and brings it to `crop_size`, zoomed, mirrored, turned, sheared and seen in perspective,
+    all in one resampling: the picture bilinearly, the mask by nearest neighbour from the same points. Then it
+    changes the colours of the picture and hides a rectangle. What falls outside the picture is grey, and void
+    in the mask. What is `None` is as `strength` says; 0 leaves out.
+
+    | strength | scale | flip | rotation | shear | perspective | color | hue | gamma | blur | cutout |
+    |---|---|---|---|---|---|---|---|---|---|---|
+    | light | 0.8–1.25 | horizontal | 0 | 0 | 0 | 0.1 | 0 | 0 | 0 | 0 |
+    | default | 0.5–2 | horizontal | 0 | 0 | 0 | 0.2 | 0 | 0 | 0 | 0 |
+    | strong | 0.5–2 | horizontal | 15 | 5 | 0.1 | 0.3 | 10 | 0.3 | 1 | 0.25 |
 
     Args:
         crop_size: `(H, W)` in pixels of what comes out.
+        strength: "light", "default" or "strong".
         scale: `(smallest, largest)` zoom, drawn log-uniformly; `(1, 1)` only crops.
-        flip: mirror left and right half of the time.
+        flip: "horizontal" mirrors left and right half of the time, "vertical" top and bottom, "both" each of
+            them; true is "horizontal".
+        rotation: largest angle in degrees, to either side.
+        shear: largest angle in degrees, along each axis.
+        perspective: in [0, 1), largest share by which one side is nearer than the middle.
         color: in [0, 1), strength of the colour changes; contrast and saturation are scaled by
-            1 ± color, brightness moves by ± color of half the range. 0 leaves colour alone.
+            1 ± color, brightness moves by ± color of half the range. Saturation and hue need three.
+        hue: largest turn of the colour circle in degrees, at the same luma.
+        gamma: exponents from 1 / (1 + gamma) to 1 + gamma, drawn log-uniformly.
+        blur: largest standard deviation of a Gaussian, in pixels.
+        cutout: in [0, 1), longest sides of the rectangle that is hidden, as a share of the crop's.
+        class_weights: one per class, for instance of `kseg.data.class_weights`: a crop shows a class that is
+            drawn by them out of those in the mask. `None` places it anywhere.
+        fill: what lies outside of the picture and hides it, in 0–255; one number, or one per channel.
         ignore_class: the id of void.
 
     Returns:
-        function `(image, mask, seed=None) -> (image, mask)`: `(h, w, C)` uint8, or float of 0–255, and
-        `(h, w)` integer → `(H, W, C)` uint8 and `(H, W)` int32; pictures of another range, fractional masks
-        and those of another size than their picture are errors. `seed` is an int64 tensor of two numbers that
-        fixes the draw; without it every call draws anew. It runs eagerly and in `dataset.map`.
+        function `(image, mask, seed=None) -> (image, mask)`: `(h, w, C)` of 0–255 and `(h, w)` or `(h, w, 1)`
+        integer → `(H, W, C)` and `(H, W)` int32. Floats give float32, with every level; integers give uint8.
+        Pictures of another range, fractional masks and those of another size than their picture are errors.
+        `seed` is two int64 that fix the draw, the same on every machine and in every thread; without it every
+        call draws anew. It runs eagerly, on arrays and tensors, and in `dataset.map`.
 
     Raises:
         ValueError: for an argument out of range.
 
     Example:
-        >>> image, mask = tf.zeros((40, 60, 3), "uint8"), tf.ones((40, 60), "int32")
-        >>> image, mask = augment((32, 32))(image, mask)
+        >>> import numpy as np
+        >>> image, mask = np.zeros((40, 60, 3), "uint8"), np.ones((40, 60), "int32")
+        >>> image, mask = augment((32, 32), rotation=20)(image, mask)
         >>> image.shape, mask.dtype
         (TensorShape([32, 32, 3]), tf.int32)
     """
-    crop_size = checked_size("crop_size", crop_size)
-    smallest, largest = _checked_scale(scale)
-    if not isinstance(color, int | float) or not 0 <= color < 1:
-        raise ValueError(f"color must be a number in [0, 1), got {color!r}")
-
-    def apply(image, mask, seed=None):
-        image, mask = check_pair(image, mask)
-        if color:
-            check_channels(image)
-        is_whole = image.dtype.is_integer
-        seed = tf.random.uniform((2,), maxval=2**31, dtype=tf.int64) if seed is None else seed
-        draws = tf.random.stateless_uniform((7,), seed)
-        zoom = smallest * (largest / smallest) ** draws[0]
-        image, mask = _crop(image, mask, zoom, draws[1:3], crop_size, ignore_class)
-        image = image if is_whole else check_finite(image)
-        if flip:
-            mirrored = draws[3] < 0.5
-            image = tf.where(mirrored, image[:, ::-1], image)
-            mask = tf.where(mirrored, mask[:, ::-1], mask)
-        if color:
-            image = _recolor(image, 1 + color * (2 * draws[4:] - 1))
-        return tf.saturate_cast(tf.round(image), tf.uint8), mask
-
-    return apply
-
-
-def _checked_scale(scale):
-    if not isinstance(scale, tuple | list) or len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-        raise ValueError(f"scale must be (smallest, largest) with 0 < smallest <= largest, got {scale!r}")
-    return scale
-
-
-def _crop(image, mask, zoom, place, crop_size, ignore_class):
-    """Cut the window that the zoom asks for and bring it to `crop_size`, float32 and int32."""
-    window = tf.maximum(1, tf.cast(tf.round(tf.cast(crop_size, tf.float32) / zoom), tf.int32))
-    size = tf.shape(mask)
-    # offsets in the picture; negative ones leave a border outside of it
-    low, high = tf.minimum(0, size - window), tf.maximum(0, size - window)
-    offset = low + tf.cast(place * tf.cast(high - low + 1, tf.float32), tf.int32)
-    start, stop = tf.maximum(offset, 0), tf.minimum(offset + window, size)
-    image = tf.cast(image[start[0] : stop[0], start[1] : stop[1]], tf.float32)
-    mask = tf.cast(mask[start[0] : stop[0], start[1] : stop[1]], tf.int32)
-    before, after = start - offset, offset + window - stop
-    border = [[before[0], after[0]], [before[1], after[1]]]
-    image = tf.pad(image, [*border, [0, 0]], constant_values=_GREY)
-    mask = tf.pad(mask, border, constant_values=ignore_class)
-    image = tf.image.resize(image, crop_size, antialias=False)
-    mask = tf.image.resize(mask[..., None], crop_size, method="nearest")[..., 0]
-    return image, mask
-
-
-def _recolor(image, factors):
-    """Apply saturation, then contrast about the mean, then brightness, as one affine map of the channels."""
-    brightness, contrast, saturation = tf.unstack(factors)
-    matrix = tf.eye(image.shape[-1])
-    if image.shape[-1] == 3:  # other channels have no common grey to go to
-        matrix = saturation * matrix + (1 - saturation) * tf.repeat(tf.constant(_LUMA)[:, None], 3, axis=1)
-    mixed_mean = tf.linalg.matvec(matrix, tf.reduce_mean(image, axis=(0, 1)), transpose_a=True)
-    bias = (1 - contrast) * mixed_mean + (brightness - 1) * 127.5
-    return tf.tensordot(image, contrast * matrix, 1) + bias
+    changes = {
+        "scale": scale,
+        "flip": flip,
+        "rotation": rotation,
+        "shear": shear,
+        "perspective": perspective,
+        "color": color,
+        "hue": hue,
+        "gamma": gamma,
+        "blur": blur,
+        "cutout": cutout,
+    }
+    chosen = {name: value for name, value in changes.items() if value is not None}
+    return Augmentation(settings_of(crop_size, strength, chosen, class_weights, fill, ignore_class))
