@@ -1,55 +1,56 @@
-"""One picture and its mask as tensors: refused where they are not 0–255, no ids, or do not fit each other."""
+"""One picture and its mask: refused where they are not 0–255, no ids, or do not fit each other."""
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-_DEEP = (tf.uint16, tf.uint32, tf.uint64, tf.int16)  # cameras', scanners' and satellites' numbers
+# cameras', scanners' and satellites' numbers
+_DEEP = ("uint16", "uint32", "uint64", "int16")
 _SAMPLES = 32  # along each side: enough to tell ranges apart, and no time against an augmentation
-_NOT_FINITE = "image must hold 0–255, got NaN or infinity; remove them before"
 
 
-def check_pair(image: Any, mask: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return a picture `(h, w, C)` and its mask `(h, w)`; it runs eagerly and in a graph.
-
-    Values are looked at in samples of what is not uint8: a range shows in any of them.
+def check_arrays(image: Any, mask: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return a picture `(h, w, C)`, uint8 or float32, and its mask `(h, w)`.
 
     Args:
         image: uint8, or float or int of 0–255.
         mask: integer ids, `(h, w)` or `(h, w, 1)`.
 
     Raises:
-        ValueError: for what is none of these, or of two sizes; in a graph, where it shows only when it runs,
-            `tf.errors.InvalidArgumentError` out of it.
+        ValueError: for what is none of these, or of two sizes.
+    """
+    image, mask = np.asarray(image), np.asarray(mask)
+    mask = mask[..., 0] if mask.ndim == 3 and mask.shape[-1] == 1 else mask
+    _check_axes(image.ndim, mask.ndim, image.shape, mask.shape)
+    is_float = _check_types(image.dtype.name, mask.dtype.name)
+    _check_sizes(image.shape[:2], mask.shape)
+    if image.dtype != np.uint8:
+        _check_range(image)
+        image = image.astype("float32" if is_float else "uint8", copy=False)
+    return image, mask
+
+
+def check_specs(image: Any, mask: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return a picture and its mask as tensors of a graph; refuse what shows before it runs.
+
+    Raises:
+        ValueError: as `check_arrays`, as far as types and shapes are known.
     """
     image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
     if mask.shape.rank == 3 and mask.shape[-1] == 1:
         mask = mask[..., 0]
-    if image.shape.rank not in (3, None) or mask.shape.rank not in (2, None):
-        raise ValueError(
-            "expected one picture (h, w, C) and its mask (h, w), without a batch, got shapes "
-            f"{image.shape} and {mask.shape}"
-        )
+    _check_axes(image.shape.rank, mask.shape.rank, image.shape, mask.shape)
     if image.shape.rank is None:
         raise _unknown_channels(image)
     if mask.shape.rank is None:
         raise ValueError(
             "mask must have two axes, got unknown ones; call tf.ensure_shape(mask, (None, None))"
         )
-    if mask.dtype.is_floating or mask.dtype.is_complex:
-        raise ValueError(
-            f"mask must hold integer class ids, got {mask.dtype.name}; resize masks by nearest neighbour and "
-            "cast those that are whole"
-        )
-    if image.dtype in _DEEP or not (image.dtype.is_floating or image.dtype.is_integer):
-        raise ValueError(
-            f"image must hold 0–255, uint8 or float, got {image.dtype.name}; bring it to 0–255 before"
-        )
-    checks = [_check_sizes(image, mask)]
-    if image.dtype != tf.uint8:
-        checks += _check_range(image)
-    with tf.control_dependencies([check for check in checks if check is not None]):
-        return tf.identity(image), tf.identity(mask)
+    _check_types(image.dtype.name, mask.dtype.name)
+    if image.shape[:2].is_fully_defined() and mask.shape.is_fully_defined():
+        _check_sizes(image.shape[:2], mask.shape)
+    return image, mask
 
 
 def check_channels(image: tf.Tensor) -> None:
@@ -65,48 +66,48 @@ def _unknown_channels(image):
     )
 
 
-def _check_sizes(image, mask):
-    words = "the mask must have the height and width of its picture, got mask and picture of"
-    size, mask_size = image.shape[:2], mask.shape
-    if size.is_fully_defined() and mask_size.is_fully_defined():
-        if size != mask_size:
-            raise ValueError(f"{words} {mask_size} and {size}")
-        return None
-    size, mask_size = tf.shape(image)[:2], tf.shape(mask)
-    return tf.debugging.Assert(tf.reduce_all(size == mask_size), [words, mask_size, size])
+def _check_axes(image_rank, mask_rank, image_shape, mask_shape):
+    if image_rank not in (3, None) or mask_rank not in (2, None):
+        raise ValueError(
+            "expected one picture (h, w, C) and its mask (h, w), without a batch, got shapes "
+            f"{image_shape} and {mask_shape}"
+        )
+
+
+def _check_types(image_dtype, mask_dtype):
+    """Refuse what holds neither 0–255 nor ids; tell whether the picture is of floats."""
+    if "float" in mask_dtype or "complex" in mask_dtype:
+        raise ValueError(
+            f"mask must hold integer class ids, got {mask_dtype}; resize masks by nearest neighbour and "
+            "cast those that are whole"
+        )
+    if image_dtype in _DEEP or not ("float" in image_dtype or "int" in image_dtype):
+        raise ValueError(
+            f"image must hold 0–255, uint8 or float, got {image_dtype}; bring it to 0–255 before"
+        )
+    return "float" in image_dtype
+
+
+def _check_sizes(size, mask_size):
+    if tuple(size) != tuple(mask_size):
+        raise ValueError(
+            "the mask must have the height and width of its picture, got mask and picture of "
+            f"{tuple(mask_size)} and {tuple(size)}"
+        )
 
 
 def _check_range(image):
-    """Refuse 0–1, −1..1, more than 255, negative values and NaN."""
-    size = tf.shape(image)
-    step = tf.maximum(1, tf.minimum(size[0], size[1]) // _SAMPLES)
-    sample = tf.cast(image[::step, ::step], tf.float32)
-    low, high = tf.reduce_min(sample), tf.reduce_max(sample)
-    if image.dtype.is_floating:  # a dark picture may have no other than these among the samples
-        high = tf.cond(
-            (high > 0) & (high <= 1), lambda: tf.cast(tf.reduce_max(image), tf.float32), lambda: high
+    """Refuse NaN anywhere, and 0–1, −1..1, more than 255 and negative values where samples show them."""
+    is_whole = image.dtype.kind in "iu"
+    if not is_whole and not np.isfinite(np.sum(image, dtype="float64")):
+        raise ValueError("image must hold 0–255, got NaN or infinity; remove them before")
+    step = max(1, min(image.shape[:2]) // _SAMPLES)
+    sample = image[::step, ::step]
+    low, high = float(np.min(sample, initial=255)), float(np.max(sample, initial=0))
+    if not is_whole and 0 < high <= 1:  # a dark picture may have no other than these among the samples
+        high = float(np.max(image))
+    if low < 0 or high > 255 or (not is_whole and 0 < high <= 1):
+        raise ValueError(
+            f"image must hold 0–255, got values from {low:g} to {high:g} "
+            "(multiply 0–1 by 255; bring every other range to 0–255 before)"
         )
-        fits = (low >= 0) & (high <= 255) & ((high == 0) | (high > 1))
-    else:
-        fits = (low >= 0) & (high <= 255)
-    finite = tf.reduce_all(tf.math.is_finite(sample)) & tf.math.is_finite(high)
-    hint = "(multiply 0–1 by 255; bring every other range to 0–255 before)"
-    words = "image must hold 0–255, got values from"
-    return [_demand(finite, _NOT_FINITE), _demand(fits | ~finite, words, low, "to", high, hint)]
-
-
-def check_finite(image: tf.Tensor) -> tf.Tensor:
-    """Return a float picture; raise where there is NaN or infinity in it."""
-    fits = tf.math.is_finite(tf.reduce_sum(image))
-    check = _demand(fits, _NOT_FINITE)
-    with tf.control_dependencies([] if check is None else [check]):
-        return tf.identity(image)
-
-
-def _demand(condition, *words):
-    """Raise with words and numbers unless a condition holds; in a graph return the operator that does."""
-    if not tf.executing_eagerly():
-        return tf.debugging.Assert(condition, list(words))
-    if not condition:
-        raise ValueError(" ".join(word if isinstance(word, str) else f"{word.numpy():g}" for word in words))
-    return None
