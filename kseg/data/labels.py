@@ -84,7 +84,14 @@ def read_labels(source: Source, lenient: bool = False) -> Labels:
     if class_names is None:
         highest = _highest_id(source, checked_map, lenient)
         class_names = [f"class {number}" for number in range(highest + 1)]
-    class_names = [str(name) for name in class_names]
+    return checked_labels(class_names, checked_map, ignore_class)
+
+
+def checked_labels(
+    class_names: Sequence[str], label_map: Mapping[int, int] | None, ignore_class: int | Sequence[int]
+) -> Labels:
+    """Return `Labels`; raise `ValueError` for a map that is no `{int: int}`, or void among the classes."""
+    class_names, checked_map = [str(name) for name in class_names], _checked_map(label_map)
     within = [i for i in void_ids(ignore_class) if 0 <= i < len(class_names)]
     if within:
         raise ValueError(
