@@ -1,5 +1,9 @@
 """`kseg.data.from_tfds` on small data sets that the tests make."""
 
+import importlib.util
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -172,3 +176,17 @@ def test_the_train_ids_of_cityscapes():
     # of the data set's own table: road, building, car, bicycle; unlabeled, caravan
     assert (kept[7], kept[11], kept[26], kept[33]) == (0, 2, 13, 18)
     assert label_map[0] == label_map[29] == 255
+
+
+@pytest.mark.slow
+def test_the_example_runs(builder, tmp_path, monkeypatch):
+    path = Path(__file__).parents[2] / "examples" / "train_on_tfds.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    example.CROP = (16, 16)
+    # four classes: this data set is unknown, so its ids 1 to 3 stay as they are
+    monkeypatch.setattr(sys, "argv", [path.name, str(builder.data_dir), "--epochs", "1"])
+    monkeypatch.chdir(tmp_path)
+    example.main()
+    assert (tmp_path / "tfds.tflite").stat().st_size > 1000
