@@ -83,7 +83,12 @@ def test_save_best_names_the_logs_there_are(model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("frequency", "marks"), [(2, [0, 1, 0, 1, 0]), (3, [0, 0, 1, 0, 0]), ([1, 4], [1, 0, 0, 1, 0])]
+    ("frequency", "marks"),
+    [
+        (2, [0, 1, 0, 1, 0]),
+        pytest.param(3, [0, 0, 1, 0, 0], marks=pytest.mark.slow),
+        ([1, 4], [1, 0, 0, 1, 0]),
+    ],
 )
 def test_epochs_that_are_not_validated_are_passed_over(model, tmp_path, frequency, marks):
     images, mask = np.zeros((2, 32, 32, 3), "float32"), np.zeros((2, 32, 32), "uint8")

@@ -167,8 +167,15 @@ def test_what_cannot_be_rebuilt_is_named(make, name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("make", [adapted, tabled, untracked])
+# Each kind of layer has one policy in turn, the other is slow.
+FILES = [
+    pytest.param(make, policy, marks=[] if number % 2 == turn else pytest.mark.slow)
+    for number, make in enumerate((adapted, tabled, untracked))
+    for turn, policy in enumerate(("mixed_float16", "mixed_bfloat16"))
+]
+
+
+@pytest.mark.parametrize(("make", "policy"), FILES)
 def test_files_keep_the_classes_of_the_users_own_model(make, policy, tmp_path):
     model = with_layers(make, policy=policy)
     want = np.asarray(model(PICTURES, training=False)).argmax(-1)
@@ -205,7 +212,7 @@ def test_a_coarse_file_is_not_excused_by_half_precision(tmp_path, monkeypatch):
         kseg.export_onnx(model, tmp_path / "m.onnx", validation_data=PICTURES)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_classes_before_the_last_resize_of_a_mixed_model(policy, tmp_path):
     keras.config.set_dtype_policy(policy)
     model = kseg.build_deeplabv1(3, (40, 48, 3), filters=2)

@@ -15,6 +15,13 @@ import pytest
 
 from kseg import states
 
+# What a script of a second process starts with: kseg without Keras and TensorFlow, which take seconds.
+ALONE = f"""
+import sys, types
+package, hints = types.ModuleType("kseg"), types.ModuleType("kseg.types")
+package.__path__, hints.PathLike = [{str(Path(states.__file__).parent)!r}], str
+sys.modules |= {{"kseg": package, "kseg.types": hints}}
+"""
 ARRAYS = {"model": [np.arange(6.0).reshape(2, 3), np.array(7)], "optimizer": []}
 
 
@@ -107,8 +114,8 @@ def test_a_state_that_is_a_fifo_is_not_waited_for(tmp_path):
         states.newest(tmp_path)
 
 
-LOCK = """
-import os, signal, sys, time
+LOCK = f"""{ALONE}
+import os, signal, time
 from pathlib import Path
 from kseg import states
 with states.locked(Path(sys.argv[1])):
@@ -243,15 +250,15 @@ def test_a_write_that_fails_leaves_the_one_before(tmp_path, monkeypatch, step):
     assert states.newest(tmp_path)[0].epoch == 1
 
 
-FULL_DISK = """
-import resource, signal, sys
+FULL_DISK = f"""{ALONE}
+import resource, signal
 import numpy as np
 from pathlib import Path
 from kseg import states
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
-    states.write(Path(sys.argv[1]), 2, {"model": [np.zeros(100_000)]}, {})
+    states.write(Path(sys.argv[1]), 2, {{"model": [np.zeros(100_000)]}}, {{}})
 except OSError as error:
     print(error)
 """
@@ -302,8 +309,7 @@ def test_killed_while_it_writes_it_leaves_the_one_before_or_the_whole_one(tmp_pa
     assert states.newest(tmp_path)[0].facts["best"] == 3
 
 
-HOLD = """
-import sys
+HOLD = f"""{ALONE}
 from pathlib import Path
 from kseg import states
 with states.locked(Path(sys.argv[1])):

@@ -107,15 +107,13 @@ def test_the_matrix_is_that_without_xla_for_scores_of_any_dtype(dtype):
     assert np.asarray(metrics[0].matrix).sum() == (target != 255).sum()
 
 
-WRONG = {"above the classes": 7, "one too many": 3, "below": -1}
-
-
 @pytest.mark.parametrize(
     ("loss", "wrong"),
     [
-        *((None, wrong) for wrong in WRONG.values()),
-        (Dice(), 7),
+        (None, 7),
         (CrossEntropy() + 0.5 * Lovasz(), -1),
+        *(pytest.param(None, wrong, marks=pytest.mark.slow) for wrong in (3, -1)),
+        pytest.param(Dice(), 7, marks=pytest.mark.slow),
     ],
 )
 def test_a_mask_out_of_range_shows_in_a_fit_compiled_by_xla(loss, wrong):

@@ -15,8 +15,21 @@ def model():
     return kseg.build_unet(3, filters=2)
 
 
-def test_runs_in_a_process_with_tensorflow_alone_at_any_size(model, tmp_path):
-    report = kseg.export_saved_model(model, tmp_path / "saved", class_names=["sky", "Straße", "rest"])
+@pytest.fixture(scope="module")
+def exported(model, tmp_path_factory):
+    """The model of any size as a folder, and its report."""
+    path = tmp_path_factory.mktemp("exported") / "saved"
+    return path, kseg.export_saved_model(model, path, class_names=["sky", "Straße", "rest"])
+
+
+@pytest.fixture(scope="module")
+def encoded(exported):
+    """The signature for files of that folder."""
+    return tf.saved_model.load(str(exported[0])).signatures["encoded"]
+
+
+def test_runs_in_a_process_with_tensorflow_alone_at_any_size(model, exported, tmp_path):
+    path, report = exported
     assert report.same_class == 1 and report.largest_difference < 1e-4
     rng = np.random.default_rng(0)
     image = rng.uniform(0, 255, (2, 33, 47, 3)).astype("float32")
@@ -27,7 +40,7 @@ def test_runs_in_a_process_with_tensorflow_alone_at_any_size(model, tmp_path):
     script = f"""
 import sys, numpy as np, tensorflow as tf
 sys.modules["keras"] = None
-loaded = tf.saved_model.load(r"{tmp_path}/saved")
+loaded = tf.saved_model.load(r"{path}")
 out = loaded.signatures["serving_default"](image=tf.constant(np.load(r"{tmp_path}/image.npy")))
 np.save(r"{tmp_path}/scores.npy", out["logits"])
 for name in ("a.jpg", "a.png"):
@@ -40,7 +53,7 @@ assert "kseg" not in sys.modules
     np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), expected, atol=1e-4)
     for name in ("a.jpg", "a.png"):
         np.testing.assert_array_equal(np.load(tmp_path / f"{name}.npy"), kseg.predict(model, tmp_path / name))
-    labels = (tmp_path / "saved" / "assets" / "labels.txt").read_text(encoding="utf-8")
+    labels = (path / "assets" / "labels.txt").read_text(encoding="utf-8")
     assert labels.splitlines() == ["sky", "Straße", "rest"]
 
 
@@ -59,10 +72,8 @@ def png(size, seed=0, channels=3):
     return picture, tf.io.encode_png(picture).numpy()
 
 
-def test_rows_of_files_come_back_as_rows(model, tmp_path):
+def test_rows_of_files_come_back_as_rows(model, encoded):
     """As TensorFlow Serving sends them; one row too, and rows that a client sends twice."""
-    kseg.export_saved_model(model, tmp_path / "saved")
-    encoded = tf.saved_model.load(str(tmp_path / "saved")).signatures["encoded"]
     pictures, files = zip(*(png((20, 30), seed) for seed in range(3)), strict=True)
     found = encoded(encoded=tf.constant(files))
     assert found["classes"].dtype == tf.int32 and found["logits"].shape == (3, 20, 30, 3)
@@ -72,10 +83,8 @@ def test_rows_of_files_come_back_as_rows(model, tmp_path):
         np.testing.assert_array_equal(encoded(encoded=tf.constant([file]))["classes"], ids[None])
 
 
-def test_rows_of_several_sizes_need_a_model_of_fixed_size(model, tmp_path):
-    kseg.export_saved_model(model, tmp_path / "open")
+def test_rows_of_several_sizes_need_a_model_of_fixed_size(encoded, tmp_path):
     (_, first), (_, second) = png((20, 30)), png((24, 30))
-    encoded = tf.saved_model.load(str(tmp_path / "open")).signatures["encoded"]
     with pytest.raises(tf.errors.InvalidArgumentError, match="pictures of one request must have one size"):
         encoded(encoded=tf.constant([first, second]))
     fixed = kseg.build_conv_stack(1, (16, 24, 1), depth=1, filters=4, activation="sigmoid")

@@ -31,9 +31,9 @@ LOSSY = ("dynamic", "int8", "int16x8")
 def model():
     """Trained a little, so that classes are decided."""
     keras.utils.set_random_seed(0)
-    scenes = kseg.data.shapes(200, (64, 64), seed=1, shuffle=True)
-    model = kseg.compile(kseg.build_unet(6, filters=8), 4 * len(scenes), learning_rate=5e-3)
-    model.fit(scenes, epochs=4, verbose=0, shuffle=False)
+    scenes = kseg.data.shapes(100, SIZE, seed=1, shuffle=True)
+    model = kseg.compile(kseg.build_unet(6, filters=8), 3 * len(scenes), learning_rate=5e-3)
+    model.fit(scenes, epochs=3, verbose=0, shuffle=False)
     return model
 
 

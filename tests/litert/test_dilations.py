@@ -161,7 +161,7 @@ def of_two_maps(x):
 
 SHARED = (one_kernel, one_layer_twice, read_twice, spread_over_channels, of_two_maps)
 CASES = [(make, mode) for mode in (None, "int8") for make in SHARED]
-QUICK = [*CASES[: len(SHARED)], (one_layer_twice, "int8"), (of_two_maps, "int8")]
+QUICK = [*CASES[: len(SHARED)], (one_layer_twice, "int8")]
 
 
 @pytest.mark.parametrize(

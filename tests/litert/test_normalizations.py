@@ -49,8 +49,14 @@ def operators(path):
         yield operator["op_name"], types[operator["outputs"][0]]
 
 
-@pytest.mark.parametrize("mode", ["int8", "int16x8"])
-@pytest.mark.parametrize("norm", NORMS)
+# Each norm is quantised in int8, the others of Keras in int16x8 too in `pytest -m slow`.
+MODES = [(norm, "int8") for norm in NORMS] + [("layer", "int16x8"), ("own", "int16x8")]
+SLOW = [
+    pytest.param(norm, "int16x8", marks=pytest.mark.slow) for norm in NORMS if (norm, "int16x8") not in MODES
+]
+
+
+@pytest.mark.parametrize(("norm", "mode"), [*MODES, *SLOW])
 def test_normalization_stays_in_float_and_nothing_else(norm, mode, tmp_path):
     model, path = model_with(NORMS[norm]), tmp_path / "m.tflite"
     report = kseg.export_tflite(model, path, quantize=mode, representative_data=PICTURES)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from formulas import FORMULAS, batches, dice, per_pixel, read
+from formulas import FORMULAS, batches, by_pairs, dice, per_pixel, read
 from hypothesis import assume, given, settings
 
 import kseg
@@ -199,10 +199,11 @@ def test_bad_class_weights_are_refused(loss, weights):
         loss(class_weights=weights)
 
 
-@each
-@pytest.mark.parametrize("from_logits", [True, False])
-@pytest.mark.parametrize("number", [3, 254, -1])
-def test_an_id_that_is_no_class_never_passes(loss, from_logits, number):
+@pytest.mark.parametrize(
+    ("loss", "case"), by_pairs([(n, flag) for flag in (True, False) for n in (3, 254, -1)])
+)
+def test_an_id_that_is_no_class_never_passes(loss, case):
+    number, from_logits = case
     target, logits, probabilities = batch()
     target[0, 0, 2] = number
     scores = tf.constant(logits if from_logits else probabilities)
@@ -269,8 +270,7 @@ def batch():
     return target, scores, np.asarray(keras.ops.softmax(scores))
 
 
-@each
-@pytest.mark.parametrize("form", ["ids", "ids, probabilities", "one-hot"])
+@pytest.mark.parametrize(("loss", "form"), by_pairs(["ids", "ids, probabilities", "one-hot"]))
 def test_compiled_by_xla_it_is_the_same(loss, form):
     target, scores, probabilities = batch()
     from_logits = "probabilities" not in form

@@ -131,12 +131,18 @@ def test_values_that_are_no_label_never_pass(metric, wrong):
     for call in (m.update_state for m in (metric(3, multilabel=True), metric(3, multilabel=True))):
         with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="must hold 0, 1 or void"):
             call(mask, scores)
-    compiled = metric(3, multilabel=True)
-    tf.function(compiled.update_state, jit_compile=True)(mask, scores)
-    assert int(compiled.outside) == 1
     numpys = LabelCounts(3)
     numpys.add(mask, scores)
     assert numpys.outside == 1 and numpys.counted.tolist() == [4, 4, 3]
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_values_that_are_no_label_are_counted_under_xla(metric):
+    mask, scores = np.zeros((1, 2, 2, 3), "int32"), np.zeros((1, 2, 2, 3), "float32")
+    mask[0, 0, 1], mask[0, 1, 1, 2] = (2, 255, 128), -1
+    compiled = metric(3, multilabel=True)
+    tf.function(compiled.update_state, jit_compile=True)(mask, scores)
+    assert int(compiled.outside) == 3
 
 
 @pytest.mark.parametrize("metric", ALL)

@@ -41,7 +41,7 @@ def first_row(request):
     keras.utils.clear_session()
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(height=st.integers(1, 97), width=st.integers(1, 97))
 def test_gives_float32_scores_at_the_size_of_the_picture(row, height, width):
     scores = row.model(pictures(1, height, width).astype("float32"), training=False)
@@ -49,7 +49,17 @@ def test_gives_float32_scores_at_the_size_of_the_picture(row, height, width):
     assert scores.dtype == "float32"
 
 
-@pytest.mark.parametrize(("shape", "activation"), [((33, 47, 1), "sigmoid"), ((32, None, 4), "softmax")])
+FORMS = [((33, 47, 1), "sigmoid"), ((32, None, 4), "softmax")]
+# Every row has one form in turn, the other is slow.
+TURNS = [
+    pytest.param(row, *form, id=f"{IDS[number]}-{form[1]}", marks=[] if quick else pytest.mark.slow)
+    for number, row in enumerate(SMALL)
+    for turn, form in enumerate(FORMS)
+    for quick in [number % 2 == turn]
+]
+
+
+@pytest.mark.parametrize(("row", "shape", "activation"), TURNS, indirect=["row"])
 def test_sizes_channels_and_activations(row, shape, activation):
     model = row.build(shape, activation=activation)
     assert model.output_shape == (None, *shape[:2], 3)

@@ -166,11 +166,15 @@ ROWS = [
 
 
 def cases():
-    """Yield every count of every row; those of the most classes are quick enough for every day."""
+    """Yield every count of every row; of the most classes those are quick that show an argument first."""
+    shown = set()
     for name, arguments, counts, statistics in ROWS:
+        new = {(name, *each) for each in arguments.items()} | {(name,)}
+        first = not new <= shown
+        shown |= new
         options = [f"{key}={value}" for key, value in arguments.items()]
         for num_classes, learn in counts.items():
-            marks = [] if num_classes == max(counts) else pytest.mark.slow
+            marks = [] if first and num_classes == max(counts) else pytest.mark.slow
             label = "-".join([name, *options, f"classes={num_classes}"])
             yield pytest.param(name, arguments, num_classes, learn, statistics, id=label, marks=marks)
 

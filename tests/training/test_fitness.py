@@ -87,8 +87,10 @@ def test_metrics_read_what_the_model_gives(name, activation):
         kseg.compile(network(1, activation), weighted_metrics=[wrong], metrics=[])
 
 
-@pytest.mark.parametrize(("classes", "activation"), [(1, None), (1, "sigmoid"), (2, None), (2, "softmax")])
-@pytest.mark.parametrize("word", ["accuracy", "acc"])
+@pytest.mark.parametrize(
+    ("classes", "activation", "word"),
+    [(1, None, "acc"), (1, "sigmoid", "accuracy"), (2, None, "accuracy"), (2, "softmax", "acc")],
+)
 def test_accuracy_is_that_of_pixels_without_void(classes, activation, word):
     masks = MASKS.copy()
     masks[:, :4] = 255
