@@ -185,7 +185,7 @@ def _selected(found: Annotations, names, empty, skip_missing, boxes, source):
     pictures, missing = [], []
     for picture in found.pictures:
         if picture.path is None and picture.content is None:
-            missing.append(picture.source)
+            missing.append(picture.name)
         elif picture.objects or empty == "background":
             pictures.append(picture)
         if not picture.objects:
