@@ -33,3 +33,13 @@ def camvid():
         missing = pytest.fail if os.environ.get("CI") else pytest.skip
         missing(f"{folder} is not there; set KSEG_CAMVID to the folder with CamVid")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder with data of others: `KSEG_SHARED`, else `../shared/data` beside the repository root."""
+    folder = Path(os.environ.get("KSEG_SHARED", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        missing = pytest.fail if os.environ.get("CI") else pytest.skip
+        missing(f"{folder} is not there; set KSEG_SHARED to the folder with the shared data")
+    return folder

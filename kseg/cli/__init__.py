@@ -1,4 +1,4 @@
-"""The shell: `kseg demo | check | train | evaluate | predict | export | benchmark`."""
+"""The shell: `kseg demo | convert | check | train | evaluate | predict | export | benchmark`."""
 
 import argparse
 import os
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from kseg.cli.benchmark import add_benchmark
 from kseg.cli.check import add_check
+from kseg.cli.convert import add_convert
 from kseg.cli.demo import add_demo
 from kseg.cli.evaluate import add_evaluate
 from kseg.cli.export import add_export
@@ -17,7 +18,7 @@ from kseg.cli.words import in_words_of_shell
 from kseg.quiet import quiet_libraries
 
 # in the order of the help
-COMMANDS = (add_demo, add_check, add_train, add_evaluate, add_predict, add_export, add_benchmark)
+COMMANDS = (add_demo, add_convert, add_check, add_train, add_evaluate, add_predict, add_export, add_benchmark)
 
 _RAISED = "ValueError|FileNotFoundError|IsADirectoryError|PermissionError|OSError"
 

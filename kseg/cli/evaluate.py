@@ -9,6 +9,7 @@ from kseg.cli.options import (
     add_model_facts,
     add_model_files,
     add_resize,
+    add_split,
     command,
     data_options,
     model_facts,
@@ -29,7 +30,7 @@ def add_evaluate(commands: Commands) -> None:
     add_model_facts(parser)
     add_resize(parser)
     add_data(parser, names_from="classes.txt beside the first MODEL, DIR/classes.txt")
-    parser.add_argument("--split", default="val", help="(default: %(default)s)")
+    add_split(parser, "val", "")
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

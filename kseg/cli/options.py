@@ -54,6 +54,11 @@ def add_data(
     add_classes(parser, names_from)
 
 
+def add_split(parser: argparse.ArgumentParser, default: str, what: str) -> None:
+    """Add the name of a split."""
+    parser.add_argument("--split", default=default, help=f"{what} (default: %(default)s)".strip())
+
+
 def add_classes(parser: argparse.ArgumentParser, names_from: str) -> None:
     """Add the names of the classes."""
     parser.add_argument(

@@ -5,7 +5,7 @@ import re
 import sys
 
 # whose flag is another word
-_FLAGS = {"root": "--data", "data_root": "--data", "class_names": "--classes"}
+_FLAGS = {"root": "--data", "data_root": "--data", "class_names": "--classes", "format": "--from"}
 
 
 def keep_old_word(

@@ -1,5 +1,6 @@
 """Data as `tf.data`: batches of pictures `(B, H, W, C)` uint8 and masks `(B, H, W)` int32."""
 
+from kseg.data.annotations import convert
 from kseg.data.augmentation import augment
 from kseg.data.checking import check
 from kseg.data.directory import from_directory
@@ -7,4 +8,12 @@ from kseg.data.shapes import shapes
 from kseg.data.tfds import from_tfds
 from kseg.data.weights import class_weights
 
-__all__ = ["augment", "check", "class_weights", "from_directory", "from_tfds", "shapes"]
+__all__ = [
+    "augment",
+    "check",
+    "class_weights",
+    "convert",
+    "from_directory",
+    "from_tfds",
+    "shapes",
+]

@@ -17,6 +17,7 @@ NAMES = sorted({path.stem for path in (ROOT / "kseg" / "cli").glob("*.py")} - SH
 NEEDED = {  # words without which a command does not begin
     "benchmark": ["m.keras"],
     "check": ["--data", "d"],
+    "convert": ["s", "o", "--from", "coco"],
     "evaluate": ["m.keras", "--data", "d"],
     "export": ["m.keras", "m.tflite"],
     "predict": ["m.keras", "a.png", "--output", "o"],
