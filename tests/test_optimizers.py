@@ -126,7 +126,7 @@ def test_two_devices_take_the_steps_of_one(options):
     assert one[1] == {key: pytest.approx(values, rel=1e-5) for key, values in two[1].items()}
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("sgd", marks=pytest.mark.slow)])
 def test_all_of_it_survives_saving(tmp_path, optimizer):
     model = kseg.compile(network(), 20, **{**OPTIONS["all"], "optimizer": optimizer})
     model.fit(*pictures(), batch_size=2, verbose=0)

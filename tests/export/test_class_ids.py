@@ -29,7 +29,10 @@ class ArgMax(keras.layers.Layer):
         return {**super().get_config(), "channel": self.channel, "kind": self.kind}
 
 
-@pytest.fixture(params=[(False, "int32"), (True, "int32"), (False, "int64")], ids=str)
+FORMS = [(False, "int32"), (True, "int32"), (False, "int64")]
+
+
+@pytest.fixture(params=FORMS, ids=str)
 def model(request):
     keras.utils.set_random_seed(0)
     scores = kseg.build_conv_stack(3, (16, 24, 3), depth=1, filters=8)
@@ -41,7 +44,19 @@ def ids_of(model):
     return ids[..., 0] if ids.ndim == 4 else ids
 
 
-@pytest.mark.parametrize("mode", [None, "int8"])
+# Every form and both modes; the other pairs are slow.
+QUICK = [(FORMS[0], None), (FORMS[1], "int8"), (FORMS[2], None)]
+
+
+@pytest.mark.parametrize(
+    ("model", "mode"),
+    [
+        pytest.param(form, mode, marks=[] if (form, mode) in QUICK else pytest.mark.slow)
+        for form in FORMS
+        for mode in (None, "int8")
+    ],
+    indirect=["model"],
+)
 def test_a_tflite_file_gives_the_ids(model, mode, tmp_path):
     path, masks = tmp_path / "m.tflite", ids_of(model)
     given = {"quantize": mode, "representative_data": (PICTURES, masks), "class_names": ["a", "b", "c"]}
@@ -73,6 +88,7 @@ def test_scores_cannot_be_had_of_them(model, kind, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("model", FORMS[1:2], indirect=True)
 def test_a_file_of_other_ids_is_refused(model, tmp_path, monkeypatch):
     run = verification.run_file
     monkeypatch.setattr(verification.sandbox, "call", lambda function, *given: function(*given))
