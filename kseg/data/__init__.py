@@ -3,7 +3,7 @@
 from kseg.data.annotations import convert
 from kseg.data.augmentation import augment
 from kseg.data.checking import check
-from kseg.data.directory import from_directory
+from kseg.data.directory import from_directory, from_files
 from kseg.data.shapes import shapes
 from kseg.data.tfds import from_tfds
 from kseg.data.weights import class_weights
@@ -14,6 +14,7 @@ __all__ = [
     "class_weights",
     "convert",
     "from_directory",
+    "from_files",
     "from_tfds",
     "shapes",
 ]

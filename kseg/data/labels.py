@@ -77,9 +77,9 @@ def read_labels(source: Source, lenient: bool = False) -> Labels:
         ValueError: for a map that is no `{int: int}`, or void among the classes.
     """
     checked_map, ignore_class = _checked_map(source.label_map), source.ignore_class
-    class_names, root = source.class_names, source.root
-    file = Path(root).expanduser() / "classes.txt"
-    if class_names is None and file.is_file():
+    class_names = source.class_names
+    file = source.names_file()
+    if class_names is None and file is not None:
         class_names = read_class_names(file)
     if class_names is None:
         highest = _highest_id(source, checked_map, lenient)
