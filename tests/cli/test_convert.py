@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kseg.cli import make_parser
 from kseg.data import from_directory
+from kseg.data.annotations.conversion import FORMATS
 
 
 @pytest.fixture
@@ -60,3 +62,16 @@ def test_missing_pictures_are_named_in_words_of_the_shell(coco, shell, tmp_path)
     assert shell("convert", coco, tmp_path / "out", "--from", "coco", "--dry-run")[0] == 3
     code, text, _ = shell("convert", coco, tmp_path / "out", "--from", "coco", "--skip-missing")
     assert code == 0 and "1 pictures that are not there, left out" in text
+
+
+def test_pixels_without_an_object_are_void_where_there_is_no_background(coco, shell, tmp_path):
+    code, text, _ = shell("convert", coco, tmp_path / "out", "--from", "coco", "--no-background")
+    assert code == 0 and "0 cat" in text
+    with Image.open(tmp_path / "out" / "train" / "masks" / "a.png") as mask:
+        assert np.unique(mask).tolist() == [0, 255]
+    assert shell("check", "--data", tmp_path / "out", "--classes", tmp_path / "out/classes.txt")[0] == 0
+
+
+def test_every_format_has_its_word():
+    for name in FORMATS:
+        assert make_parser().parse_args(["convert", "s", "o", "--from", name]).format == name

@@ -294,3 +294,10 @@ def test_the_library_that_is_missing_is_named(source, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pycocotools.mask", None)
     with pytest.raises(ImportError, match=r"pip install 'kseg\[annotations\]'"):
         convert(source(), tmp_path / "o", "coco")
+
+
+def test_a_link_to_a_folder_is_followed(source, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "o").symlink_to(tmp_path / "elsewhere")
+    convert(source(), tmp_path / "o", "coco")
+    assert (tmp_path / "elsewhere/train/masks/a.png").is_file() and (tmp_path / "o").is_symlink()

@@ -2,47 +2,13 @@
 
 import base64
 import io
-import json
 
 import numpy as np
 import pytest
+from annotation_files import CVAT, LABELME_XML, RUNS, SQUARE, YOLO, coco, mask_of, png, shapes, square, write
 from PIL import Image
 
 from kseg.data import convert
-
-SQUARE = [1, 1, 4, 1, 4, 3, 1, 3]  # on the grid: rows 1 and 2, columns 1 to 3
-INSIDE = (slice(1, 3), slice(1, 4))
-
-
-def png(path, size=(6, 8)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), "uint8")).save(path)
-    return path
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return path
-
-
-def mask_of(output, stem="a", split="train"):
-    return np.asarray(Image.open(output / split / "masks" / f"{stem}.png"))
-
-
-def square(value=1, size=(6, 8), window=INSIDE):
-    mask = np.zeros(size, "uint8")
-    mask[window] = value
-    return mask
-
-
-def coco(objects=(), images=None, categories=({"id": 7, "name": "cat"}, {"id": 3, "name": "dog"})):
-    images = [{"id": 1, "file_name": "a.png", "width": 8, "height": 6}] if images is None else images
-    annotations = [{"id": n, "image_id": 1, "category_id": 7, **each} for n, each in enumerate(objects)]
-    return {"images": images, "annotations": annotations, "categories": list(categories)}
-
-
-RUNS = {"size": [6, 8], "counts": [7, 2, 4, 2, 4, 2, 27]}
 
 
 @pytest.mark.parametrize(
@@ -107,11 +73,6 @@ def test_areas_of_coco_tell_where_its_points_lie(tmp_path):
     assert mask_of(tmp_path / "g").sum() == 2
 
 
-def shapes(*items, **words):
-    content = {"imagePath": "a.png", "imageData": None, "imageHeight": 6, "imageWidth": 8, **words}
-    return content | {"shapes": [{"shape_type": "polygon", **item} for item in items]}
-
-
 def encoded(picture):
     file = io.BytesIO()
     picture.save(file, format="PNG")
@@ -158,7 +119,7 @@ def test_labelme_counts_what_has_no_area_and_knows_its_own_labels(tmp_path):
     assert dict(report.notes) == {
         "shapes of the kind 'line', which have no area, left out": 2,
         "shapes of the kind 'cube', which kseg does not know, left out": 1,
-        "pictures without a JSON file, left out": 1,
+        "pictures without annotations, left out": 1,
         "JSON files that are not of labelme, passed over": 1,
     }
 
@@ -188,7 +149,22 @@ def test_labelme_finds_its_picture(tmp_path):
     assert (tmp_path / "o/test/images/c.png").read_bytes() == inside
 
 
-YOLO = "1 0.125 0.16666667 0.375 0.16666667 0.375 0.33333333 0.125 0.33333333\n"
+@pytest.mark.parametrize("kind", ["polygon", "mask"])
+def test_xml_of_labelme(tmp_path, kind):
+    places = [f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in ((1, 1), (3, 1), (3, 2), (1, 2))]
+    outline = f"<polygon><username>u</username>{''.join(places)}</polygon>"
+    if kind == "mask":
+        png(tmp_path / "s/Masks/f/m.png")
+        Image.fromarray(square()[..., None] * np.array([0, 0, 1, 90], "uint8")).save(
+            tmp_path / "s/Masks/f/m.png"
+        )
+        outline = "<segm><mask>m.png</mask></segm>"
+    png(tmp_path / "s/Images/f/a.png")
+    write(tmp_path / "s/Annotations/f/a.xml", LABELME_XML.format(outline=outline))
+    report = convert(tmp_path / "s", tmp_path / "o", "labelme")
+    assert report.class_names == ["background", "cat"]
+    assert report.notes == {"objects that were deleted, left out": 1}
+    np.testing.assert_array_equal(mask_of(tmp_path / "o"), square())
 
 
 @pytest.mark.parametrize(
@@ -209,11 +185,6 @@ def test_yolo(tmp_path, text, folder):
     report = convert(tmp_path / "s", tmp_path / "o", "yolo")
     assert report.class_names == ["background", "dog", "cat"]
     np.testing.assert_array_equal(mask_of(tmp_path / "o"), square(2))
-
-
-CVAT = """<?xml version="1.0" encoding="utf-8"?><annotations><version>1.1</version><meta><task><labels>
-<label><name>dog</name></label><label><name>cat</name></label></labels></task></meta>
-<image id="0" name="deep/a.png" width="8" height="6" {subset}>{shapes}</image></annotations>"""
 
 
 @pytest.mark.parametrize(
@@ -244,109 +215,6 @@ def test_cvat_has_levels_and_subsets(tmp_path):
     np.testing.assert_array_equal(mask_of(tmp_path / "o", split="val"), square(2))
 
 
-FAULTS = [
-    ("coco", "{", "cannot be read as JSON"),
-    ("coco", "[" * 100_000, "nested too deeply"),
-    ("coco", "[]", "is no COCO file"),
-    ("coco", coco(categories=()), "has no categories"),
-    ("coco", coco([{"category_id": 9}]), "annotation 0: category_id 9 is not among the categories"),
-    ("coco", coco([{"segmentation": [[1, 2, 3, 4, 5, 6, 7]]}]), "x and y in turns, got 7 numbers"),
-    ("coco", coco([{"segmentation": [["x"] * 6]}]), "annotation 0: could not convert"),
-    ("coco", coco([{"segmentation": {"size": [6, 8]}}]), "annotation 0: has no 'counts'"),
-    ("coco", coco([{"segmentation": RUNS | {"counts": [1]}}]), "run lengths do not fill the 8×6 pixels"),
-    (
-        "coco",
-        coco([{"segmentation": RUNS | {"size": [8, 6]}}]),
-        "run lengths of 6×8 pixels for a picture of 8×6",
-    ),
-    (
-        "coco",
-        coco([], images=[{"id": 1, "file_name": "a.png", "width": 9, "height": 6}]),
-        "has 8×6 pixels .* of 9×6",
-    ),
-    (
-        "coco",
-        coco([], images=[{"id": 1, "file_name": "b.png"}]),
-        r"1 of 1 pictures are not there \(.*b.png\)",
-    ),
-    ("coco", coco([], images=2 * [{"id": 1, "file_name": "a.png"}]), "image 1: id 1 is that of a.png too"),
-    ("coco", coco([], images=[{"id": 1}]), "image 0: has no 'file_name'"),
-    ("labelme", "{", "cannot be read as JSON"),
-    ("labelme", shapes({"label": "c"}), "shape 0: has no 'points'"),
-    (
-        "labelme",
-        shapes({"label": "c", "points": [[0, 0], [2, 2]], "shape_type": "mask", "mask": "AAAA"}),
-        "shape 0",
-    ),
-    ("labelme", shapes(imageWidth=9), "has 8×6 pixels"),
-    ("cvat", "<annotations>", "cannot be read as XML"),
-    ("cvat", "<a/>", "is no export as"),
-    ("cvat", "<annotations><track/></annotations>", "is no export as"),
-    ("cvat", '<!DOCTYPE a [<!ENTITY b "c">]><annotations>&b;</annotations>', "defines entities"),
-    (
-        "cvat",
-        CVAT.format(subset="", shapes='<box label="x" xtl="1" ytl="1" xbr="4" ybr="3"/>'),
-        "box 'x': is a label",
-    ),
-    ("cvat", CVAT.format(subset="", shapes='<box label="cat" xtl="1"/>'), "box 'cat': has no 'ytl'"),
-    (
-        "cvat",
-        CVAT.format(subset="", shapes='<mask label="cat" rle="5" left="0" top="0" width="2" height="2"/>'),
-        "fill",
-    ),
-]
-
-
-@pytest.mark.parametrize(("format", "content", "message"), FAULTS)
-def test_what_is_wrong_is_named_and_nothing_is_written(tmp_path, format, content, message):
-    png(tmp_path / "s/a.png")
-    path = write(tmp_path / "s" / ("annotations.xml" if format == "cvat" else "a.json"), content)
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(ValueError, match=message) as error:
-        convert(path, tmp_path / "o", format)
-    assert path.name in str(error.value)
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("5 0 0 1 0 1 1", "a.txt:2: class 5 is not within 0..1"),
-        ("0 0 0 1 0 1", "a.txt:2: a polygon is x and y in turns"),
-        ("0 0 0 480 0 480 360", "a.txt:2: holds numbers outside 0–1"),
-        ("0 0 0 nan 0 1 1", "a.txt:2: holds numbers outside 0–1"),
-        ("cat 0 0 1 0 1 1", "a.txt:2: could not convert"),
-        ("0", "a.txt:2: has a class and no points"),
-    ],
-)
-def test_wrong_lines_of_yolo_are_named(tmp_path, line, message):
-    png(tmp_path / "train/images/a.png")
-    write(tmp_path / "data.yaml", "train: train/images\nnames: [dog, cat]")
-    write(tmp_path / "train/labels/a.txt", YOLO + line)
-    with pytest.raises(ValueError, match=message):
-        convert(tmp_path, tmp_path / "o", "yolo")
-    assert (
-        convert(tmp_path, tmp_path / "o", "yolo", dry_run=True).problems[0].split(": ")[0].endswith("a.txt:2")
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("names: [a, b]", "no pictures found"),
-        ("train: x", "has no names"),
-        ("names: {0: a, 2: b}\ntrain: x", "numbered from 0"),
-        ("names: [a, a]\ntrain: x", "stands twice"),
-        ("names: !!python/object/apply:os.getcwd []", "cannot be read as YAML"),
-        ("names: [", "cannot be read as YAML"),
-    ],
-)
-def test_a_wrong_data_yaml_is_named(tmp_path, text, message):
-    write(tmp_path / "data.yaml", text)
-    with pytest.raises((ValueError, FileNotFoundError), match=f"data.yaml: .*{message}"):
-        convert(tmp_path, tmp_path / "o", "yolo")
-
-
 NUCLEI = "formats/nuclei_in_every_format"
 HOLES = 13  # pixels, at most, of holes that polygons do not hold
 
@@ -374,6 +242,12 @@ def test_samples_of_datumaro(tmp_path, shared_data):
     assert (mask_of(tmp_path / "s", "a") == 1).sum() == 20 and (
         mask_of(tmp_path / "s", "b", "val") == 2
     ).sum() == 20
+    report = convert(samples / "labelme_dataset", tmp_path / "l", "labelme")
+    assert report.class_names == ["background", "b1", "hg", "license plate", "m1", "o1", "q1", "window"]
+    window, plate = (
+        mask_of(tmp_path / "l", "img1") == report.class_names.index(n) for n in ("window", "license plate")
+    )
+    assert (window.sum(), plate.sum()) == (3 * 4, 10)  # columns 43 to 45, rows 34 to 37; its mask's pixels
     for format in ("coco", "yolo"):
         with pytest.raises(ValueError, match="4 objects has an outline, only boxes"):
             convert(samples / "roboflow_dataset" / format, tmp_path / "o", format)

@@ -66,7 +66,8 @@ def convert(
     Args:
         source: for "coco" a JSON file or a folder with `annotations/` or with a `_annotations.coco.json` per
             split; for "cvat" the `annotations.xml` of "CVAT for images 1.1" or its folder; for "labelme" a
-            folder of its JSON files; for "yolo" `data.yaml` or its folder.
+            folder of its JSON files, or of the XML files of LabelMe's web tool; for "yolo" `data.yaml` or its
+            folder.
         output: the folder to write.
         format: "coco", "cvat", "labelme" or "yolo".
         split: name of the split where the source has none. "valid" becomes "val".
@@ -114,7 +115,7 @@ def convert(
         >>> report.class_names, report.pixels["train"].tolist()
         (['background', 'cat'], [20, 4])
     """
-    source, output = Path(source).expanduser(), Path(output).expanduser().absolute()
+    source, output = Path(source).expanduser(), Path(output).expanduser().resolve()
     _check_choices(format, order, crowd, polygon_points, boxes, empty, orientation)
     needed("pycocotools.mask")
     if not source.exists():

@@ -1,4 +1,4 @@
-"""labelme: a JSON file per picture."""
+"""labelme: a JSON file per picture; LabelMe, from which it comes, an XML file."""
 
 import base64
 import io
@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from kseg.data import headers
+from kseg.data.annotations.labelme_xml import read_xml_file
 from kseg.data.annotations.objects import AnnotatedObject, AnnotatedPicture, Annotations, Patch
 from kseg.data.annotations.sources import (
     collected,
@@ -25,7 +26,7 @@ _SPLITS = ("train", "val", "test")
 
 
 def read_labelme(source: Path, split: str, image_folder: Path | None) -> Annotations:
-    """Return the annotations in a folder of labelme's JSON files, or in one file.
+    """Return the annotations in a folder of labelme's JSON files or of LabelMe's XML files, or in one file.
 
     Folders named as splits are splits. The classes are in the order of their names.
 
@@ -45,12 +46,15 @@ def read_labelme(source: Path, split: str, image_folder: Path | None) -> Annotat
         background_names=frozenset({"_background_"}),
         void_names=frozenset({"__ignore__"}),
     )
-    paths = [source] if source.is_file() else sorted(source.rglob("*.json"))
+    paths = [source] if source.is_file() else sorted([*source.rglob("*.json"), *source.rglob("*.xml")])
     for path in paths:
         if not path.name.startswith("."):
-            _read(path, _split_of(path, source, split), image_folder, result)
+            read = read_xml_file if path.suffix.lower() == ".xml" else _read
+            read(path, _split_of(path, source, split), image_folder, result)
     if not result.pictures and not result.problems:
-        raise FileNotFoundError(f"{source}: no JSON file of labelme in it; expected one beside each picture")
+        raise FileNotFoundError(
+            f"{source}: no JSON file of labelme, nor XML of LabelMe, in it; expected one beside each picture"
+        )
     labels = {item.label for picture in result.pictures for item in picture.objects}
     result.class_names = sorted(labels)
     if source.is_dir():
@@ -66,8 +70,9 @@ def _split_of(path, source, split):
 def _count_pictures_alone(source, result):
     used = {picture.path.resolve() for picture in result.pictures if picture.path}
     for path in source.rglob("*"):
-        if path.suffix.lower() in headers.SUFFIXES and path.resolve() not in used:
-            result.notes["pictures without a JSON file, left out"] += 1
+        of_objects = {"Masks", "Scribbles"} & set(path.relative_to(source).parts)
+        if not of_objects and path.suffix.lower() in headers.SUFFIXES and path.resolve() not in used:
+            result.notes["pictures without annotations, left out"] += 1
 
 
 def _read(path, split, image_folder, result):

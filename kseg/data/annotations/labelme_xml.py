@@ -32,7 +32,7 @@ def read_xml_file(path: Path, split: str, image_folder: Path | None, result: Ann
             if element.findtext("deleted", "0").strip() == "1":
                 result.notes["objects that were deleted, left out"] += 1
                 continue
-            picture.objects.append(_object(element, _places(path, folder, "Masks")))
+            picture.objects.append(_object(element, _places(path, folder, "Masks"), picture.size))
 
 
 def _places(path, folder, kind):
@@ -42,7 +42,7 @@ def _places(path, folder, kind):
     return [*inside, *roots, path.parent]
 
 
-def _object(element, mask_folders):
+def _object(element, mask_folders, size):
     label = element.findtext("name", "").strip()
     if not label:
         raise ValueError("has no name; give it one")
@@ -52,7 +52,10 @@ def _object(element, mask_folders):
         if path is None:
             raise ValueError(f"the mask {name.strip()} is not there; restore it, or remove the object")
         with Image.open(path, formats=("PNG",)) as image:
-            pixels = np.asarray(image.convert("L")) != 0
+            pixels = np.asarray(image.convert("RGB")).max(2) > 0
+        if size not in (None, pixels.shape):
+            height, width = pixels.shape
+            raise ValueError(f"the mask {path.name} has {width}×{height} pixels, and its picture has others")
         return AnnotatedObject(label, patch=Patch(pixels, 0, 0))
     pairs = [[point.findtext("x", ""), point.findtext("y", "")] for point in element.iterfind("polygon/pt")]
-    return AnnotatedObject(label, polygons=[points(pairs)])
+    return AnnotatedObject(label, polygons=[points(pairs)] if pairs else [])
