@@ -12,7 +12,7 @@ import numpy as np
 
 from kseg.checks import unknown_name
 from kseg.data import headers
-from kseg.data.mask_files import mask_header
+from kseg.data.mask_files import MASK_SUFFIXES, mask_header
 from kseg.types import PathLike
 
 
@@ -72,7 +72,9 @@ def splits_of(root: PathLike) -> list[str]:
     root = Path(root).expanduser()
     if (root / "images").is_dir():
         return ["train", "val"]
-    return [folder.name for folder in _with_images(root) if any(_picture_files(folder / "masks"))]
+    return [
+        folder.name for folder in _with_images(root) if any(_picture_files(folder / "masks", MASK_SUFFIXES))
+    ]
 
 
 def unlabelled_of(root: PathLike) -> list[str]:
@@ -83,7 +85,7 @@ def unlabelled_of(root: PathLike) -> list[str]:
     counts = {
         folder / "images": len(_picture_files(folder / "images"))
         for folder in _with_images(root)
-        if not any(_picture_files(folder / "masks"))
+        if not any(_picture_files(folder / "masks", MASK_SUFFIXES))
     }
     return [f"{folder}: {count} pictures without masks, passed over" for folder, count in counts.items()]
 
@@ -96,14 +98,14 @@ def _with_images(root):
     return [folder for folder in folders if (folder / "images").is_dir()]
 
 
-def _picture_files(folder):
+def _picture_files(folder, suffixes=headers.SUFFIXES):
     """Return the files of a folder that are pictures by their suffix; none where it is no folder."""
     if not folder.is_dir():
         return []
     return [
         path
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() in headers.SUFFIXES and not path.name.startswith(".")
+        if path.suffix.lower() in suffixes and not path.name.startswith(".")
     ]
 
 
@@ -132,14 +134,14 @@ def paired(images: Sequence[PathLike], masks: Sequence[PathLike]) -> ImageMaskFi
 def _pair(image_folder, mask_folder, unpaired):
     if not mask_folder.is_dir():
         raise FileNotFoundError(f"{mask_folder}: no such folder; masks go there, one per picture, same stem")
-    images, masks = _by_stem(image_folder), _by_stem(mask_folder)
+    images, masks = _by_stem(image_folder), _by_stem(mask_folder, MASK_SUFFIXES)
     if not images:
         raise ValueError(f"{image_folder}: no pictures ({', '.join(headers.SUFFIXES)}) in this folder")
     stems = sorted(images.keys() & masks.keys())
     if not stems:
         raise ValueError(
             f"{image_folder}: no picture shares its stem with a mask in {mask_folder}: "
-            f"{_some(images)} against {_some(masks) or 'an empty folder'}; give each pair the same stem"
+            f"{_some(images)} against {_some(masks) or _nothing(mask_folder)}; give each pair the same stem"
         )
     problems = _odd(f"{image_folder}: pictures without a mask in {mask_folder}", images, masks)
     problems += _odd(f"{mask_folder}: masks without a picture in {image_folder}", masks, images)
@@ -150,14 +152,22 @@ def _pair(image_folder, mask_folder, unpaired):
     return ImageMaskFiles([images[stem] for stem in stems], [masks[stem] for stem in stems])
 
 
-def _by_stem(folder):
+def _by_stem(folder, suffixes=headers.SUFFIXES):
     found: dict[str, Path] = {}
-    for path in _picture_files(folder):
+    for path in _picture_files(folder, suffixes):
         stem = unicodedata.normalize("NFC", path.stem)  # some disks and archives take an accent apart
         if stem in found:
             raise ValueError(f"{path}: {found[stem].name} has the same stem; remove one of them")
         found[stem] = path
     return found
+
+
+def _nothing(folder):
+    """Return what a folder without masks holds instead."""
+    others = sorted({path.suffix or path.name for path in folder.iterdir() if path.name[0] != "."})
+    return (
+        f"no mask ({', '.join(others)}; {', '.join(MASK_SUFFIXES)} are read)" if others else "an empty folder"
+    )
 
 
 def _some(files):

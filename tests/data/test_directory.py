@@ -451,3 +451,14 @@ def test_a_listed_file_that_is_missing(make_files):
     root = make_files(["a"])
     with pytest.raises(FileNotFoundError, match=r"b\.png: no such file"):
         from_files([root / "images" / "b.png"], [root / "masks" / "a.png"])
+
+
+def test_masks_of_another_kind_are_told_apart_from_none(make_files):
+    root = make_files(["a"], folder="train")
+    mask = root / "train" / "masks" / "a.png"
+    np.save(mask.with_suffix(".npy"), np.asarray(Image.open(mask)))
+    mask.rename(mask.with_suffix(".mat"))
+    assert from_directory(root, "train", batch_size=1).mask_paths[0].endswith("a.npy")
+    mask.with_suffix(".npy").unlink()
+    with pytest.raises(ValueError, match=r"a\.png against no mask \(\.mat; .*\.png.* are read\)"):
+        from_directory(root, "train")
