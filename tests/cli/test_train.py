@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -141,9 +142,11 @@ def test_a_stopped_training_is_resumed(folder, shell, refused):
     while not (output / "states" / "epoch-000002").exists():
         assert process.poll() is None
         time.sleep(0.01)
+    process.send_signal(signal.SIGSTOP)  # else it may be done before the next command asks
     arguments = ("train", "--data", folder, "--output", output, *SMALL)
     assert f"run is in use by process {process.pid}" in refused(*arguments, "12", "--resume")
     process.terminate()
+    process.send_signal(signal.SIGCONT)
     _, err = process.communicate()
     assert process.returncode == 143
     assert "stopped by SIGTERM in" in err and "go on with the same command and --resume" in err

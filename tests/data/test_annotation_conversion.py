@@ -11,7 +11,8 @@ from PIL import Image
 
 from kseg.data import convert, from_directory
 from kseg.data.annotations import writing
-from kseg.data.reading import read_image, read_mask
+from kseg.data.mask_files import read_mask
+from kseg.data.reading import read_image
 
 
 def entry(number, name, size=(6, 8)):
