@@ -20,6 +20,17 @@ def row(request):
     keras.utils.clear_session()
 
 
+# What a builder does for all its rows alike is tried with the first of each architecture; the rest is slow.
+BY_ARCHITECTURE = pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, id=name, marks=[] if row in ARCHITECTURES else pytest.mark.slow)
+        for row, name in zip(SMALL, IDS, strict=True)
+    ],
+    indirect=True,
+)
+
+
 @pytest.fixture(scope="module")
 def fixed(row):
     """The same for pictures of one size, and the weights it was built with."""
@@ -50,17 +61,12 @@ def test_gives_float32_scores_at_the_size_of_the_picture(row, height, width):
 
 
 FORMS = [((33, 47, 1), "sigmoid"), ((32, None, 4), "softmax")]
-# Every row has one form in turn, the other is slow.
-TURNS = [
-    pytest.param(row, *form, id=f"{IDS[number]}-{form[1]}", marks=[] if quick else pytest.mark.slow)
-    for number, row in enumerate(SMALL)
-    for turn, form in enumerate(FORMS)
-    for quick in [number % 2 == turn]
-]
 
 
-@pytest.mark.parametrize(("row", "shape", "activation"), TURNS, indirect=["row"])
-def test_sizes_channels_and_activations(row, shape, activation):
+@pytest.mark.parametrize("turn", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_sizes_channels_and_activations(row, turn):
+    """Every row has one form in turn, the other is slow."""
+    shape, activation = FORMS[(SMALL.index((row.name, row.arguments)) + turn) % 2]
     model = row.build(shape, activation=activation)
     assert model.output_shape == (None, *shape[:2], 3)
     height, width = shape[0], shape[1] or 41
@@ -71,11 +77,13 @@ def test_sizes_channels_and_activations(row, shape, activation):
         np.testing.assert_allclose(scores.sum(-1), 1, atol=1e-5)
 
 
+@BY_ARCHITECTURE
 def test_a_seed_fixes_the_weights(row, fixed):
     for first, second in zip(row.initial_weights, fixed[1], strict=True):
         np.testing.assert_array_equal(first, second)
 
 
+@BY_ARCHITECTURE
 def test_static_and_open_sizes_compute_the_same(row, fixed):
     model, _ = fixed
     model.set_weights(row.model.get_weights())
@@ -85,6 +93,7 @@ def test_static_and_open_sizes_compute_the_same(row, fixed):
     np.testing.assert_allclose(model(image), expected, atol=1e-4 * np.ptp(expected))
 
 
+@BY_ARCHITECTURE
 @pytest.mark.parametrize("policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_scores_stay_float32_under_mixed_precision(row, policy):
     before = keras.mixed_precision.dtype_policy()
