@@ -3,7 +3,8 @@
 from kseg.data.annotations import convert
 from kseg.data.augmentation import augment
 from kseg.data.checking import check
-from kseg.data.directory import from_directory, from_files
+from kseg.data.directory import from_directory
+from kseg.data.lists import from_files
 from kseg.data.shapes import shapes
 from kseg.data.tfds import from_tfds
 from kseg.data.weights import class_weights
