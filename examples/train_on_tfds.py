@@ -3,9 +3,10 @@
     python examples/train_on_tfds.py oxford_iiit_pet --download
     python examples/train_on_tfds.py FOLDER_OF_A_PREPARED_DATA_SET --epochs 1
 
-Data: any data set with pictures of 8 bits and masks; the pets are 800 MB and have 3,680 pictures to train on,
-whose ids 1 to 3 become pet, background and border. Expected: the scores of the pictures held out, and
-`tfds.tflite`. Time: about 10 minutes an epoch of the pets on two cores.
+Data: any data set with pictures of 8 bits and masks; the pets have 3,680 pictures to train on, whose ids 1
+to 3 become pet, background and border. Expected: the scores of the pictures held out, and `tfds.tflite`.
+Time: a step of 8 crops takes 0.2 s on two cores, so the steps of an epoch of the pets 90 s; the pictures
+held out come on top.
 """
 
 import argparse

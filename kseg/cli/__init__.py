@@ -51,18 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _one_line(error):
     """Return the message on one line; of a check inside a pipeline, the file and the reason."""
     text = str(error)
-    found = re.search(r"assertion failed: \[([^\]]*)\] \[([^\]]*)\] \[([^\]]*)\]", text)
-    if found:
-        return "{}: found {}: {}".format(*found.groups())
     found = re.search(rf"(?:{_RAISED}): (.+)", text)  # in Python inside a pipeline
     if found:
         return found[1]
     found = re.search(r"(\S[^\n]*); (No such file or directory|Permission denied)", text)  # of TensorFlow
     if found:
         return f"{found[1]}: {found[2]}"
-    line = text.strip().split("\n")[0] or type(error).__name__
-    damaged = type(error).__module__.startswith("tensorflow") and "ecode" in text
-    return line + ("; find the damaged file with: kseg check --data DIR" if damaged else "")
+    return text.strip().split("\n")[0] or type(error).__name__
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@ import re
 import sys
 
 # whose flag is another word
-_FLAGS = {"root": "--data", "data_root": "--data", "class_names": "--classes", "format": "--from"}
+_FLAGS = {"root": "--data", "data_root": "--data", "class_names": "--classes"}
 
 
 def keep_old_word(
@@ -49,6 +49,8 @@ def in_words_of_shell(text: str, arguments: argparse.Namespace) -> str:
     `input_range=(0, 1)` `--input-range 0 1`.
     """
     flags = {name: f"--{name.replace('_', '-')}" for name in vars(arguments)} | _FLAGS
+    if "format" in flags:
+        flags["format"] = "--from"
 
     def flag(found):
         if found["name"] not in flags:

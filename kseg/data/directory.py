@@ -29,10 +29,11 @@ def from_directory(
 
     Layouts: `root/train/images`, `root/train/masks`, `root/val/...`; or `root/images` and `root/masks`, which
     are then split. A picture and its mask share their stem. Masks are single-channel PNG (1 to 16 bits, or
-    palette indices); pictures JPEG, PNG, BMP, TIFF or WebP, turned as their EXIF orientation says, of 8 bits
-    or of 16 that are filled, grey or RGB, with alpha or without; what else there is (floats, 12 bits in 16,
-    near infrared, several pages) is refused. Every header is read first, so a missing, mismatched or
-    unreadable file fails here and by name; one that is damaged, vanishes or changes is named when it is read.
+    palette indices), BMP, GIF, TIFF or `.npy`; pictures JPEG, PNG, BMP, GIF, TIFF or WebP, of 8 bits or of 16
+    that are filled, grey or RGB, with alpha or without; what else there is (floats, 12 bits in 16, near
+    infrared, several pages) is refused. Both turn as their EXIF orientation says. Every header is read first,
+    so a missing, mismatched or unreadable file fails here and by name; one that is damaged, vanishes or
+    changes is named when it is read.
 
     Args:
         root: the folder.
@@ -50,9 +51,9 @@ def from_directory(
         seed: of shuffling and augmentation.
 
     Returns:
-        `tf.data.Dataset` of `(B, H, W, 3)` uint8 and `(B, H, W)` int32, with the attributes `class_names` and
-        `num_classes`, which stay after `.map`, `.cache`, `.take` and every other transformation, and
-        `image_paths` and `mask_paths`, which stay while they are true.
+        `tf.data.Dataset` of `(B, H, W, 3)` uint8 and `(B, H, W)` int32, with the attributes `class_names`,
+        `num_classes` and `channels`, which stay after `.map`, `.cache`, `.take` and every other
+        transformation, and `image_paths` and `mask_paths`, which stay while they are true.
 
     Raises:
         FileNotFoundError: if a folder is missing.

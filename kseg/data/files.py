@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,9 +72,7 @@ def splits_of(root: PathLike) -> list[str]:
     root = Path(root).expanduser()
     if (root / "images").is_dir():
         return ["train", "val"]
-    return [
-        folder.name for folder in _with_images(root) if any(_picture_files(folder / "masks", MASK_SUFFIXES))
-    ]
+    return [folder.name for folder in _with_images(root) if _has_masks(folder)]
 
 
 def unlabelled_of(root: PathLike) -> list[str]:
@@ -85,7 +83,7 @@ def unlabelled_of(root: PathLike) -> list[str]:
     counts = {
         folder / "images": len(_picture_files(folder / "images"))
         for folder in _with_images(root)
-        if not any(_picture_files(folder / "masks", MASK_SUFFIXES))
+        if not _has_masks(folder)
     }
     return [f"{folder}: {count} pictures without masks, passed over" for folder, count in counts.items()]
 
@@ -96,6 +94,12 @@ def _with_images(root):
         return []
     folders = [path for path in sorted(root.iterdir()) if not path.name.startswith(".")]
     return [folder for folder in folders if (folder / "images").is_dir()]
+
+
+def _has_masks(folder):
+    """Tell whether a folder has masks, of whatever kind: those that cannot be read are not passed over."""
+    masks = folder / "masks"
+    return masks.is_dir() and any(not path.name.startswith(".") for path in masks.iterdir())
 
 
 def _picture_files(folder, suffixes=headers.SUFFIXES):
@@ -116,7 +120,8 @@ def paired(images: Sequence[PathLike], masks: Sequence[PathLike]) -> ImageMaskFi
         ValueError: if they are empty, of two lengths, no lists of paths, or name a file twice.
     """
     for argument, paths in (("images", images), ("masks", masks)):
-        if isinstance(paths, str | os.PathLike) or not all(isinstance(p, str | os.PathLike) for p in paths):
+        is_list = isinstance(paths, Iterable) and not isinstance(paths, str | bytes | os.PathLike)
+        if not is_list or not all(isinstance(path, str | os.PathLike) for path in paths):
             raise ValueError(f"{argument} must be a list of paths, got {paths!r}"[:200])
     if len(images) != len(masks) or not images:
         raise ValueError(

@@ -13,7 +13,7 @@ from kseg.types import PathLike
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 89_000_000  # Pillow warns of a decompression bomb just above
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # not EPS, whose reader starts Ghostscript
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # not EPS, whose reader starts Ghostscript
 _ORIENTATION = 274  # EXIF tag
 _WIDTH, _HEIGHT = 256, 257  # TIFF tags
 _DEEP = {"I": "32-bit integers", "F": "32-bit floats"}  # modes whose numbers have no common range
@@ -57,7 +57,7 @@ def opened(path: PathLike) -> Image.Image:
     path = Path(path)
     check_regular(path)
     try:
-        image = Image.open(path, formats=_FORMATS)
+        image = Image.open(path, formats=FORMATS)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -168,7 +168,7 @@ def _is_whole(path, picture_format):
         if marker in file.read():
             return True
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(path, formats=FORMATS) as image:
             image.load()
     except (OSError, ValueError, SyntaxError):
         return False

@@ -53,13 +53,12 @@ def from_files(
         >>> [(image.shape, int(mask[0, 0, 0])) for image, mask in data]
         [(TensorShape([1, 6, 8, 3]), 1)]
     """
-    files = paired(images, masks)
     source = Source(
         "masks",
         class_names=class_names,
         label_map=label_map,
         ignore_class=ignore_class,
-        given=files,
+        given=paired(images, masks),
     )
     return dataset_of(
         source,

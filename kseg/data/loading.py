@@ -88,12 +88,16 @@ class Watched:
         path, header = self.paths[index], self.headers[index]
         if not header.plain or stamp(path) != header.stamp:
             return None
+        try:
+            content = Path(path).read_bytes()
+        except OSError:  # it vanished just now, which every check names
+            return None
         if index not in self.sound:
-            check_pixels(path)
+            check_pixels(path, content)
             self.sound.add(index)
         try:
-            return self.decode(Path(path).read_bytes())
-        except Exception:  # of any type, as decoders raise: it changed just now, which every check names
+            return self.decode(content)
+        except Exception:  # of any type, as decoders raise: it changed just now
             return None
 
 

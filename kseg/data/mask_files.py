@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from kseg.data import tiff
 from kseg.data.headers import SUFFIXES, Header, bits_of, first_line, opened, orientation_of, refuse, size_of
@@ -49,16 +49,26 @@ def read_mask(path: PathLike) -> np.ndarray:
         return _ids_within(path, np.asarray(_array(path)))
     mask_header(path)
     with opened(path) as image:
-        check_pixels(path)
+        check_pixels(path, Path(path).read_bytes())
         try:
             image.load()
             turned = image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
-            pixels = np.asarray(turned)
+            pixels = unscaled(np.asarray(turned), image, bits_of(image, path))
         except Exception as error:
             raise damaged(path, "mask", error) from error
-        if image.format in ("PNG", "TIFF") and image.mode == "L":
-            pixels = pixels // (255 // (2 ** min(bits_of(image, path), 8) - 1))  # Pillow scales 2 and 4 bits
     return _ids_within(path, pixels)
+
+
+def unscaled(pixels: np.ndarray, image: Image.Image, bits: int) -> np.ndarray:
+    """Return the pixels of a Pillow image as its file has them: Pillow scales grey of 2 and 4 bits.
+
+    Args:
+        pixels: of the image, turned or not.
+        image: as opened.
+        bits: of a sample in its file.
+    """
+    is_scaled = image.format in ("PNG", "TIFF") and image.mode == "L"
+    return pixels // (255 // (2 ** min(bits, 8) - 1)) if is_scaled else pixels
 
 
 def _ids_within(path, pixels):

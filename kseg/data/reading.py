@@ -38,7 +38,7 @@ def read_image(path: PathLike, channels: int = 3) -> np.ndarray:
         )
     image_header(path)
     with opened(path) as image:
-        check_pixels(path, image.mode == "CMYK")
+        check_pixels(path, Path(path).read_bytes(), image.mode == "CMYK")
         try:
             image.load()
         except Exception as error:
@@ -46,11 +46,11 @@ def read_image(path: PathLike, channels: int = 3) -> np.ndarray:
         return pixels_of(image, channels, str(path), bits_of(image, path))
 
 
-def check_pixels(path: PathLike, cmyk: bool = False) -> None:
-    """Raise, naming the file, if there is damage inside a JPEG or PNG that decoders pass over."""
-    problem = damage_in(Path(path).read_bytes(), cmyk)
+def check_pixels(name: PathLike, content: bytes, cmyk: bool = False) -> None:
+    """Raise, by its name, if there is damage inside a JPEG or PNG that decoders pass over."""
+    problem = damage_in(content, cmyk)
     if problem:
-        raise ValueError(f"{path}: is damaged ({problem}); restore or remove it")
+        raise ValueError(f"{name}: is damaged ({problem}); restore or remove it")
 
 
 def pixels_of(image: Image.Image, channels: int, name: str = "image", bits: int = 8) -> np.ndarray:
@@ -76,6 +76,11 @@ def pixels_of(image: Image.Image, channels: int, name: str = "image", bits: int 
     elif bits == 16:
         colours = np.asarray(image)[..., : -1 if image.mode in ("LA", "La", "RGBA", "RGBa") else None]
         _check_16_bits(256 * int(colours.min()), 256 * int(colours.max()) + 255, name)
+    return in_channels(image, channels)
+
+
+def in_channels(image: Image.Image, channels: int) -> np.ndarray:
+    """Return the pixels `(H, W, channels)` uint8 of a Pillow image of 8 bits, as they lie."""
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # directly to RGB, Pillow warns
     pixels = np.asarray(image.convert(_MODES[channels]))
@@ -88,7 +93,7 @@ def _check_16_bits(low, high, name):
         raise ValueError(f"{name}: {out_of_range(low, high, '16 bits')}")
 
 
-def damaged(path: PathLike, kind: str, error: Exception) -> ValueError:
+def damaged(name: PathLike, kind: str, error: Exception) -> ValueError:
     """Return the error that a picture or mask cannot be decoded."""
     # of any type: Pillow's decoders raise what they stumble on
-    return ValueError(f"{path}: the {kind} is damaged ({first_line(error)}); restore or remove it")
+    return ValueError(f"{name}: the {kind} is damaged ({first_line(error)}); restore or remove it")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from kseg.data.files import ImageMaskFiles, find_files, splits_of
@@ -27,7 +27,6 @@ class Source:
     label_map: Mapping[int, int] | None = None
     ignore_class: int | Sequence[int] = 255
     given: ImageMaskFiles | None = None
-    _found: dict = field(default_factory=dict, compare=False)
 
     def splits(self) -> list[str]:
         """Return the names of the splits that are there."""
@@ -50,8 +49,4 @@ class Source:
         """
         if self.given is not None:
             return self.given
-        if unpaired is not None:
-            return find_files(self.root, split, self.validation_fraction, unpaired)
-        if split not in self._found:
-            self._found[split] = find_files(self.root, split, self.validation_fraction)
-        return self._found[split]
+        return find_files(self.root, split, self.validation_fraction, unpaired)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import bisect
+import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from kseg.checks import unknown_name
 from kseg.data.dataset import SegmentationDataset
-from kseg.data.labels import Labels, checked_labels
+from kseg.data.headers import FORMATS, first_line
+from kseg.data.labels import checked_labels
+from kseg.data.mask_files import unscaled
 from kseg.data.pipeline import batches, checked_size
+from kseg.data.reading import check_pixels, damaged, in_channels
 from kseg.masks import void_ids
 from kseg.types import PathLike
 
@@ -57,7 +63,8 @@ def from_tfds(
 ) -> SegmentationDataset:
     """Read a data set of TensorFlow Datasets that holds pictures and masks.
 
-    Every example can be read by its number, so epochs are shuffled whole and repeated exactly. The ids of
+    Every example can be read by its number, so epochs are shuffled whole and repeated exactly. Pictures are
+    looked through for damage, and lie as TensorFlow reads them: not turned by EXIF. The ids of
     `oxford_iiit_pet` (1 to 3), `cityscapes` (34 ids, of which 19 are trained on) and `scene_parse150`
     (0 is void) are brought to 0, 1, 2, ... unless a `label_map` is given.
 
@@ -73,8 +80,9 @@ def from_tfds(
         batch_size: `None` for single pictures without a batch axis.
         augment: `None` or `kseg.data.augment(...)`; it gives the size, `image_size` acts before it.
         label_map: `None` or `{id in the data set: id}`.
-        class_names: `None` or one name per class; else those of the data set, else "class 0", "class 1", ...
-            up to the largest id in this split.
+        class_names: `None` or one name per class; else, without a `label_map`, those of the data set; else
+            "class 0", "class 1", ... up to the largest id in this split: give names where a split may lack
+            a class.
         ignore_class: void, one id or several.
         shuffle: `None` is true where the split begins with "train". The last, smaller batch is then left out.
         seed: of shuffling and augmentation.
@@ -91,28 +99,27 @@ def from_tfds(
     if image_size is not None:
         image_size = checked_size("image_size", image_size)
     builder = _builder(name, data_dir, download)
-    if split.split("[")[0] not in builder.info.splits and "+" not in split:
-        raise unknown_name("split", split, list(builder.info.splits))
+    _check_split(builder, split)
     features = builder.info.features
     keys = _keys(builder, as_supervised, image_key, mask_key)
     channels = _checked_picture(builder.info.name, keys[0], features[keys[0]])
-    examples = _examples(builder, split)
-    where = f"{builder.info.full_name}, {split}"
-
-    def pair(index: int) -> tuple[np.ndarray, np.ndarray]:
-        example = examples(int(index))
-        return np.asarray(example[keys[0]]), _ids(example[keys[1]], f"{where}, example {int(index)}")
-
-    known_map, known_names = KNOWN.get(builder.info.name, ({}, None))
+    pairs = _Pairs(_examples(builder, split, keys), keys, channels, f"{builder.info.full_name}, {split}")
+    known_map, names = KNOWN.get(builder.info.name, ({}, _names(features[keys[1]])))
+    if class_names is not None or label_map is not None:  # the known names are those of other ids
+        names = class_names
     label_map = known_map if label_map is None else label_map
-    names = class_names or known_names or _names(features[keys[1]])
     if names is None:
-        ids = (np.unique(pair(index)[1]).tolist() for index in range(len(examples)))
+        ids = (np.unique(pairs(index)[1]).tolist() for index in range(len(pairs)))
         names = _numbered({id for found in ids for id in found}, label_map, ignore_class)
     labels = checked_labels(names, label_map, ignore_class)
+
+    def read(index: int) -> tuple[np.ndarray, np.ndarray]:
+        image, mask = pairs(int(index))
+        return image, labels.mapped(mask, pairs.name(index))
+
     return batches(
-        len(examples),
-        _reader(pair, labels, where),
+        len(pairs),
+        read,
         class_names=labels.class_names,
         channels=channels,
         image_size=image_size,
@@ -123,17 +130,67 @@ def from_tfds(
     )
 
 
-def _reader(pair, labels: Labels, where: str):
-    def read(index):
-        image, mask = pair(index)
+class _Pairs:
+    """Pictures and masks by number, as the data set has them.
+
+    Args:
+        examples: function of a number that returns an example; what is encoded in it is bytes.
+        keys: names of the features of picture and mask.
+        channels: of a picture.
+        where: what errors call the data set and its split.
+    """
+
+    def __init__(self, examples: Any, keys: tuple[str, str], channels: int, where: str) -> None:
+        self.examples, self.keys, self.channels, self.where = examples, keys, channels, where
+        self.sound: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def name(self, index: int) -> str:
+        """Return what errors call an example."""
+        return f"{self.where}, example {index}"
+
+    def __call__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a picture `(H, W, channels)` uint8 and ids `(H, W)` int32."""
+        example, name = self.examples(index), self.name(index)
+        image, mask = (example[key] for key in self.keys)
+        if index not in self.sound:
+            for content in (image, mask):
+                if isinstance(content, bytes):
+                    check_pixels(name, content)
+            self.sound.add(index)
+        image = _decoded(image, name, lambda opened: in_channels(opened, self.channels))
+        if isinstance(mask, bytes):  # of a PNG the bits of a sample stand in its 25th byte
+            bits = mask[24] if mask[:4] == b"\x89PNG" else 8
+            mask = _decoded(mask, name, lambda opened: unscaled(np.asarray(opened), opened, bits))
+        mask = _ids(mask, name)
         if image.shape[:2] != mask.shape:
             raise ValueError(
-                f"{where}, example {index}: the mask has {mask.shape[1]}×{mask.shape[0]} pixels, its picture "
+                f"{name}: the mask has {mask.shape[1]}×{mask.shape[0]} pixels, its picture "
                 f"{image.shape[1]}×{image.shape[0]} (width×height); make them the same"
             )
-        return image, labels.mapped(mask, f"{where}, example {index}")
+        return image, mask
 
-    return read
+
+def _decoded(content, name, pixels_of):
+    """Return what a function gives of the image in some bytes."""
+    try:
+        with Image.open(BytesIO(content), formats=FORMATS) as image:
+            return pixels_of(image)
+    except Exception as error:  # of any type: Pillow's decoders raise what they stumble on
+        raise damaged(name, "picture", error) from error
+
+
+def _check_split(builder, split):
+    try:
+        _ = builder.info.splits[split]
+    except (KeyError, ValueError) as error:
+        names = re.findall(r"(?:^|\+)([^+\[]+)", split)
+        wrong = next((name for name in names if name not in (*builder.info.splits, "all")), None)
+        if wrong is None:
+            raise ValueError(f"split {split!r}: {error}") from error
+        raise unknown_name("split", wrong, list(builder.info.splits)) from None
 
 
 def _builder(name, data_dir, download):
@@ -226,11 +283,17 @@ def _numbered(ids, label_map, ignore_class):
     return [f"class {number}" for number in range(highest + 1)]
 
 
-def _examples(builder, split):
-    """Return a sequence-like reader: `len` is the number of examples, a call gives that of a number."""
+def _examples(builder, split, keys):
+    """Return what reads examples: `len` is their number, a call gives that of a number, images as bytes."""
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    encoded = {
+        key: tfds.decode.SkipDecoding() for key in keys if isinstance(features[key], tfds.features.Image)
+    }
     if builder.info.file_format.value == "array_record":
-        return _Source(builder.as_data_source(split))
-    return _Records(builder, split)
+        return _Source(builder.as_data_source(split, decoders=encoded))
+    return _Records(builder, split, encoded)
 
 
 class _Source:
@@ -253,8 +316,8 @@ class _Records:
     checksum (4), the example, its checksum (4).
     """
 
-    def __init__(self, builder: Any, split: str) -> None:
-        self.features = builder.info.features
+    def __init__(self, builder: Any, split: str, decoders: dict[str, Any]) -> None:
+        self.features, self.decoders = builder.info.features, decoders
         self.files: list[str] = []
         self.starts: list[list[int]] = []  # of each file, where the examples of this split begin
         self.counts = [0]
@@ -277,7 +340,12 @@ class _Records:
             content = file.read(size)
         if len(content) < size:
             raise ValueError(f"{self.files[part]}: is cut short; prepare the data set anew")
-        return self.features.deserialize_example_np(content)
+        try:
+            return self.features.deserialize_example_np(content, decoders=self.decoders)
+        except Exception as error:  # of any type, as parsers of protocol buffers raise
+            raise ValueError(
+                f"{self.files[part]}: is damaged ({first_line(error)}); prepare the data set anew"
+            ) from error
 
 
 def _starts(path, stop):

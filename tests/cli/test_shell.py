@@ -36,10 +36,6 @@ def test_the_installed_command_shows_one_line_and_no_noise(tmp_path):
             "a/c.png: No such file or directory",
         ),
         ("{{node}} PermissionError: Permission denied: 'c.png'\nTraceback", "Permission denied: 'c.png'"),
-        (
-            "{{node}} assertion failed: [root/a.png] [7] [class ids outside]",
-            "root/a.png: found 7: class ids outside",
-        ),
     ],
 )
 def test_what_a_pipeline_says_is_one_line_with_the_file(text, line):

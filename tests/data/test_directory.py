@@ -438,6 +438,7 @@ def test_files_pair_as_two_lists_say(make_files):
         (["a.png"], [], "lists of one length, 1 or more, got 1 and 0"),
         ([], [], "lists of one length"),
         ("a.png", ["a.png"], "images must be a list of paths"),
+        (7, ["a.png"], "images must be a list of paths"),
         (["a.png"], [3], "masks must be a list of paths"),
         (["a.png", "a.png"], ["a.png", "b.png"], "a.png: stands twice in images"),
     ],
@@ -462,3 +463,12 @@ def test_masks_of_another_kind_are_told_apart_from_none(make_files):
     mask.with_suffix(".npy").unlink()
     with pytest.raises(ValueError, match=r"a\.png against no mask \(\.mat; .*\.png.* are read\)"):
         from_directory(root, "train")
+
+
+def test_masks_that_cannot_be_read_are_not_passed_over(make_files):
+    root = make_files(["a"], folder="train")
+    make_files(["b"], folder="val")
+    mask = root / "train" / "masks" / "a.png"
+    mask.rename(mask.with_suffix(".mat"))
+    with pytest.raises(ValueError, match=r"against no mask \(\.mat"):
+        check(root)

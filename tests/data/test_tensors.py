@@ -80,6 +80,16 @@ def test_a_single_pixel_that_is_no_number(wrong):
     refused(pixels, MASK, "image must hold 0–255", function=augment((40, 60), scale=(1, 1), color=0))
 
 
+@pytest.mark.parametrize("wrong", [300, -3])
+@pytest.mark.parametrize("dtype", ["int32", "int64", "float32"])
+@pytest.mark.parametrize("where", [(1, 1), (17, 23), (399, 399)])
+def test_a_single_pixel_outside_of_the_range(wrong, dtype, where):
+    pixels = np.full((400, 400, 3), 100, dtype)
+    pixels[where] = wrong
+    mask = np.zeros((400, 400), "int32")
+    refused(pixels, mask, f"got values from {min(100, wrong)} to {max(100, wrong)}")
+
+
 def test_pictures_of_any_darkness_are_taken():
     dark = np.zeros((400, 400, 3), "float32")
     mask = np.zeros((400, 400), "int32")

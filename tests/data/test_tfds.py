@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from PIL import Image
 
 import kseg
 from kseg.data.tfds import KNOWN
@@ -74,7 +75,7 @@ def test_every_example_comes_once_with_its_own_mask(builder, form):
     assert seen == set(range(COUNT))
 
 
-@pytest.mark.parametrize("split", ["train[:3]", "train[3:]", "train[50%:]", "train+test", "test"])
+@pytest.mark.parametrize("split", ["train[:3]", "train[3:]", "train[50%:]", "train+test", "test", "all"])
 def test_splits_are_those_of_tfds(builder, split):
     mine = kseg.data.from_tfds(builder, split, batch_size=None, shuffle=False, label_map=ONE_TO_THREE)
     images = [image for image, _ in mine.as_numpy_iterator()]
@@ -93,11 +94,78 @@ def test_epochs_are_shuffled_whole_and_again_the_same(builder):
     assert len({index for batch in first for index in batch}) == 6  # the last, smaller batch is left out
 
 
+@pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
+def test_files_of_other_kinds(tmp_path, file_format):
+    other = Trimaps(data_dir=tmp_path, file_format=file_format)
+    other.download_and_prepare()
+    data = kseg.data.from_tfds(other, batch_size=None, shuffle=False, label_map=ONE_TO_THREE)
+    images = {image.tobytes() for image, _ in data.as_numpy_iterator()}
+    assert images == {pair(index)[0].tobytes() for index in range(COUNT)}
+
+
+def test_damage_inside_a_picture_names_its_example(tmp_path):
+    broken = Trimaps(data_dir=tmp_path)
+    broken.download_and_prepare()
+    (path,) = (path for path in tmp_path.rglob("*train.tfrecord*"))
+    content = bytearray(path.read_bytes())
+    place = content.index(b"IDAT") + 40
+    content[place : place + 8] = bytes(8)
+    path.write_bytes(content)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"train, example 0: is damaged"):
+        list(kseg.data.from_tfds(broken, batch_size=None, shuffle=False, class_names="abcd"))
+
+
+class Copied(tfds.core.GeneratorBasedBuilder):
+    """Pictures and masks whose files TFDS takes as they are: palette masks, grey and transparent pictures."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    pkg_dir_path = None
+    folder = None
+
+    _info = Trimaps._info
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for name in ("L", "RGBA", "GIF"):
+            yield (
+                name,
+                {"image": self.folder / f"{name}.jpg", "segmentation_mask": self.folder / f"{name}.png"},
+            )
+
+
+def test_files_that_are_taken_as_they_are(tmp_path):
+    ids = (np.arange(12).reshape(3, 4) % 3).astype("uint8")
+    palette = Image.fromarray(ids, mode="P")
+    palette.putpalette([9, 9, 9, 200, 0, 0, 0, 80, 0])
+    grey = Image.fromarray(ids * 50)
+    for image in (grey, palette):
+        image.getexif()[274] = 6  # TensorFlow turns neither
+    for name, image, kind in (
+        ("L", grey, "PNG"),
+        ("RGBA", grey.convert("RGBA"), "PNG"),
+        ("GIF", grey, "GIF"),
+    ):
+        image.save(tmp_path / f"{name}.jpg", format=kind, exif=grey.getexif())
+        palette.save(tmp_path / f"{name}.png", exif=grey.getexif())
+    builder = Copied(data_dir=tmp_path / "tfds")
+    builder.folder = tmp_path
+    builder.download_and_prepare()
+    data = kseg.data.from_tfds(builder, batch_size=None, shuffle=False)
+    for image, mask in data.as_numpy_iterator():
+        np.testing.assert_array_equal(image, np.repeat(ids[..., None] * 50, 3, -1))
+        np.testing.assert_array_equal(mask, ids)
+    assert data.epochs.count == 3
+
+
 def test_the_known_fix_of_the_pets(builder, monkeypatch):
     monkeypatch.setattr(type(builder.info), "name", "oxford_iiit_pet")
     data = kseg.data.from_tfds(builder, batch_size=None, shuffle=False)
     assert data.class_names == ["pet", "background", "border"]
     assert {id for _, mask in data.as_numpy_iterator() for id in np.unique(mask)} == {0, 1, 2}
+    turned = kseg.data.from_tfds(builder, label_map={1: 1, 2: 0, 3: 255}, batch_size=None)
+    assert turned.class_names == ["class 0", "class 1"]  # not those of the ids before
 
 
 def test_it_trains(builder):
@@ -116,7 +184,9 @@ def test_it_trains(builder):
         ({"split": "trian"}, "did you mean 'train'"),
         ({"image_key": "imag"}, "did you mean 'image'"),
         ({"mask_key": "mask"}, "segmentation_mask"),
-        ({"class_names": ["a", "b"]}, "give void another id|outside"),
+        ({"class_names": ["a", "b"]}, "outside 0..1"),
+        ({"split": "train+tset"}, "did you mean 'test'"),
+        ({"split": "train[7"}, "split 'train.7': "),
         ({"label_map": {"1": 0}}, "label_map must be"),
     ],
 )

@@ -7,22 +7,12 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from kseg.data import headers
 from kseg.types import Size
 
 Orientation: TypeAlias = Literal["displayed", "stored"] | None
-
-_TURNS = {  # EXIF orientation → what brings the stored pixels upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def frame(path: Path, stated: Size | None, orientation: Orientation, notes: Counter[str]) -> tuple[Size, int]:
@@ -63,4 +53,6 @@ def turned(mask: np.ndarray, exif: int) -> np.ndarray:
     """Return a mask of stored pixels as the picture is displayed."""
     if exif == 1:
         return mask
-    return np.asarray(Image.fromarray(mask).transpose(_TURNS[exif]))
+    image = Image.fromarray(mask)
+    image.getexif()[ExifTags.Base.Orientation] = exif
+    return np.asarray(ImageOps.exif_transpose(image))

@@ -1,6 +1,7 @@
 """What the readers share: files of strangers read safely, pictures found, splits named."""
 
 import contextlib
+import importlib
 import json
 import re
 import unicodedata
@@ -28,7 +29,7 @@ def needed(module: str) -> Any:
         ImportError: if it is missing; it says how to install it.
     """
     try:
-        return __import__(module, fromlist=["_"])
+        return importlib.import_module(module)
     except ImportError:
         name = module.split(".")[0]
         raise ImportError(f"{name} is missing: pip install 'kseg[annotations]'") from None
