@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kseg.data.files import size_mismatch
+from kseg.data.files import size_mismatch, unlabelled_of
 from kseg.data.labels import NO_CLASS, read_labels
 from kseg.data.mask_files import read_mask
 from kseg.data.reading import read_image
@@ -27,6 +27,7 @@ class CheckReport:
         pixels: dict, split → int64 `(num_classes,)` pixels of each class.
         void: dict, split → number of void pixels.
         problems: list of str, each beginning with the file or folder.
+        notes: list of str, what was passed over.
     """
 
     class_names: list[str]
@@ -34,6 +35,7 @@ class CheckReport:
     pixels: dict[str, np.ndarray] = field(default_factory=dict)
     void: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [", ".join(f"{split}: {count} pairs" for split, count in self.pairs.items())]
@@ -45,6 +47,7 @@ class CheckReport:
                 seen = self.void[split] if name == "void" and index == len(pixels) else pixels[index]
                 shares.append(f"{100 * seen / max(pixels.sum() + self.void[split], 1):9.2f}%")
             lines.append(f"{name:{width}}" + "".join(shares))
+        lines += self.notes[:_SHOWN]
         lines += self.problems[:_SHOWN]
         if len(self.problems) > _SHOWN:
             lines.append(f"... and {len(self.problems) - _SHOWN} more problems")
@@ -70,6 +73,7 @@ def check(
 
     Damage inside JPEG and PNG files is looked for, which decoders repair or pass over. Masks that hold
     class 0 and void alone, although there are more classes, are a problem of the folder.
+    Folders of pictures without masks, as test sets have them, are passed over and counted.
     Where no names are given, the largest id below 255 in the masks says how many classes there are.
 
     Args:
@@ -96,7 +100,7 @@ def check(
     )
     splits = {split: source.files(split, unpaired) for split in source.splits() or ["train"]}
     labels = read_labels(source, lenient=True)
-    report = CheckReport(labels.class_names, problems=sorted(set(unpaired)))
+    report = CheckReport(labels.class_names, problems=sorted(set(unpaired)), notes=unlabelled_of(root))
     table, total, done = labels.table(), sum(map(len, splits.values())), 0
 
     def visit(image_path, mask_path):

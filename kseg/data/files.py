@@ -1,5 +1,9 @@
 """Pictures and masks in a folder: found, paired by stem, checked by header."""
 
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +12,7 @@ import numpy as np
 
 from kseg.checks import unknown_name
 from kseg.data import headers
-from kseg.data.mask_files import mask_header
+from kseg.data.mask_files import MASK_SUFFIXES, mask_header
 from kseg.types import PathLike
 
 
@@ -64,26 +68,80 @@ def find_files(
 
 
 def splits_of(root: PathLike) -> list[str]:
-    """Return the names of the splits that `root` holds; none where it is no folder."""
+    """Return the names of the splits with masks that `root` holds; none where it is no folder."""
     root = Path(root).expanduser()
     if (root / "images").is_dir():
         return ["train", "val"]
+    return [
+        folder.name for folder in _with_images(root) if any(_picture_files(folder / "masks", MASK_SUFFIXES))
+    ]
+
+
+def unlabelled_of(root: PathLike) -> list[str]:
+    """Return a line for each folder of `root` that holds pictures and no masks: a test set, for instance."""
+    root = Path(root).expanduser()
+    if (root / "images").is_dir():
+        return []
+    counts = {
+        folder / "images": len(_picture_files(folder / "images"))
+        for folder in _with_images(root)
+        if not any(_picture_files(folder / "masks", MASK_SUFFIXES))
+    }
+    return [f"{folder}: {count} pictures without masks, passed over" for folder, count in counts.items()]
+
+
+def _with_images(root):
+    """Return the folders of `root` that hold a folder `images`; hidden ones are no data."""
     if not root.is_dir():
         return []
-    return [folder.name for folder in sorted(root.iterdir()) if (folder / "images").is_dir()]
+    folders = [path for path in sorted(root.iterdir()) if not path.name.startswith(".")]
+    return [folder for folder in folders if (folder / "images").is_dir()]
+
+
+def _picture_files(folder, suffixes=headers.SUFFIXES):
+    """Return the files of a folder that are pictures by their suffix; none where it is no folder."""
+    if not folder.is_dir():
+        return []
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    ]
+
+
+def paired(images: Sequence[PathLike], masks: Sequence[PathLike]) -> ImageMaskFiles:
+    """Return the `ImageMaskFiles` of two lists, the first with the first.
+
+    Raises:
+        ValueError: if they are empty, of two lengths, no lists of paths, or name a file twice.
+    """
+    for argument, paths in (("images", images), ("masks", masks)):
+        if isinstance(paths, str | os.PathLike) or not all(isinstance(p, str | os.PathLike) for p in paths):
+            raise ValueError(f"{argument} must be a list of paths, got {paths!r}"[:200])
+    if len(images) != len(masks) or not images:
+        raise ValueError(
+            f"images and masks must be lists of one length, 1 or more, got {len(images)} and {len(masks)}"
+        )
+    pairs = ImageMaskFiles(
+        [Path(path).expanduser() for path in images], [Path(path).expanduser() for path in masks]
+    )
+    twice = [path for path, count in Counter(pairs.images).items() if count > 1]
+    if twice:
+        raise ValueError(f"{twice[0]}: stands twice in images; give every picture once")
+    return pairs
 
 
 def _pair(image_folder, mask_folder, unpaired):
     if not mask_folder.is_dir():
         raise FileNotFoundError(f"{mask_folder}: no such folder; masks go there, one per picture, same stem")
-    images, masks = _by_stem(image_folder), _by_stem(mask_folder)
+    images, masks = _by_stem(image_folder), _by_stem(mask_folder, MASK_SUFFIXES)
     if not images:
         raise ValueError(f"{image_folder}: no pictures ({', '.join(headers.SUFFIXES)}) in this folder")
     stems = sorted(images.keys() & masks.keys())
     if not stems:
         raise ValueError(
             f"{image_folder}: no picture shares its stem with a mask in {mask_folder}: "
-            f"{_some(images)} against {_some(masks) or 'an empty folder'}; give each pair the same stem"
+            f"{_some(images)} against {_some(masks) or _nothing(mask_folder)}; give each pair the same stem"
         )
     problems = _odd(f"{image_folder}: pictures without a mask in {mask_folder}", images, masks)
     problems += _odd(f"{mask_folder}: masks without a picture in {image_folder}", masks, images)
@@ -94,14 +152,22 @@ def _pair(image_folder, mask_folder, unpaired):
     return ImageMaskFiles([images[stem] for stem in stems], [masks[stem] for stem in stems])
 
 
-def _by_stem(folder):
+def _by_stem(folder, suffixes=headers.SUFFIXES):
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in headers.SUFFIXES and not path.name.startswith("."):
-            if path.stem in found:
-                raise ValueError(f"{path}: {found[path.stem].name} has the same stem; remove one of them")
-            found[path.stem] = path
+    for path in _picture_files(folder, suffixes):
+        stem = unicodedata.normalize("NFC", path.stem)  # some disks and archives take an accent apart
+        if stem in found:
+            raise ValueError(f"{path}: {found[stem].name} has the same stem; remove one of them")
+        found[stem] = path
     return found
+
+
+def _nothing(folder):
+    """Return what a folder without masks holds instead."""
+    others = sorted({path.suffix or path.name for path in folder.iterdir() if path.name[0] != "."})
+    return (
+        f"no mask ({', '.join(others)}; {', '.join(MASK_SUFFIXES)} are read)" if others else "an empty folder"
+    )
 
 
 def _some(files):

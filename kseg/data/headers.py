@@ -11,10 +11,9 @@ from kseg.data import tiff
 from kseg.disk import check_regular, stamp
 from kseg.types import PathLike
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 89_000_000  # Pillow warns of a decompression bomb just above
-_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # not EPS, whose reader starts Ghostscript
-_NAMED = (*_FORMATS, "GIF")  # which is opened to be refused
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # not EPS, whose reader starts Ghostscript
 _ORIENTATION = 274  # EXIF tag
 _WIDTH, _HEIGHT = 256, 257  # TIFF tags
 _DEEP = {"I": "32-bit integers", "F": "32-bit floats"}  # modes whose numbers have no common range
@@ -48,13 +47,9 @@ def image_header(path: PathLike) -> Header:
             refuse(path, tiff.band_problem(tags) or tiff.sample_problem(tags))
         if image.mode in _DEEP:
             raise ValueError(f"{path}: {depth_problem(image)}")
-        orientation, size = orientation_of(image), image.size
-        if isinstance(image, TiffImageFile):  # some versions of Pillow have turned its size already
-            size = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
-        width, height = size if orientation < 5 else size[::-1]
-        plain = image.format in ("JPEG", "PNG") and image.mode in ("RGB", "L") and orientation == 1
+        plain = image.format in ("JPEG", "PNG") and image.mode in ("RGB", "L") and orientation_of(image) == 1
         plain = plain and bits_of(image, path) <= 8
-        return Header((height, width), plain, stamp(path))
+        return Header(size_of(image), plain, stamp(path))
 
 
 def opened(path: PathLike) -> Image.Image:
@@ -62,7 +57,7 @@ def opened(path: PathLike) -> Image.Image:
     path = Path(path)
     check_regular(path)
     try:
-        image = Image.open(path, formats=_NAMED)
+        image = Image.open(path, formats=_FORMATS)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -79,15 +74,13 @@ def opened(path: PathLike) -> Image.Image:
 
 
 def _check_opened(path, image):
-    """Refuse several pictures, a GIF, too many pixels, and a file without its end."""
+    """Refuse several pictures, too many pixels, and a file without its end."""
     try:
         count = tiff.count_pictures(image)
     except Exception as error:  # of any type: Pillow's parsers raise what they stumble on
         raise _unreadable(path, error) from error
     if image.format not in ("JPEG", "MPO") and count > 1:  # a phone puts its film behind the picture
         raise ValueError(f"{path}: {count} pictures in one file; save each as a file of its own")
-    if image.format == "GIF":
-        raise ValueError(f"{path}: is a GIF; save it as PNG")
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(path)
     if image.format in ("JPEG", "PNG") and not _is_whole(path, image.format):
@@ -140,6 +133,14 @@ def depth_problem(image: Image.Image) -> str:
 def out_of_range(low: float, high: float, kind: str) -> str:
     """Return what is wrong with a picture that holds `low` to `high`, and the mend."""
     return f"holds {low:g}–{high:g} in {kind}, pictures 0–255 in 8 bits; bring it to 0–255 and save it as PNG"
+
+
+def size_of(image: Image.Image) -> tuple[int, int]:
+    """Return `(H, W)` of an opened picture as displayed, turned as its EXIF orientation says."""
+    width, height = image.size
+    if isinstance(image, TiffImageFile):  # some versions of Pillow have turned its size already
+        width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
+    return (height, width) if orientation_of(image) < 5 else (width, height)
 
 
 def orientation_of(image: Image.Image) -> int:

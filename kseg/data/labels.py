@@ -77,14 +77,21 @@ def read_labels(source: Source, lenient: bool = False) -> Labels:
         ValueError: for a map that is no `{int: int}`, or void among the classes.
     """
     checked_map, ignore_class = _checked_map(source.label_map), source.ignore_class
-    class_names, root = source.class_names, source.root
-    file = Path(root).expanduser() / "classes.txt"
-    if class_names is None and file.is_file():
+    class_names = source.class_names
+    file = source.names_file()
+    if class_names is None and file is not None:
         class_names = read_class_names(file)
     if class_names is None:
         highest = _highest_id(source, checked_map, lenient)
         class_names = [f"class {number}" for number in range(highest + 1)]
-    class_names = [str(name) for name in class_names]
+    return checked_labels(class_names, checked_map, ignore_class)
+
+
+def checked_labels(
+    class_names: Sequence[str], label_map: Mapping[int, int] | None, ignore_class: int | Sequence[int]
+) -> Labels:
+    """Return `Labels`; raise `ValueError` for a map that is no `{int: int}`, or void among the classes."""
+    class_names, checked_map = [str(name) for name in class_names], _checked_map(label_map)
     within = [i for i in void_ids(ignore_class) if 0 <= i < len(class_names)]
     if within:
         raise ValueError(

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from kseg.data import augment, from_directory
+from kseg.data import augment, check, from_directory, from_files
 
 STEMS = ["b", "a.v2", "c", "a", "d"]
 
@@ -383,3 +383,82 @@ def test_id_out_of_range_stops_iteration_by_name(make_files, png, wide):
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
         arrays(dataset)
     assert re.search(rf"{re.escape(str(path))}.*{mask[0, 0]}.*label_map", str(caught.value))
+
+
+@pytest.mark.parametrize("kind", ["no masks", "empty masks", "hidden", "empty images"])
+def test_folders_without_masks_disturb_no_other_split(make_files, kind):
+    root = make_files(["a", "b"], folder="train", ids=(0, 1, 2))
+    make_files(["c"], folder="val", ids=(0, 1))
+    images = root / (".Trash-1000" if kind == "hidden" else "test") / "images"
+    images.mkdir(parents=True)
+    if kind != "empty images":
+        (images / "z.png").write_bytes((root / "val" / "images" / "c.png").read_bytes())
+    if kind == "empty masks":
+        (images.parent / "masks").mkdir()
+    for split, count in (("train", 2), ("val", 1)):
+        data = from_directory(root, split, batch_size=1)
+        assert len(data) == count and data.num_classes == 3
+    report = check(root)
+    assert report.pairs == {"train": 2, "val": 1} and not report.problems
+    told = {"hidden": [], "empty images": [f"{images}: 0 pictures without masks, passed over"]}
+    assert report.notes == told.get(kind, [f"{images}: 1 pictures without masks, passed over"])
+    assert all(note in str(report) for note in report.notes)
+
+
+def test_the_split_that_is_asked_for_needs_its_masks(make_files):
+    root = make_files(["a"], folder="train")
+    (root / "test" / "images").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="test/masks: no such folder"):
+        from_directory(root, "test")
+
+
+def test_accents_pair_composed_and_taken_apart(make_files):
+    root = make_files(["caf\u00e9"], folder="train")
+    mask = root / "train" / "masks" / "caf\u00e9.png"
+    mask.rename(mask.with_name("cafe\u0301.png"))
+    data = from_directory(root, "train", batch_size=1, ignore_class=255)
+    assert len(data) == 1 and data.mask_paths[0].endswith("cafe\u0301.png")
+
+
+def test_files_pair_as_two_lists_say(make_files):
+    root = make_files(["a", "b", "c"])
+    images = [root / "images" / f"{stem}.png" for stem in "cab"]
+    masks = [str(root / "masks" / f"{stem}.png") for stem in "cab"]
+    data = from_files(images, masks, batch_size=None)
+    assert data.image_paths == [str(path) for path in images] and data.mask_paths == masks
+    for path, (image, mask) in zip(images, data.as_numpy_iterator(), strict=True):
+        np.testing.assert_array_equal(image, np.asarray(Image.open(path)))
+        np.testing.assert_array_equal(mask, np.asarray(Image.open(root / "masks" / path.name)))
+    assert data.class_names == ["class 0", "class 1", "class 2"]
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "words"),
+    [
+        (["a.png"], [], "lists of one length, 1 or more, got 1 and 0"),
+        ([], [], "lists of one length"),
+        ("a.png", ["a.png"], "images must be a list of paths"),
+        (["a.png"], [3], "masks must be a list of paths"),
+        (["a.png", "a.png"], ["a.png", "b.png"], "a.png: stands twice in images"),
+    ],
+)
+def test_lists_that_do_not_pair(images, masks, words):
+    with pytest.raises(ValueError, match=words):
+        from_files(images, masks)
+
+
+def test_a_listed_file_that_is_missing(make_files):
+    root = make_files(["a"])
+    with pytest.raises(FileNotFoundError, match=r"b\.png: no such file"):
+        from_files([root / "images" / "b.png"], [root / "masks" / "a.png"])
+
+
+def test_masks_of_another_kind_are_told_apart_from_none(make_files):
+    root = make_files(["a"], folder="train")
+    mask = root / "train" / "masks" / "a.png"
+    np.save(mask.with_suffix(".npy"), np.asarray(Image.open(mask)))
+    mask.rename(mask.with_suffix(".mat"))
+    assert from_directory(root, "train", batch_size=1).mask_paths[0].endswith("a.npy")
+    mask.with_suffix(".npy").unlink()
+    with pytest.raises(ValueError, match=r"a\.png against no mask \(\.mat; .*\.png.* are read\)"):
+        from_directory(root, "train")

@@ -329,3 +329,21 @@ def test_whatever_is_broken_fails_by_name(tmp_path_factory, sound_files, data):
             read(path)
         except ValueError as error:
             assert str(error).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_masks_turn_as_their_pictures_do(tmp_path, suffix, orientation):
+    ids = np.random.default_rng(0).integers(0, 9, (6, 8)).astype("uint8")
+    tags = Image.Exif()
+    tags[274] = orientation
+    options = {"lossless": True} if suffix == "webp" else {}
+    pixels = Image.fromarray(np.repeat(ids[..., None], 3, -1))
+    pixels.save(tmp_path / f"image.{suffix}", exif=tags, **options)
+    picture = read_image(tmp_path / f"image.{suffix}")
+    assert image_header(tmp_path / f"image.{suffix}").size == picture.shape[:2]
+    if suffix != "webp":  # which has no single channel
+        Image.fromarray(ids).save(tmp_path / f"mask.{suffix}", exif=tags)
+        header, mask = mask_header(tmp_path / f"mask.{suffix}"), read_mask(tmp_path / f"mask.{suffix}")
+        assert header.size == mask.shape and header.plain == (orientation == 1 and suffix == "png")
+        np.testing.assert_array_equal(mask, picture[..., 0])

@@ -185,9 +185,14 @@ def test_a_smaller_copy_in_a_tiff_is_no_other_picture(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif")[..., 0], GREY)
 
 
-def test_a_gif_is_named(tmp_path):
+def test_a_gif_is_read_whatever_it_is_named(tmp_path):
+    """Oxford's pets have some."""
     Image.fromarray(GREY).save(tmp_path / "a.jpg", format="GIF")
-    refused(read_image, tmp_path / "a.jpg", "is a GIF")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg", 1)[..., 0], GREY)
+    palette = Image.fromarray(GREY % 2, mode="P")
+    palette.putpalette([0, 0, 0, 255, 255, 255])
+    palette.save(tmp_path / "b.gif")
+    np.testing.assert_array_equal(read_mask(tmp_path / "b.gif"), GREY % 2)
 
 
 # masks
@@ -252,3 +257,39 @@ def test_a_data_set_with_a_fifo_is_refused_by_name(make_files):
     with pytest.raises(ValueError, match=r"names: is a FIFO"):
         os.mkfifo(root / "names")
         read_class_names(root / "names")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int64", "bool"])
+def test_masks_of_numpy(tmp_path, dtype):
+    ids = (np.arange(12).reshape(3, 4) % 2).astype(dtype)
+    for name, array in (("a.npy", ids), ("b.npy", ids[..., None])):
+        np.save(tmp_path / name, array)
+        assert mask_header(tmp_path / name).size == (3, 4)
+        mask = read_mask(tmp_path / name)
+        assert mask.dtype == np.int32
+        np.testing.assert_array_equal(mask, ids)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((3, 4)), r"integer ids \(H, W\), this is float64 \(3, 4\)"),
+        (np.zeros((3, 4, 3), "uint8"), r"this is uint8 \(3, 4, 3\)"),
+        (np.zeros((0, 4), "uint8"), r"this is uint8 \(0, 4\)"),
+        (np.full((3, 4), -1), "ids -1 to -1 are not within"),
+        (np.full((3, 4), 2**16), "ids 65536 to 65536 are not within"),
+        (np.array([[{}]]), "cannot be read as a NumPy array"),
+    ],
+    ids=lambda value: None if isinstance(value, np.ndarray) else value[:12],
+)
+def test_arrays_that_are_no_masks(tmp_path, array, words):
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(ValueError, match=rf"a\.npy: .*{words}"):
+        read_mask(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"no array"])
+def test_damaged_arrays(tmp_path, content):
+    (tmp_path / "a.npy").write_bytes(content)
+    for read in (mask_header, read_mask):
+        refused(read, tmp_path / "a.npy", "cannot be read as a NumPy array")
