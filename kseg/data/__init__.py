@@ -3,8 +3,9 @@
 from kseg.data.augmentation import augment
 from kseg.data.checking import check
 from kseg.data.directory import from_directory
+from kseg.data.layouts import list_layouts
 from kseg.data.lists import from_files
 from kseg.data.shapes import shapes
 from kseg.data.weights import class_weights
 
-__all__ = ["augment", "check", "class_weights", "from_directory", "from_files", "shapes"]
+__all__ = ["augment", "check", "class_weights", "from_directory", "from_files", "list_layouts", "shapes"]
