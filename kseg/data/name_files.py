@@ -40,7 +40,7 @@ def _of_yaml(text, path):
         yaml = import_module("yaml")  # of the extra "annotations"
     except ModuleNotFoundError:
         raise ValueError(
-            f"{path}: needs PyYAML for the names of the classes; `pip install pyyaml`, or give class_names"
+            f"{path}: needs yaml for its names; pip install 'kseg[annotations]', or give class_names"
         ) from None
     try:
         content: Any = yaml.safe_load(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from kseg.data.detection import detect, find_splits, images_of, layout_named, masks_of, names_of
 from kseg.data.files import ImageMaskFiles, find_files
@@ -12,6 +12,7 @@ from kseg.data.layouts import Layout
 from kseg.data.name_files import read_names
 from kseg.data.passed_over import passed_over
 from kseg.data.patterns import check_pattern
+from kseg.masks import void_ids
 from kseg.types import PathLike
 
 
@@ -46,7 +47,7 @@ class Source:
 
     def __post_init__(self) -> None:
         self._told = self.layout is None and self.images is None and self.masks is None
-        self.place = self._place()
+        self.place = Layout("", "", "") if self.given is not None else self._place()
         self.layout = self.place.name or None
         if self.given is None:
             self._take_meaning()
@@ -62,8 +63,7 @@ class Source:
             place = Layout("", "", "")
         else:
             unknown = "kseg_unsplit" if (root / "images").is_dir() else "kseg"
-            found = None if self.given is not None else detect(root)
-            place = found or layout_named(unknown)
+            place = detect(root) or layout_named(unknown)
         place = replace(place, **patterns)
         stars = images_of(place).stars, masks_of(place).stars
         if stars[0] != stars[1]:
@@ -85,8 +85,15 @@ class Source:
             label_map = {id: new for new, id in enumerate(sorted(found)) if id != new}
         if self.class_names is None and self.names_file() is None and names:
             self.class_names = list(names)
-        if not self.label_map and label_map:
-            self.label_map = dict(label_map)
+        if not self.label_map and (label_map or self.place.class_names):
+            self.label_map = self._with_void(label_map)
+
+    def _with_void(self, label_map: Mapping[int, int]) -> dict[int, int]:
+        """Return the map of a layout, whose void is 255, for the void that was asked for."""
+        voids = void_ids(self.ignore_class)
+        if 255 in voids or not voids:
+            return dict(label_map)
+        return {id: voids[0] if new == 255 else new for id, new in {255: 255, **label_map}.items()}
 
     def splits(self) -> list[str]:
         """Return the names of the splits that are there."""
@@ -131,6 +138,11 @@ class Source:
 
 def _checked(argument, text):
     """Return a pattern; that of lists need not have a star."""
-    if argument == "split_file":
-        return str(Path(text).as_posix())
-    return check_pattern(argument, text)
+    if argument != "split_file":
+        return check_pattern(argument, text)
+    path = PurePath(text) if isinstance(text, str | PurePath) else PurePath()
+    if not path.name or path.is_absolute() or ".." in path.parts:
+        raise ValueError(
+            f"split_file must be the path of lists below the folder, as '{{split}}.txt', got {text!r}"
+        )
+    return path.as_posix()

@@ -267,6 +267,17 @@ def test_what_the_user_says_goes_before_the_layout(tmp_path):
     assert from_directory(tmp_path).class_names[149] == "name 149"
 
 
+@pytest.mark.parametrize("void", [-1, (254, -1)])
+@pytest.mark.parametrize("name", ["cityscapes", "voc", "ade20k", "camvid"])
+def test_void_of_a_layout_is_the_void_that_is_asked_for(tmp_path, name, void):
+    row = GALLERY[name]
+    expected = row.make(tmp_path)["val"]
+    first = void if isinstance(void, int) else void[0]
+    data = from_directory(tmp_path, "val", ignore_class=void, batch_size=None, shuffle=False)
+    for path, (_, mask) in zip(data.image_paths, data.as_numpy_iterator(), strict=True):
+        np.testing.assert_array_equal(mask, np.where(expected[path] == 255, first, expected[path]))
+
+
 def test_a_pattern_replaces_that_of_a_layout(tmp_path):
     GALLERY["voc"].make(tmp_path)
     (tmp_path / "SegmentationClass").rename(tmp_path / "SegmentationClassAug")

@@ -130,6 +130,19 @@ def test_patterns_pair_other_names_folders_and_suffixes(make_files):
     assert report.pairs == {"train": 2, "val": 1} and report.problems == []
 
 
+def test_two_lists_have_no_layout(make_files):
+    root = make_files(["a"], "train")
+    data = from_files([root / "train/images/a.png"], [root / "train/masks/a.png"])
+    assert data.layout is None and data.take(1).layout is None
+    assert from_directory(root).batch(1).layout == "kseg"
+
+
+@pytest.mark.parametrize("place", ["/lists/{split}.txt", "../{split}.txt", 3, ""])
+def test_lists_that_are_not_below_the_folder(make_files, place):
+    with pytest.raises(ValueError, match="split_file must be the path of lists below the folder"):
+        from_directory(make_files(["a"]), split_file=place)
+
+
 def test_pictures_and_masks_in_one_folder(make_files):
     root = make_files(["a", "b", "c", "d"])
     move(root, {f"masks/{n}.png": f"images/{n}_mask.png" for n in "abcd"})
