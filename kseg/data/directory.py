@@ -76,6 +76,19 @@ def from_directory(
     Raises:
         FileNotFoundError: if a folder is missing.
         ValueError: for files that do not pair, cannot be read or do not fit; it names the file and the mend.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for patient in ("p1", "p2"):
+        ...     Image.new("RGB", (8, 6)).save(root / f"{patient}.jpg")
+        ...     Image.new("L", (8, 6), 1).save(root / f"{patient}_mask.png")
+        >>> names = ["sea", "land"]
+        >>> data = from_directory(root, "val", images="*.jpg", masks="*_mask.png", class_names=names)
+        >>> [image.shape for image, mask in data]
+        [TensorShape([1, 6, 8, 3])]
     """
     source = Source(
         root,
