@@ -2,7 +2,7 @@
 
 import argparse
 
-from kseg.cli.options import Commands, Progress, add_data, command, data_options
+from kseg.cli.options import Commands, Progress, add_data, command, data_options, reading_options
 
 
 def add_check(commands: Commands) -> None:
@@ -20,6 +20,7 @@ def add_check(commands: Commands) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     from kseg.data import check
 
-    report = check(arguments.data, **data_options(arguments), progress=Progress("checking"))
+    options = data_options(arguments) | reading_options(arguments)
+    report = check(arguments.data, **options, progress=Progress("checking"))
     print(report)
     return 1 if report.problems else 0

@@ -13,6 +13,7 @@ from kseg.cli.options import (
     command,
     data_options,
     model_facts,
+    reading_options,
     with_classes_of,
 )
 
@@ -30,7 +31,7 @@ def add_evaluate(commands: Commands) -> None:
     add_model_facts(parser)
     add_resize(parser)
     add_data(parser, names_from="classes.txt beside the first MODEL, DIR/classes.txt")
-    add_split(parser, "val", "")
+    add_split(parser, "val", "", abbreviations=("--spli", "--spl", "--sp", "--s"))
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
@@ -38,6 +39,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from kseg.evaluation import table
 
     options = with_classes_of(arguments.model[0], data_options(arguments)) | model_facts(arguments)
+    options["reading"] = reading_options(arguments)
     print(
         table(evaluate_files(arguments.model, arguments.data, arguments.split, progress=Progress, **options))
     )

@@ -13,6 +13,7 @@ from kseg.cli.options import (
     command,
     data_options,
     model_facts,
+    reading_options,
     with_classes_of,
 )
 from kseg.cli.values import layers
@@ -45,7 +46,7 @@ def add_export(commands: Commands) -> None:
     )
     kinds = ("logits", "probabilities", "classes", "fast_classes")
     output_kind = add_output_kind(parser, kinds, "output of a .tflite file (default: what the model gives)")
-    keep_old_word(parser, output_kind, "--gives")
+    keep_old_word(parser, output_kind, "--gives", "--g")
     add_model_facts(parser)
     _keep_output_a_place(parser)
     parser.add_argument(
@@ -100,6 +101,7 @@ def _export(arguments: argparse.Namespace) -> int:
         mediapipe=arguments.mediapipe,
         overwrite=arguments.overwrite,
         **model_facts(arguments),
+        reading=reading_options(arguments),
         **with_classes_of(arguments.model, data_options(arguments)),
     )
     print(report)

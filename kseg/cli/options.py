@@ -33,30 +33,70 @@ def command(
 
 
 def add_data(
-    parser: argparse.ArgumentParser, required: bool = True, names_from: str = "DIR/classes.txt"
+    parser: argparse.ArgumentParser,
+    required: bool = True,
+    names_from: str = "DIR/classes.txt",
+    abbreviations: Sequence[str] = ("--l",),
 ) -> None:
-    """Add the folder of pictures and masks and what its ids mean."""
+    """Add the folder of pictures and masks and what its ids mean.
+
+    Args:
+        parser: of the command.
+        required: whether the folder must be given.
+        names_from: what the help says of the names of the classes.
+        abbreviations: beginnings of `--label-map` that are beginnings of another option too.
+    """
     parser.add_argument(
         "--data",
         type=Path,
         required=required,
         metavar="DIR",
-        help="DIR/train/images, DIR/train/masks, DIR/val/...; or DIR/images and DIR/masks, split for you",
+        help="DIR/train/images, DIR/train/masks, DIR/val/...; or DIR/images and DIR/masks, split for you; or "
+        "another layout, see --layout",
     )
-    parser.add_argument(
-        "--label-map",
+    _add_places(parser)
+    action = parser.add_argument(
+        *("--label-map", "--la", *abbreviations),
         type=label_map,
         default={},
         metavar="OLD:NEW,...",
         help="ids in the masks to change, for instance 11:255 where void is 11 (255 is void); give it to "
         "every command that reads these masks",
     )
+    action.option_strings = ["--label-map"]  # the help shows the whole word
     add_classes(parser, names_from)
 
 
-def add_split(parser: argparse.ArgumentParser, default: str, what: str) -> None:
-    """Add the name of a split."""
-    parser.add_argument("--split", default=default, help=f"{what} (default: %(default)s)".strip())
+def _add_places(parser):
+    """Add where below the folder the files are, and how they are split."""
+    parser.add_argument(
+        "--layout",
+        metavar="NAME",
+        help="layout of DIR, for instance cityscapes, voc or ade20k; see kseg.data.list_layouts() (default: "
+        "found by itself)",
+    )
+    for word, example in (("images", "img/{split}/**/*.jpg"), ("masks", "gt/{split}/**/*_gt.png")):
+        parser.add_argument(
+            f"--{word}", metavar="PATTERN", help=f"where the {word} are in DIR, '{example}'; stars pair files"
+        )
+    parser.add_argument(
+        "--split-file", metavar="PATTERN", help="lists of pictures in DIR, for instance 'lists/{split}.txt'"
+    )
+    parser.add_argument(
+        "--group",
+        metavar="REGEX",
+        help="what neighbours share in their path, for instance 'patient[0-9]+': where DIR has no splits, "
+        "all of a group go into one",
+    )
+
+
+def add_split(
+    parser: argparse.ArgumentParser, default: str, what: str, abbreviations: Sequence[str] = ()
+) -> None:
+    """Add the name of a split; `abbreviations` as for `add_output`."""
+    shown = f"{what} (default: %(default)s)".strip()
+    action = parser.add_argument("--split", *abbreviations, default=default, help=shown)
+    action.option_strings = ["--split"]
 
 
 def add_classes(parser: argparse.ArgumentParser, names_from: str) -> None:
@@ -71,6 +111,12 @@ def add_classes(parser: argparse.ArgumentParser, names_from: str) -> None:
 def data_options(arguments: argparse.Namespace) -> dict:
     """Return what `add_data` added as arguments of `kseg.data.from_directory`."""
     return {"label_map": arguments.label_map, "class_names": class_names(arguments.classes)}
+
+
+def reading_options(arguments: argparse.Namespace) -> dict:
+    """Return where the files are, as arguments of `kseg.data.from_directory`: those that were given."""
+    words = ("layout", "images", "masks", "split_file", "group")
+    return {word: getattr(arguments, word) for word in words if getattr(arguments, word) is not None}
 
 
 def class_names(text: str | None) -> list[str] | None:

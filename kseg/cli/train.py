@@ -11,6 +11,7 @@ from kseg.cli.options import (
     add_output,
     command,
     data_options,
+    reading_options,
 )
 from kseg.cli.values import counts, positive, rate, size
 from kseg.cli.words import keep_old_word
@@ -34,7 +35,7 @@ one is lost all end with a line that names it: run the same commands again."""
 def add_train(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = command(commands, "train", _train, "train on a folder of pictures and masks", _DESCRIPTION)
-    add_data(parser)
+    add_data(parser, abbreviations=())
     add_output(parser, "new folder for the results")
     _add_model(parser.add_argument_group("model"))
     crop_size = _add_steps(parser.add_argument_group("steps"))
@@ -58,9 +59,12 @@ def add_train(commands: Commands) -> None:
 
 
 def _add_model(group):
-    group.add_argument(
-        "--model", default="unet", help="architecture (default: %(default)s); see kseg.list_models()"
+    model = group.add_argument(
+        *("--model", "--m"),
+        default="unet",
+        help="architecture (default: %(default)s); see kseg.list_models()",
     )
+    model.option_strings = ["--model"]  # --m begins --masks too
     group.add_argument(
         "--backbone", help="encoder; see kseg.list_backbones() (default: the architecture's own)"
     )
@@ -165,6 +169,7 @@ def _train(arguments: argparse.Namespace) -> int:
         global_clipnorm=arguments.global_clipnorm,
         gradient_accumulation_steps=arguments.gradient_accumulation_steps,
         ema_momentum=arguments.ema_momentum,
+        reading=reading_options(arguments),
         **data_options(arguments),
     )
     return 0

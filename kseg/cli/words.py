@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 import sys
 
 # whose flag is another word
@@ -55,9 +56,9 @@ def in_words_of_shell(text: str, arguments: argparse.Namespace) -> str:
     def flag(found):
         if found["name"] not in flags:
             return found[0]
-        value = f" {found['value']}" if found["value"] else ""
+        value = f" {shlex.quote(found['value'])}" if found["value"] else ""
         return flags[found["name"]] + value
 
     if "input_range" in flags:
         text = re.sub(r"input_range=\((-?[\d.]+), (-?[\d.]+)\)", r"--input-range \1 \2", text)
-    return re.sub(r"(?<!\S)(?P<name>[a-z_]+)=(?:True|'(?P<value>[\w.-]+)')?(?=[\s,;:]|$)", flag, text)
+    return re.sub(r"(?<!\S)(?P<name>[a-z_]+)=(?:True|'(?P<value>[^'\s]+)')?(?=[\s,;:]|$)", flag, text)

@@ -1,6 +1,6 @@
 """What `kseg evaluate` does."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ def evaluate_files(
     *,
     label_map: dict[int, int] | None = None,
     class_names: Sequence[str] | None = None,
+    reading: Mapping[str, Any] | None = None,
     activation: StatedActivation = None,
     input_range: InputRange = None,
     multilabel: bool | None = None,
@@ -29,6 +30,8 @@ def evaluate_files(
     Args:
         models: paths, as for `kseg.predict`.
         root, split, label_map, class_names: as for `kseg.data.from_directory`.
+        reading: further arguments of `kseg.data.from_directory`: `layout`, `images`, `masks`, `split_file`,
+            `group`.
         activation, input_range, multilabel, resize: as for `kseg.predict`.
         progress: `None` or a function of what is done, a str, that returns a function
             `(done, total or None)`.
@@ -39,7 +42,7 @@ def evaluate_files(
     Raises:
         FileNotFoundError, ValueError: it names the file.
     """
-    labels: dict[str, Any] = {"label_map": label_map, "class_names": class_names}
+    labels: dict[str, Any] = {"label_map": label_map, "class_names": class_names, **(reading or {})}
     dataset = from_directory(root, split, batch_size=1, shuffle=False, **labels)
     stated: dict[str, Any] = {
         "activation": activation,

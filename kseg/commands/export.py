@@ -1,7 +1,7 @@
 """What `kseg export` does."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ def export(
     overwrite: bool = False,
     label_map: dict[int, int] | None = None,
     class_names: Sequence[str] | None = None,
+    reading: Mapping[str, Any] | None = None,
 ) -> ExportReport:
     """Export a `.keras` file: LiteRT if `path` ends in `.tflite`, ONNX if in `.onnx`, else SavedModel.
 
@@ -41,6 +42,7 @@ def export(
             `.onnx` files may leave the size open.
         activation, input_range, multilabel: as for `kseg.export_tflite`.
         label_map, class_names: as for `kseg.data.from_directory`.
+        reading: further arguments of it: `layout`, `images`, `masks`, `split_file`, `group`.
 
     Returns:
         `kseg.export.ExportReport`.
@@ -56,8 +58,7 @@ def export(
         )
     if suffix is None and input_size:
         raise ValueError(f"{path}: input_size= is for paths that end in .tflite or .onnx")
-    calibrated = quantize in ("int8", "int16x8")
-    if calibrated and data_root is None:
+    if (calibrated := quantize in ("int8", "int16x8")) and data_root is None:
         raise ValueError(
             f"representative_data is missing: {quantize} needs pictures to calibrate with; give data_root="
         )
@@ -70,7 +71,7 @@ def export(
     validation = calibration = None
     if data_root is not None:
         options: dict[str, Any] = {"label_map": label_map, "class_names": class_names}
-        options |= {"batch_size": 1, "shuffle": True}
+        options |= {"batch_size": 1, "shuffle": True, **(reading or {})}
         validation = data.from_directory(data_root, "val", **options)
         calibration = data.from_directory(data_root, "train", **options) if calibrated else None
     names = class_names or getattr(validation, "class_names", None)

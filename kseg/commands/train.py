@@ -1,7 +1,7 @@
 """What `kseg train` does."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def train(
     precision: str = "float32",
     label_map: dict[int, int] | None = None,
     class_names: Sequence[str] | None = None,
+    reading: Mapping[str, Any] | None = None,
     seed: int = 0,
     deterministic: bool = False,
     resume: bool = False,
@@ -59,6 +60,7 @@ def train(
 
     Args:
         root, label_map, class_names: as for `kseg.data.from_directory`; "train" trains, "val" validates.
+        reading: further arguments of it: `layout`, `images`, `masks`, `split_file`, `group`.
         output: new or empty folder: `model.keras`, `classes.txt`, `history.csv`, `learning_curve.png`,
             `predictions.png`, and `states/`, which may be deleted when the training is over.
         model: one of `kseg.list_models()`.
@@ -100,9 +102,10 @@ def train(
     of_model = _without_none({**of_model, "decoder_filters": decoder_filters, "aux_heads": aux_heads})
     options = _without_none(options)
     _check_arguments(model, of_model, precision, options, start_from, freeze_encoder, seed)
-    labels = {"label_map": label_map, "class_names": class_names}
+    labels = {"label_map": label_map, "class_names": class_names, **(reading or {})}
     labels["class_names"] = preparation.check_data(root, labels, progress)
     datasets = preparation.read_datasets(root, labels, crop_size, batch_size, seed)
+    asked: dict[str, Any] = {"reading": dict(reading)} if reading else {}  # states without it go on
     config = preparation.run_config(
         *(datasets, of_model, label_map, start_from, options),
         model=model,
@@ -113,6 +116,7 @@ def train(
         precision=precision,
         seed=seed,
         deterministic=deterministic,
+        **asked,
     )
     _seed(seed, deterministic)
     weights = data.class_weights(datasets.pictures, class_weights) if class_weights else None

@@ -4,6 +4,7 @@ from kseg.data.annotations import convert
 from kseg.data.augmentation import augment
 from kseg.data.checking import check
 from kseg.data.directory import from_directory
+from kseg.data.layouts import list_layouts
 from kseg.data.lists import from_files
 from kseg.data.shapes import shapes
 from kseg.data.tfds import from_tfds
@@ -17,5 +18,6 @@ __all__ = [
     "from_directory",
     "from_files",
     "from_tfds",
+    "list_layouts",
     "shapes",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kseg.data.files import size_mismatch, unlabelled_of
+from kseg.data.files import size_mismatch
 from kseg.data.labels import NO_CLASS, read_labels
 from kseg.data.mask_files import read_mask
 from kseg.data.reading import read_image
@@ -27,7 +27,7 @@ class CheckReport:
         pixels: dict, split → int64 `(num_classes,)` pixels of each class.
         void: dict, split → number of void pixels.
         problems: list of str, each beginning with the file or folder.
-        notes: list of str, what was passed over.
+        notes: list of str, the layout that was found, and what was passed over.
     """
 
     class_names: list[str]
@@ -63,10 +63,15 @@ class CheckReport:
 def check(
     root: PathLike,
     *,
+    layout: str | None = None,
+    images: str | None = None,
+    masks: str | None = None,
+    split_file: str | None = None,
     label_map: Mapping[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     ignore_class: int | Sequence[int] = 255,
     validation_fraction: float = 0.2,
+    group: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> CheckReport:
     """Decode every picture and mask of every split and count the classes; nothing is changed.
@@ -78,6 +83,7 @@ def check(
 
     Args:
         root: as for `from_directory`; so are the arguments that follow.
+        layout, images, masks, split_file, group: where the files are, and how they are split.
         label_map: `{id in the file: id}`.
         class_names: one name per class.
         ignore_class: void, one id or several.
@@ -97,10 +103,15 @@ def check(
         class_names=class_names,
         label_map=label_map,
         ignore_class=ignore_class,
+        layout=layout,
+        images=images,
+        masks=masks,
+        split_file=split_file,
+        group=group,
     )
     splits = {split: source.files(split, unpaired) for split in source.splits() or ["train"]}
     labels = read_labels(source, lenient=True)
-    report = CheckReport(labels.class_names, problems=sorted(set(unpaired)), notes=unlabelled_of(root))
+    report = CheckReport(labels.class_names, problems=sorted(set(unpaired)), notes=source.notes())
     table, total, done = labels.table(), sum(map(len, splits.values())), 0
 
     def visit(image_path, mask_path):

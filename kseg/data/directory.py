@@ -15,6 +15,10 @@ def from_directory(
     root: PathLike,
     split: str = "train",
     *,
+    layout: str | None = None,
+    images: str | None = None,
+    masks: str | None = None,
+    split_file: str | None = None,
     image_size: tuple[int, int] | None = None,
     batch_size: int | None = 8,
     augment: Callable | None = None,
@@ -22,22 +26,33 @@ def from_directory(
     class_names: Sequence[str] | None = None,
     ignore_class: int | Sequence[int] = 255,
     validation_fraction: float = 0.2,
+    group: str | None = None,
     shuffle: bool | None = None,
     seed: int = 0,
 ) -> SegmentationDataset:
     """Read a folder of pictures and masks.
 
-    Layouts: `root/train/images`, `root/train/masks`, `root/val/...`; or `root/images` and `root/masks`, which
-    are then split. A picture and its mask share their stem. Masks are single-channel PNG (1 to 16 bits, or
-    palette indices), BMP, GIF, TIFF or `.npy`; pictures JPEG, PNG, BMP, GIF, TIFF or WebP, of 8 bits or of 16
-    that are filled, grey or RGB, with alpha or without; what else there is (floats, 12 bits in 16, near
-    infrared, several pages) is refused. Both turn as their EXIF orientation says. Every header is read first,
-    so a missing, mismatched or unreadable file fails here and by name; one that is damaged, vanishes or
-    changes is named when it is read.
+    Layouts: `root/train/images`, `root/train/masks`, `root/val/...`, or `root/images` and `root/masks`, which
+    are then split, a picture and its mask of one stem, with folders inside or without; those of
+    `kseg.data.list_layouts()`, which are found by themselves; and any other by two patterns. Masks are
+    single-channel PNG (1 to 16 bits, or palette indices), BMP, GIF, TIFF or `.npy`; pictures JPEG, PNG, BMP,
+    GIF, TIFF or WebP, of 8 bits or of 16 that are filled, grey or RGB, with alpha or without; what else there
+    is (floats, 12 bits in 16, near infrared, several pages) is refused. Both turn as their EXIF orientation
+    says. Hidden and stray files do not count. Every header is read first, so a missing, mismatched or
+    unreadable file fails here and by name; one that is damaged, vanishes or changes is named when it is read.
 
     Args:
         root: the folder.
-        split: "train", "val" or another folder of `root`.
+        split: "train", "val" or another one. What is not there by this name is looked for by others in use,
+            "val" by "valid" and "validation".
+        layout: `None`, which finds it, or one of `kseg.data.list_layouts()`. It has patterns, a `label_map`
+            and `class_names`, each of which counts where you give none.
+        images, masks: `None` or patterns of paths below `root`, with `/`: `{split}` is the name of the split,
+            `*` any text in a name, `**` any number of folders. What the stars match pairs the files:
+            `images="leftImg8bit/{split}/**/*_leftImg8bit.png"` and
+            `masks="gtFine/{split}/**/*_gtFine_labelIds.png"`. A last star stands for every suffix too.
+        split_file: `None` or the path of the lists below `root`, with `{split}`:
+            `"lists/{split}.txt"`, a picture on each line, by its path, name or stem.
         image_size: `None` or `(H, W)`: every picture is brought to this size (it may distort). Needed for
             batches of pictures of several sizes that are not augmented.
         batch_size: `None` for single pictures without a batch axis.
@@ -46,18 +61,35 @@ def from_directory(
         class_names: `None` or one name per class; else `root/classes.txt`, one name per line; else
             "class 0", "class 1", ... up to the largest id in the masks.
         ignore_class: void, one id or several.
-        validation_fraction: the share of "val" where the folder has no splits.
+        validation_fraction: the share of "val" where nothing tells splits. A hash of the names draws it, the
+            same files every time.
+        group: `None` or a regular expression, searched in the path of each picture below `root`, that finds
+            what neighbours share, such as `r"patient\\d+"`; they are then all in "train" or all in "val".
         shuffle: `None` is true for "train". The last, smaller batch is then left out.
         seed: of shuffling and augmentation.
 
     Returns:
         `tf.data.Dataset` of `(B, H, W, 3)` uint8 and `(B, H, W)` int32, with the attributes `class_names`,
-        `num_classes` and `channels`, which stay after `.map`, `.cache`, `.take` and every other
-        transformation, and `image_paths` and `mask_paths`, which stay while they are true.
+        `num_classes`, `channels` and `layout` (its name, `None` of patterns), which stay after `.map`,
+        `.cache`, `.take` and every other transformation, and `image_paths` and `mask_paths`, which stay while
+        they are true.
 
     Raises:
         FileNotFoundError: if a folder is missing.
         ValueError: for files that do not pair, cannot be read or do not fit; it names the file and the mend.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for patient in ("p1", "p2"):
+        ...     Image.new("RGB", (8, 6)).save(root / f"{patient}.jpg")
+        ...     Image.new("L", (8, 6), 1).save(root / f"{patient}_mask.png")
+        >>> names = ["sea", "land"]
+        >>> data = from_directory(root, "val", images="*.jpg", masks="*_mask.png", class_names=names)
+        >>> [image.shape for image, mask in data]
+        [TensorShape([1, 6, 8, 3])]
     """
     source = Source(
         root,
@@ -65,6 +97,11 @@ def from_directory(
         class_names=class_names,
         label_map=label_map,
         ignore_class=ignore_class,
+        layout=layout,
+        images=images,
+        masks=masks,
+        split_file=split_file,
+        group=group,
     )
     return dataset_of(
         source,
@@ -100,7 +137,7 @@ def dataset_of(
         )
     labels = read_labels(source)
     read = PairReader(files, image_headers, mask_headers, labels)
-    return batches(
+    dataset = batches(
         len(files),
         read,
         class_names=labels.class_names,
@@ -113,3 +150,5 @@ def dataset_of(
         image_paths=[str(path) for path in files.images],
         mask_paths=[str(path) for path in files.masks],
     )
+    dataset.layout = source.layout
+    return dataset

@@ -1,24 +1,35 @@
-"""Pictures and masks in a folder: found, paired by stem, checked by header."""
+"""Pictures and masks in a folder: found, divided into splits, checked by header."""
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from kseg.checks import unknown_name
 from kseg.data import headers
-from kseg.data.mask_files import MASK_SUFFIXES, mask_header
+from kseg.data.detection import (
+    find_splits,
+    images_of,
+    is_drawn,
+    list_of,
+    masks_of,
+    name_in,
+    names_of_splits,
+)
+from kseg.data.dividing import divide
+from kseg.data.layouts import Layout
+from kseg.data.mask_files import mask_header
+from kseg.data.pairing import by_stars, pair_keys
+from kseg.data.patterns import SPLIT
+from kseg.data.split_lists import listed
 from kseg.types import PathLike
 
 
 @dataclass(frozen=True)
 class ImageMaskFiles:
-    """The files of one split, in the order of their stems.
+    """The files of one split, in the order of what the stars match.
 
     Attributes:
         images: list of `Path`.
@@ -33,17 +44,20 @@ class ImageMaskFiles:
 
 
 def find_files(
-    root: PathLike, split: str, validation_fraction: float, unpaired: list[str] | None = None
+    root: Path,
+    layout: Layout,
+    split: str,
+    validation_fraction: float,
+    group: str | None = None,
+    unpaired: list[str] | None = None,
 ) -> ImageMaskFiles:
     """Return the `ImageMaskFiles` of a split.
 
-    Layouts: `root/split/images` and `root/split/masks`; or `root/images` and `root/masks`, of which
-    `validation_fraction` are "val" and the rest "train", the same files every time.
-
     Args:
         root: the folder.
+        layout: where the files are.
         split: its name.
-        validation_fraction: in (0, 1).
+        validation_fraction, group: as for `kseg.data.dividing.divide`, where nothing else tells splits.
         unpaired: takes a line for each folder with files that do not pair.
 
     Raises:
@@ -51,66 +65,55 @@ def find_files(
         ValueError: if nothing pairs, or, where `unpaired` is `None`, if a picture lacks its mask or a mask
             its picture; it names them.
     """
-    root = Path(root).expanduser()
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "no such folder"
-        raise FileNotFoundError(f"{root}: {what}; expected root/{split}/images and root/{split}/masks")
-    if (root / "images").is_dir():
-        return _fraction(_pair(root / "images", root / "masks", unpaired), split, validation_fraction)
-    if not (root / split / "images").is_dir():
-        if splits_of(root):
-            raise unknown_name("split", split, splits_of(root))
-        raise FileNotFoundError(
-            f"{root}: neither {split}/images nor images is in this folder; "
-            f"expected root/{split}/images and root/{split}/masks, or root/images and root/masks"
+        raise FileNotFoundError(f"{root}: {what}; expected {_expected(layout, split)}")
+    images, masks, lists = images_of(layout), masks_of(layout), list_of(layout)
+    by_folder = SPLIT in images.text + masks.text
+    divided = not by_folder and (lists is None or SPLIT not in lists.text)
+    name = split
+    if not divided:
+        named = next(p for p in (lists, images, masks) if p is not None and SPLIT in p.text)
+        there = name_in(root, named, split)
+        if there is None and split in ("train", "val") and is_drawn(layout, names_of_splits(root, layout)):
+            there, divided = layout.divided, True
+        if there is None:
+            raise _no_split(root, layout, split)
+        name = there
+    if group is not None and not divided:
+        raise ValueError(
+            f"{root}: group= divides folders without splits, this one has the split {split!r}; leave it out"
         )
-    return _pair(root / split / "images", root / split / "masks", unpaired)
+    found_masks = by_stars(masks, root, name)
+    found_images = by_stars(images, root, name, {match.path for match in found_masks.values()})
+    if lists is not None and found_images:
+        file = next((match.path for match in lists.find(root, name)), root / lists.text.replace(SPLIT, name))
+        keys = listed(file, found_images, root, unpaired)
+        found_images = {key: match for key, match in found_images.items() if key in keys}
+    surplus = lists is None and (SPLIT in masks.text or SPLIT not in images.text)
+    pairs = pair_keys(root, layout, name, found_images, found_masks, unpaired, surplus)
+    if divided:
+        keys = divide({key: found_images[key] for key in pairs}, split, validation_fraction, group, root)
+        pairs = [key for key in pairs if key in keys]
+    return ImageMaskFiles([found_images[k].path for k in pairs], [found_masks[k].path for k in pairs])
 
 
-def splits_of(root: PathLike) -> list[str]:
-    """Return the names of the splits with masks that `root` holds; none where it is no folder."""
-    root = Path(root).expanduser()
-    if (root / "images").is_dir():
-        return ["train", "val"]
-    return [folder.name for folder in _with_images(root) if _has_masks(folder)]
+def _expected(layout, split):
+    return f"{layout.images.replace(SPLIT, split)} and {layout.masks.replace(SPLIT, split)}"
 
 
-def unlabelled_of(root: PathLike) -> list[str]:
-    """Return a line for each folder of `root` that holds pictures and no masks: a test set, for instance."""
-    root = Path(root).expanduser()
-    if (root / "images").is_dir():
-        return []
-    counts = {
-        folder / "images": len(_picture_files(folder / "images"))
-        for folder in _with_images(root)
-        if not _has_masks(folder)
-    }
-    return [f"{folder}: {count} pictures without masks, passed over" for folder, count in counts.items()]
-
-
-def _with_images(root):
-    """Return the folders of `root` that hold a folder `images`; hidden ones are no data."""
-    if not root.is_dir():
-        return []
-    folders = [path for path in sorted(root.iterdir()) if not path.name.startswith(".")]
-    return [folder for folder in folders if (folder / "images").is_dir()]
-
-
-def _has_masks(folder):
-    """Tell whether a folder has masks, of whatever kind: those that cannot be read are not passed over."""
-    masks = folder / "masks"
-    return masks.is_dir() and any(not path.name.startswith(".") for path in masks.iterdir())
-
-
-def _picture_files(folder, suffixes=headers.SUFFIXES):
-    """Return the files of a folder that are pictures by their suffix; none where it is no folder."""
-    if not folder.is_dir():
-        return []
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in suffixes and not path.name.startswith(".")
-    ]
+def _no_split(root, layout, split):
+    """Return the error that a split is not there."""
+    splits = find_splits(root, layout)
+    if splits:
+        return unknown_name("split", split, splits)
+    if layout.name == "kseg":
+        return FileNotFoundError(
+            f"{root}: neither {split}/images nor images is in this folder, nor any layout of "
+            "kseg.data.list_layouts(); tell where the files are by images= and masks="
+        )
+    first = (layout.split_file or layout.images).replace(SPLIT, split)
+    return FileNotFoundError(f"{root}: there is no {first}; expected {_expected(layout, split)}")
 
 
 def paired(images: Sequence[PathLike], masks: Sequence[PathLike]) -> ImageMaskFiles:
@@ -134,68 +137,6 @@ def paired(images: Sequence[PathLike], masks: Sequence[PathLike]) -> ImageMaskFi
     if twice:
         raise ValueError(f"{twice[0]}: stands twice in images; give every picture once")
     return pairs
-
-
-def _pair(image_folder, mask_folder, unpaired):
-    if not mask_folder.is_dir():
-        raise FileNotFoundError(f"{mask_folder}: no such folder; masks go there, one per picture, same stem")
-    images, masks = _by_stem(image_folder), _by_stem(mask_folder, MASK_SUFFIXES)
-    if not images:
-        raise ValueError(f"{image_folder}: no pictures ({', '.join(headers.SUFFIXES)}) in this folder")
-    stems = sorted(images.keys() & masks.keys())
-    if not stems:
-        raise ValueError(
-            f"{image_folder}: no picture shares its stem with a mask in {mask_folder}: "
-            f"{_some(images)} against {_some(masks) or _nothing(mask_folder)}; give each pair the same stem"
-        )
-    problems = _odd(f"{image_folder}: pictures without a mask in {mask_folder}", images, masks)
-    problems += _odd(f"{mask_folder}: masks without a picture in {image_folder}", masks, images)
-    if problems and unpaired is None:
-        raise ValueError(problems[0])
-    if problems:
-        unpaired += problems
-    return ImageMaskFiles([images[stem] for stem in stems], [masks[stem] for stem in stems])
-
-
-def _by_stem(folder, suffixes=headers.SUFFIXES):
-    found: dict[str, Path] = {}
-    for path in _picture_files(folder, suffixes):
-        stem = unicodedata.normalize("NFC", path.stem)  # some disks and archives take an accent apart
-        if stem in found:
-            raise ValueError(f"{path}: {found[stem].name} has the same stem; remove one of them")
-        found[stem] = path
-    return found
-
-
-def _nothing(folder):
-    """Return what a folder without masks holds instead."""
-    others = sorted({path.suffix or path.name for path in folder.iterdir() if path.name[0] != "."})
-    return (
-        f"no mask ({', '.join(others)}; {', '.join(MASK_SUFFIXES)} are read)" if others else "an empty folder"
-    )
-
-
-def _some(files):
-    return ", ".join(path.name for path in sorted(files.values())[:3]) + (", ..." if len(files) > 3 else "")
-
-
-def _odd(what, files, others):
-    """Return the problem, as a list of at most one line, that `files` have no counterpart among `others`."""
-    odd = {stem: path for stem, path in files.items() if stem not in others}
-    return [f"{what}: {len(odd)} ({_some(odd)}); add what is missing or move them away"] if odd else []
-
-
-def _fraction(pairs, split, validation_fraction):
-    if split not in ("train", "val"):
-        raise unknown_name("split", split, ("train", "val"))
-    if not 0 < validation_fraction < 1:
-        raise ValueError(f"validation_fraction must be between 0 and 1, got {validation_fraction}")
-    order = np.random.default_rng(0).permutation(len(pairs))
-    count = max(1, round(validation_fraction * len(pairs)))
-    if count >= len(pairs):
-        raise ValueError(f"{len(pairs)} pictures are too few to split; add more or a root/val folder")
-    chosen = sorted(order[:count] if split == "val" else order[count:])
-    return ImageMaskFiles([pairs.images[i] for i in chosen], [pairs.masks[i] for i in chosen])
 
 
 def read_headers(pairs: ImageMaskFiles) -> tuple[list, list]:

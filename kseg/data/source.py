@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
 
-from kseg.data.files import ImageMaskFiles, find_files, splits_of
+from kseg.data.detection import detect, find_splits, images_of, layout_named, masks_of, names_of
+from kseg.data.files import ImageMaskFiles, find_files
+from kseg.data.layouts import Layout
+from kseg.data.name_files import read_names
+from kseg.data.passed_over import passed_over
+from kseg.data.patterns import check_pattern
+from kseg.masks import void_ids
 from kseg.types import PathLike
 
 
-@dataclass(frozen=True)
+@dataclass
 class Source:
     """Pictures and masks on disk, as the user names them; every reader and the check ask it.
 
     Attributes:
         root: the folder.
-        validation_fraction: the share of "val" where the folder has no splits.
+        layout: `None` or the name of a layout; `None` becomes the one that is found, or stays where the
+            patterns alone tell where the files are.
+        images, masks, split_file: `None` or patterns, in the place of those of the layout.
+        group, validation_fraction: how a folder without splits is divided.
         given: the files themselves, instead of a folder.
-        class_names, label_map, ignore_class: what the masks mean, as for `kseg.data.from_directory`.
+        class_names, label_map, ignore_class: what the masks mean, as for `kseg.data.from_directory`; the
+            first two become those of the layout where the user says nothing.
     """
 
     root: PathLike
@@ -27,15 +37,82 @@ class Source:
     label_map: Mapping[int, int] | None = None
     ignore_class: int | Sequence[int] = 255
     given: ImageMaskFiles | None = None
+    layout: str | None = None
+    images: str | None = None
+    masks: str | None = None
+    split_file: str | None = None
+    group: str | None = None
+    place: Layout = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._told = self.layout is None and self.images is None and self.masks is None
+        self.place = Layout("", "", "") if self.given is not None else self._place()
+        self.layout = self.place.name or None
+        if self.given is None:
+            self._take_meaning()
+
+    def _place(self) -> Layout:
+        """Return where the files are."""
+        patterns = {word: getattr(self, word) for word in ("images", "masks", "split_file")}
+        patterns = {word: _checked(word, text) for word, text in patterns.items() if text is not None}
+        root = Path(self.root).expanduser()
+        if self.layout is not None:
+            place = layout_named(self.layout)
+        elif {"images", "masks"} <= patterns.keys():
+            place = Layout("", "", "")
+        else:
+            unknown = "kseg_unsplit" if (root / "images").is_dir() else "kseg"
+            place = detect(root) or layout_named(unknown)
+        place = replace(place, **patterns)
+        stars = images_of(place).stars, masks_of(place).stars
+        if stars[0] != stars[1]:
+            raise ValueError(
+                f"images and masks must have as many stars, which pair the files, got {stars[0]} in "
+                f"{place.images!r} and {stars[1]} in {place.masks!r}"
+            )
+        return place
+
+    def _take_meaning(self) -> None:
+        """Take the names and the map of the layout, or of its file of names, where the user gave none."""
+        label_map, names = self.place.label_map, self.place.class_names
+        pattern = names_of(self.place)
+        root = Path(self.root).expanduser()
+        if pattern is not None and self.class_names is None:
+            read = (read_names(match.path) for match in pattern.find(root))
+            found = next((names for names in read if names), {})
+            names = tuple(found[id] for id in sorted(found))
+            label_map = {id: new for new, id in enumerate(sorted(found)) if id != new}
+        if self.class_names is None and self.names_file() is None and names:
+            self.class_names = list(names)
+        if not self.label_map and (label_map or self.place.class_names):
+            self.label_map = self._with_void(label_map)
+
+    def _with_void(self, label_map: Mapping[int, int]) -> dict[int, int]:
+        """Return the map of a layout, whose void is 255, for the void that was asked for."""
+        voids = void_ids(self.ignore_class)
+        if 255 in voids or not voids:
+            return dict(label_map)
+        return {id: voids[0] if new == 255 else new for id, new in {255: 255, **label_map}.items()}
 
     def splits(self) -> list[str]:
         """Return the names of the splits that are there."""
-        return ["files"] if self.given is not None else splits_of(self.root)
+        if self.given is not None:
+            return ["files"]
+        return find_splits(Path(self.root).expanduser(), self.place)
 
     def names_file(self) -> Path | None:
         """Return the file with the names of the classes, `None` where there is none."""
         file = Path(self.root).expanduser() / "classes.txt"
         return file if self.given is None and file.is_file() else None
+
+    def notes(self) -> list[str]:
+        """Return a line for the layout that was found, and for what was passed over, with its count."""
+        root = Path(self.root).expanduser()
+        if self.given is not None or not root.is_dir():
+            return []
+        place = self.place
+        told = [f"{root}: has the layout {place.name!r}: {place.images} and {place.masks}"]
+        return (told if self._told and not place.own else []) + passed_over(root, place, self.splits())
 
     def files(self, split: str, unpaired: list[str] | None = None) -> ImageMaskFiles:
         """Return the files of a split.
@@ -49,4 +126,17 @@ class Source:
         """
         if self.given is not None:
             return self.given
-        return find_files(self.root, split, self.validation_fraction, unpaired)
+        root = Path(self.root).expanduser()
+        return find_files(root, self.place, split, self.validation_fraction, self.group, unpaired)
+
+
+def _checked(argument, text):
+    """Return a pattern; that of lists need not have a star."""
+    if argument != "split_file":
+        return check_pattern(argument, text)
+    path = PurePath(text) if isinstance(text, str | PurePath) else PurePath()
+    if not path.name or path.is_absolute() or ".." in path.parts:
+        raise ValueError(
+            f"split_file must be the path of lists below the folder, as '{{split}}.txt', got {text!r}"
+        )
+    return path.as_posix()

@@ -77,6 +77,8 @@ def test_an_option_has_the_word_of_the_argument(name):
     known = set(inspect.signature(deed(name)).parameters)
     if "options" in known:  # those of kseg.compile
         known |= set(inspect.signature(kseg.compile).parameters)
+    if "reading" in known:
+        known |= set(inspect.signature(kseg.data.from_directory).parameters)
     assert words - OF_THE_SHELL <= known
 
 

@@ -203,3 +203,26 @@ def test_train_leaves_an_existing_run_alone(folder, trained, refused):
     line = refused("train", "--data", folder, "--output", trained / "run")
     assert "run: exists already and is not empty" in line
     assert (trained / "run" / "model.keras").read_bytes() == before
+
+
+def test_a_training_on_patterns_is_evaluated_exported_and_resumed_with_them(folder, shell, refused):
+    """A state remembers them: other files are another training."""
+    for split in ("train", "val"):
+        for path in (folder / split / "masks").iterdir():
+            path.rename(path.with_name(f"{path.stem}_gt.png"))
+    run = folder.parent / "run"
+    places = ["--data", folder, "--masks", "{split}/masks/*_gt.png", "--images", "{split}/images/*"]
+    arguments = [*places, "--output", run, "--model", "conv_stack", "--crop-size", "32x32", "--epochs", "1"]
+    code, _, err = shell("train", *arguments)
+    assert code == 0, err
+    (record, *_) = (run / "states").glob("epoch-*/state.json")
+    assert json.loads(record.read_text())["facts"]["config"]["reading"] == {
+        "images": "{split}/images/*",
+        "masks": "{split}/masks/*_gt.png",
+    }
+    assert shell("train", *arguments, "--resume")[0] == 0
+    assert shell("evaluate", run / "model.keras", *places)[0] == 0
+    assert shell("export", run / "model.keras", folder.parent / "saved", *places)[0] == 0
+    assert "or say --masks '{split}/masks/**/*_gt.*'" in refused(
+        "evaluate", run / "model.keras", "--data", folder
+    )

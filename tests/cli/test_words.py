@@ -104,6 +104,7 @@ def test_a_wrong_value_is_told_under_the_word_that_was_given(capsys):
         ("mask: give class_names= or root=", "mask: give --classes or --data"),
         ("resume=True: no states", "--resume: no states"),
         ("and output='a' for scores; use output='b'", "and --output a for scores; use --output b"),
+        ("or say output='{split}/*.png'", "or say --output '{split}/*.png'"),
         ("got output='a b', other='c'", "got output='a b', other='c'"),
         ("say input_range=(0, 1) or (-1, 1)", "say --input-range 0 1 or (-1, 1)"),
         # values and what is no option of the command stay as they are

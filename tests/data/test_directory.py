@@ -400,7 +400,7 @@ def test_folders_without_masks_disturb_no_other_split(make_files, kind):
         assert len(data) == count and data.num_classes == 3
     report = check(root)
     assert report.pairs == {"train": 2, "val": 1} and not report.problems
-    told = {"hidden": [], "empty images": [f"{images}: 0 pictures without masks, passed over"]}
+    told = {"hidden": [f"{root}: 1 hidden files and folders (.Trash-1000), passed over"], "empty images": []}
     assert report.notes == told.get(kind, [f"{images}: 1 pictures without masks, passed over"])
     assert all(note in str(report) for note in report.notes)
 

@@ -1,0 +1,118 @@
+"""Which layout a folder has, and which splits there are in it."""
+
+from pathlib import Path
+
+from kseg.checks import unknown_name
+from kseg.data.headers import SUFFIXES
+from kseg.data.layouts import LAYOUTS, Layout, list_layouts
+from kseg.data.mask_files import MASK_SUFFIXES
+from kseg.data.patterns import OTHER_NAMES, SPLIT, Pattern, entries, usual_name
+
+_LISTS = (".txt", ".csv", ".yaml", ".yml")
+
+
+def images_of(layout: Layout) -> Pattern:
+    """Return the pattern of the pictures of a layout."""
+    return Pattern(layout.images, SUFFIXES)
+
+
+def masks_of(layout: Layout) -> Pattern:
+    """Return the pattern of the masks of a layout."""
+    return Pattern(layout.masks, MASK_SUFFIXES)
+
+
+def list_of(layout: Layout) -> Pattern | None:
+    """Return the pattern of the split lists of a layout, `None` where it has none."""
+    return None if layout.split_file is None else Pattern(layout.split_file, _LISTS)
+
+
+def names_of(layout: Layout) -> Pattern | None:
+    """Return the pattern of the file of names of a layout, `None` where it has none."""
+    return None if layout.names_file is None else Pattern(layout.names_file, _LISTS)
+
+
+def layout_named(name: str) -> Layout:
+    """Return a layout of the table; raise `ValueError` with the nearest name where there is none."""
+    for layout in LAYOUTS:
+        if layout.name == name:
+            return layout
+    raise unknown_name("layout", name, list_layouts())
+
+
+def detect(root: Path) -> Layout | None:
+    """Return the first layout of the table whose pictures and masks are in a folder, `None` where none is."""
+    return next((layout for layout in LAYOUTS if _fits(root, layout)), None)
+
+
+def _fits(root, layout):
+    for text in layout.told_by:
+        if not any(True for _ in Pattern(text, (*MASK_SUFFIXES, *_LISTS)).find(root)):
+            return False
+    splits = names_of_splits(root, layout)
+    if splits is not None and not layout.own and layout.split_file is None:
+        return any(usual_name(split) in OTHER_NAMES for split in splits)
+    if splits is not None:
+        return bool(splits)
+    return any(True for _ in images_of(layout).find(root)) and any(True for _ in masks_of(layout).find(root))
+
+
+def names_of_splits(root: Path, layout: Layout) -> list[str] | None:
+    """Return what splits with masks are called in a folder; `None` where the layout does not tell splits."""
+    images, masks, lists = images_of(layout), masks_of(layout), list_of(layout)
+    if lists is not None:
+        found = lists.splits(root) if SPLIT in lists.text else []
+        masked = any(True for _ in masks.find(root))
+        return [name for name in found if name not in layout.other_lists] if masked else []
+    if SPLIT not in images.text + masks.text:
+        return None
+    if SPLIT not in masks.text:
+        return images.splits(root)
+    splits = masked_splits(root, layout)
+    return [name for name in splits if SPLIT not in images.text or name in images.splits(root)]
+
+
+def masked_splits(root: Path, layout: Layout) -> list[str]:
+    """Return what splits with masks are called, sorted.
+
+    Of kseg's own layout anything in the folder of the masks counts: what cannot be read is to be named, not
+    passed over.
+    """
+    names = set(masks_of(layout).splits(root))
+    if layout.own:
+        found = images_of(layout).splits(root)
+        names |= {split for split in found if entries(masks_of(layout).folder(root, split))}
+    return sorted(names)
+
+
+def find_splits(root: Path, layout: Layout) -> list[str]:
+    """Return the usual names of the splits with masks in a folder; none where it is no folder."""
+    names = names_of_splits(root, layout)
+    if not root.is_dir():
+        return []
+    if names is None:
+        return ["train", "val"]
+    if is_drawn(layout, names):
+        names = ["train", "val", *(name for name in names if name != layout.divided)]
+    usual = [usual_name(name) for name in names]
+    return [
+        name if short in names or usual.count(short) > 1 else short
+        for name, short in zip(names, usual, strict=True)
+    ]
+
+
+def is_drawn(layout: Layout, names: list[str] | None) -> bool:
+    """Tell whether "train" and "val" are drawn from one list, since there is none of theirs."""
+    return layout.divided in (names or []) and not {"train", "val"} & {usual_name(n) for n in names or []}
+
+
+def name_in(root: Path, pattern: Pattern, split: str) -> str | None:
+    """Return what a folder calls a split, which may be another name than the usual one; `None` if nothing."""
+    before_stars = SPLIT in pattern.text.split("*")[0].rpartition("/")[0]
+    for name in (split, *OTHER_NAMES.get(split, ())):
+        if before_stars:
+            there = pattern.folder(root, name).is_dir()
+        else:
+            there = any(True for _ in pattern.find(root, name))
+        if there:
+            return name
+    return None

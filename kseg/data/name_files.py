@@ -1,0 +1,64 @@
+"""Names of classes in the files of other tools: a YAML of names, a CSV of ids and names, a label map."""
+
+import csv
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from kseg.disk import check_regular
+
+_BYTES = 2**20  # more is no list of names
+
+
+def read_names(path: Path) -> dict[int, str] | None:
+    """Return id → name; `None` for a YAML file without `names`.
+
+    Files are YAML with `names`, a list or a map of ids, as Ultralytics has it; CSV with an id and a name on
+    each line, as Roboflow's `_classes.csv`; else lines that begin with a name and a colon, numbered from 0,
+    as CVAT's `labelmap.txt`.
+
+    Raises:
+        ValueError: if it is none of these; it names the file.
+    """
+    check_regular(path)
+    try:
+        if path.stat().st_size > _BYTES:
+            raise ValueError(f"{path}: has more than {_BYTES:,} bytes, too many for a list of names")
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text, {error}; save it as UTF-8") from error
+    if path.suffix in (".yaml", ".yml"):
+        return _of_yaml(text, path)
+    if path.suffix == ".csv":
+        return _of_csv(text, path)
+    lines = [line.strip() for line in text.splitlines() if line.strip() and line.lstrip()[0] != "#"]
+    return dict(enumerate(line.split(":")[0].strip() for line in lines))
+
+
+def _of_yaml(text, path):
+    try:
+        yaml = import_module("yaml")  # of the extra "annotations"
+    except ModuleNotFoundError:
+        raise ValueError(
+            f"{path}: needs yaml for its names; pip install 'kseg[annotations]', or give class_names"
+        ) from None
+    try:
+        content: Any = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
+    names = content.get("names") if isinstance(content, dict) else None
+    if names is None:
+        return None
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names or not all(type(id) is int for id in names):
+        raise ValueError(f"{path}: names must be a list, or a map of ids and names, got {names!r}"[:300])
+    return {id: str(name) for id, name in names.items()}
+
+
+def _of_csv(text, path):
+    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines()) if row]
+    rows = rows[1:] if rows and not rows[0][0].isdecimal() else rows
+    if not rows or not all(len(row) == 2 and row[0].isdecimal() for row in rows):
+        raise ValueError(f"{path}: expected an id and a name on each line, as in `0, background`")
+    return {int(id): name for id, name in rows}
