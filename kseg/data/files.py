@@ -8,7 +8,7 @@ import numpy as np
 
 from kseg.checks import unknown_name
 from kseg.data import headers
-from kseg.data.mask_files import mask_header
+from kseg.data.mask_files import MASK_SUFFIXES, mask_header
 from kseg.types import PathLike
 
 
@@ -76,9 +76,15 @@ def splits_of(root: PathLike) -> list[str]:
 def _pair(image_folder, mask_folder, unpaired):
     if not mask_folder.is_dir():
         raise FileNotFoundError(f"{mask_folder}: no such folder; masks go there, one per picture, same stem")
-    images, masks = _by_stem(image_folder), _by_stem(mask_folder)
+    images, masks = _by_stem(image_folder), _by_stem(mask_folder, MASK_SUFFIXES)
     if not images:
         raise ValueError(f"{image_folder}: no pictures ({', '.join(headers.SUFFIXES)}) in this folder")
+    if not masks and any(mask_folder.iterdir()):
+        suffixes = sorted({path.suffix or path.name for path in mask_folder.iterdir()})
+        raise ValueError(
+            f"{mask_folder}: no masks ({', '.join(MASK_SUFFIXES)}) in this folder, but "
+            f"{', '.join(suffixes[:5])}; save masks as PNG"
+        )
     stems = sorted(images.keys() & masks.keys())
     if not stems:
         raise ValueError(
@@ -94,10 +100,10 @@ def _pair(image_folder, mask_folder, unpaired):
     return ImageMaskFiles([images[stem] for stem in stems], [masks[stem] for stem in stems])
 
 
-def _by_stem(folder):
+def _by_stem(folder, suffixes=headers.SUFFIXES):
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in headers.SUFFIXES and not path.name.startswith("."):
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):
             if path.stem in found:
                 raise ValueError(f"{path}: {found[path.stem].name} has the same stem; remove one of them")
             found[path.stem] = path

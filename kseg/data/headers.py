@@ -14,7 +14,7 @@ from kseg.types import PathLike
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 89_000_000  # Pillow warns of a decompression bomb just above
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # not EPS, whose reader starts Ghostscript
-_NAMED = (*_FORMATS, "GIF")  # which is opened to be refused
+_NAMED = (*_FORMATS, "GIF")  # of masks; of pictures it is opened to be refused
 _ORIENTATION = 274  # EXIF tag
 _WIDTH, _HEIGHT = 256, 257  # TIFF tags
 _DEEP = {"I": "32-bit integers", "F": "32-bit floats"}  # modes whose numbers have no common range
@@ -57,7 +57,7 @@ def image_header(path: PathLike) -> Header:
         return Header((height, width), plain, stamp(path))
 
 
-def opened(path: PathLike) -> Image.Image:
+def opened(path: PathLike, gif: bool = False) -> Image.Image:
     """Open a file of one picture, not yet decoded; raise by name where it is unfit for pictures and masks."""
     path = Path(path)
     check_regular(path)
@@ -71,22 +71,22 @@ def opened(path: PathLike) -> Image.Image:
         raise _unreadable(path, error) from error
     try:
         image.filename = ""  # Pillow maps files with a name into memory, and then turns grey TIFFs wrongly
-        _check_opened(path, image)
+        _check_opened(path, image, gif)
     except BaseException:
         image.close()
         raise
     return image
 
 
-def _check_opened(path, image):
-    """Refuse several pictures, a GIF, too many pixels, and a file without its end."""
+def _check_opened(path, image, gif):
+    """Refuse several pictures, a GIF where it may not be, too many pixels, and a file without its end."""
     try:
         count = tiff.count_pictures(image)
     except Exception as error:  # of any type: Pillow's parsers raise what they stumble on
         raise _unreadable(path, error) from error
     if image.format not in ("JPEG", "MPO") and count > 1:  # a phone puts its film behind the picture
         raise ValueError(f"{path}: {count} pictures in one file; save each as a file of its own")
-    if image.format == "GIF":
+    if image.format == "GIF" and not gif:
         raise ValueError(f"{path}: is a GIF; save it as PNG")
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(path)

@@ -3,54 +3,127 @@
 from pathlib import Path
 
 import numpy as np
+from PIL import ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
 from kseg.data import tiff
-from kseg.data.headers import Header, bits_of, opened, refuse
+from kseg.data.arrays import array_header, array_mask, integer_ids, is_array_file, tiff_array
+from kseg.data.headers import SUFFIXES, Header, bits_of, opened, orientation_of, refuse
 from kseg.data.reading import check_pixels, damaged
 from kseg.disk import stamp
 from kseg.types import PathLike
 
-_IDS = 2**16  # masks have up to 16 bits
+MASK_SUFFIXES = (*SUFFIXES, ".gif", ".npy")
+_COLOURS = {"RGB": "RGB", "RGBA": "RGB", "LA": "L", "PA": "P"}  # mode → mode without alpha
+_MODES = ("L", "P", "1", "I", "I;16", "I;16B", *_COLOURS)
+_WIDTH, _HEIGHT = 256, 257  # TIFF tags
 
 
 def mask_header(path: PathLike) -> Header:
     """Return the header of a mask.
 
     Raises:
-        ValueError: as `image_header`, and for a JPEG (lossy: it invents ids) or a colour picture.
+        ValueError: as `image_header`, and where the compression is lossy (it invents ids) or the numbers are
+            no integers.
     """
-    with opened(path) as image:
-        if image.format in ("JPEG", "MPO"):
-            raise ValueError(f"{path}: a JPEG mask has wrong ids along every border; save masks as PNG")
-        if image.mode not in ("L", "P", "1", "I", "I;16", "I;16B"):
-            raise ValueError(
-                f"{path}: a mask has one channel of class ids, this is {image.mode}; convert colours to ids"
-            )
-        if image.format == "TIFF":
-            tags = tiff.tiff_tags(Path(path)) or {}
-            refuse(path, tiff.ids_problem(tags) or tiff.band_problem(tags))
-        size = image.size[::-1]
-        plain = image.format == "PNG" and image.mode == "L" and bits_of(image, path) == 8
-        return Header(size, plain, stamp(path))
+    path = Path(path)
+    if is_array_file(path):
+        return array_header(path)
+    if _needs_tifffile(path):
+        return Header(tiff_array(path).shape[:2], False, stamp(path))
+    with opened(path, gif=True) as image:
+        _check_mask(path, image)
+        orientation, size = orientation_of(image), image.size
+        if isinstance(image, TiffImageFile):  # some versions of Pillow have turned its size already
+            size = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
+        width, height = size if orientation < 5 else size[::-1]
+        plain = image.format == "PNG" and image.mode == "L" and bits_of(image, path) == 8 and orientation == 1
+        return Header((height, width), plain, stamp(path))
 
 
 def read_mask(path: PathLike) -> np.ndarray:
-    """Return the class ids `(H, W)` int32 of a mask file: grey of 1 to 16 bits, or palette indices.
+    """Return the class ids `(H, W)` int32 of a mask file, turned as its EXIF orientation says.
+
+    Ids are grey levels of 1 to 16 bits, also where three equal channels or alpha hold them, the indices of a
+    palette whatever its colours, or the integers of a `.npy` file or TIFF. A GIF knows palettes alone: where
+    its colours are grey, their levels are the ids.
 
     Raises:
         ValueError: if the file cannot be read or holds no ids; it names it.
     """
-    mask_header(path)
-    with opened(path) as image:
+    path = Path(path)
+    if is_array_file(path):
+        return integer_ids(array_mask(path), path)
+    if _needs_tifffile(path):
+        return integer_ids(tiff_array(path), path)
+    with opened(path, gif=True) as image:
+        _check_mask(path, image)
         check_pixels(path)
+        bits = min(bits_of(image, path), 8)
         try:
-            pixels = np.asarray(image)
+            picture_format, mode = image.format, image.mode
+            image.load()
+            pixels = np.asarray(
+                _ids_of(image if orientation_of(image) == 1 else ImageOps.exif_transpose(image))
+            )
         except Exception as error:
             raise damaged(path, "mask", error) from error
-        if image.format in ("PNG", "TIFF") and image.mode == "L":
-            pixels = pixels // (255 // (2 ** min(bits_of(image, path), 8) - 1))  # Pillow scales 2 and 4 bits
-    if image.mode == "I" and not 0 <= pixels.min() <= pixels.max() < _IDS:
-        raise ValueError(
-            f"{path}: ids {pixels.min()} to {pixels.max()} are not within 0..{_IDS - 1}; save a 16-bit PNG"
-        )
-    return pixels.astype("int32")
+    if picture_format in ("PNG", "TIFF") and mode == "L":
+        pixels = pixels // (255 // (2**bits - 1))  # Pillow scales 2 and 4 bits
+    if mode in _COLOURS:
+        pixels = _grey(pixels, path)
+    return integer_ids(pixels, path)
+
+
+def _needs_tifffile(path):
+    """Tell whether a file is a TIFF of integers of 64 bits, which Pillow does not read."""
+    tags = (tiff.tiff_tags(path) if path.is_file() else None) or {}
+    return tiff.first(tags, tiff.BITS, 1) == 64 and tiff.first(tags, tiff.FORMAT, 1) in (1, 2)
+
+
+def _check_mask(path, image):
+    """Refuse what is lossy or holds no ids, by what the header tells."""
+    if image.format in ("JPEG", "MPO"):
+        raise ValueError(f"{path}: a JPEG mask has wrong ids along every border; save masks as PNG")
+    if image.format == "WEBP" and not _is_lossless_webp(path):
+        raise ValueError(f"{path}: a lossy WebP mask has wrong ids along every border; save masks as PNG")
+    if image.mode not in _MODES:
+        what = "floats" if image.mode == "F" else image.mode
+        raise ValueError(f"{path}: a mask has one channel of class ids, this is {what}; save integers as PNG")
+    if image.format == "TIFF":
+        tags = tiff.tiff_tags(path) or {}
+        refuse(path, tiff.ids_problem(tags) or tiff.band_problem(tags))
+    if image.mode in _COLOURS and bits_of(image, path) > 8:
+        raise ValueError(f"{path}: colours of {bits_of(image, path)} bits are no mask; save it in 8 bits")
+
+
+def _is_lossless_webp(path):
+    """Tell whether the picture of a WebP stands in a chunk of the lossless kind."""
+    with path.open("rb") as file:
+        file.seek(12)  # behind "RIFF", the size and "WEBP"
+        while len(head := file.read(8)) == 8:
+            if head[:4] in (b"VP8 ", b"VP8L"):
+                return head[:4] == b"VP8L"
+            size = int.from_bytes(head[4:], "little")
+            file.seek(size + size % 2, 1)
+    return False
+
+
+def _ids_of(image):
+    """Return the image whose numbers are the ids; of a GIF with grey colours those of its palette."""
+    if image.format == "GIF" and image.mode == "P":
+        red, green, blue = image.convert("RGB").split()
+        if red.tobytes() == green.tobytes() == blue.tobytes():
+            return red
+    return image
+
+
+def _grey(pixels, path):
+    """Return the ids `(H, W)` of equal channels `(H, W, C)`; alpha may go where nothing lies beneath it."""
+    alpha = pixels[..., -1] if pixels.shape[-1] in (2, 4) else None
+    colours = pixels if alpha is None else pixels[..., :-1]
+    if alpha is not None and alpha.min() != alpha.max() and colours[alpha != alpha.max()].any():
+        raise ValueError(f"{path}: has ids in transparent pixels; save it without alpha")
+    if (colours != colours[..., :1]).any():
+        raise ValueError(f"{path}: is a mask of colours, and ids have one channel; convert colours to ids")
+    return colours[..., 0]
