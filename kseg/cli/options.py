@@ -51,6 +51,13 @@ def add_data(
         help="ids in the masks to change, for instance 11:255 where void is 11 (255 is void); give it to "
         "every command that reads these masks",
     )
+    parser.add_argument(
+        "--colors",
+        type=Path,
+        metavar="FILE",
+        help="of masks of colours what each means: a CSV of names and colours, CamVid's label_colors.txt or "
+        "CVAT's labelmap.txt",
+    )
     add_classes(parser, names_from)
 
 
@@ -65,7 +72,8 @@ def add_classes(parser: argparse.ArgumentParser, names_from: str) -> None:
 
 def data_options(arguments: argparse.Namespace) -> dict:
     """Return what `add_data` added as arguments of `kseg.data.from_directory`."""
-    return {"label_map": arguments.label_map, "class_names": class_names(arguments.classes)}
+    names = class_names(arguments.classes)
+    return {"label_map": arguments.label_map, "class_names": names, "colors": arguments.colors}
 
 
 def class_names(text: str | None) -> list[str] | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kseg.data import from_directory
+from kseg.data.colors import Colors
 from kseg.evaluation import Evaluation, evaluate
 from kseg.inference import facts_of
 from kseg.inference.resizing import Resize
@@ -18,6 +19,7 @@ def evaluate_files(
     *,
     label_map: dict[int, int] | None = None,
     class_names: Sequence[str] | None = None,
+    colors: Colors = None,
     activation: StatedActivation = None,
     input_range: InputRange = None,
     multilabel: bool | None = None,
@@ -28,7 +30,7 @@ def evaluate_files(
 
     Args:
         models: paths, as for `kseg.predict`.
-        root, split, label_map, class_names: as for `kseg.data.from_directory`.
+        root, split, label_map, class_names, colors: as for `kseg.data.from_directory`.
         activation, input_range, multilabel, resize: as for `kseg.predict`.
         progress: `None` or a function of what is done, a str, that returns a function
             `(done, total or None)`.
@@ -39,7 +41,7 @@ def evaluate_files(
     Raises:
         FileNotFoundError, ValueError: it names the file.
     """
-    labels: dict[str, Any] = {"label_map": label_map, "class_names": class_names}
+    labels: dict[str, Any] = {"label_map": label_map, "class_names": class_names, "colors": colors}
     dataset = from_directory(root, split, batch_size=1, shuffle=False, **labels)
     stated: dict[str, Any] = {
         "activation": activation,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from kseg import data
 from kseg.checks import renamed
+from kseg.data.colors import Colors
 from kseg.export import ExportReport, export_onnx, export_saved_model, export_tflite, read_metadata
 from kseg.export.writing import check_target
 from kseg.inference import digest_in, facts_of, load, report_path
@@ -30,6 +31,7 @@ def export(
     overwrite: bool = False,
     label_map: dict[int, int] | None = None,
     class_names: Sequence[str] | None = None,
+    colors: Colors = None,
 ) -> ExportReport:
     """Export a `.keras` file: LiteRT if `path` ends in `.tflite`, ONNX if in `.onnx`, else SavedModel.
 
@@ -40,7 +42,7 @@ def export(
         input_size, quantize, output_kind, float_layers, mediapipe, overwrite: as for `kseg.export_tflite`;
             `.onnx` files may leave the size open.
         activation, input_range, multilabel: as for `kseg.export_tflite`.
-        label_map, class_names: as for `kseg.data.from_directory`.
+        label_map, class_names, colors: as for `kseg.data.from_directory`.
 
     Returns:
         `kseg.export.ExportReport`.
@@ -56,8 +58,7 @@ def export(
         )
     if suffix is None and input_size:
         raise ValueError(f"{path}: input_size= is for paths that end in .tflite or .onnx")
-    calibrated = quantize in ("int8", "int16x8")
-    if calibrated and data_root is None:
+    if (calibrated := quantize in ("int8", "int16x8")) and data_root is None:
         raise ValueError(
             f"representative_data is missing: {quantize} needs pictures to calibrate with; give data_root="
         )
@@ -69,8 +70,8 @@ def export(
         )
     validation = calibration = None
     if data_root is not None:
-        options: dict[str, Any] = {"label_map": label_map, "class_names": class_names}
-        options |= {"batch_size": 1, "shuffle": True}
+        options: dict[str, Any] = {"batch_size": 1, "shuffle": True}
+        options |= {"label_map": label_map, "class_names": class_names, "colors": colors}
         validation = data.from_directory(data_root, "val", **options)
         calibration = data.from_directory(data_root, "train", **options) if calibrated else None
     names = class_names or getattr(validation, "class_names", None)

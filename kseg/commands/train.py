@@ -14,6 +14,7 @@ from kseg.commands import preparation
 from kseg.commands.plain_words import in_plain_words
 from kseg.commands.predict import comparison, save_picture
 from kseg.commands.run_folder import OWN_FILES, check_output, remove_remains
+from kseg.data.colors import Colors
 from kseg.disk import check_regular, remove_partial_files, write_whole
 from kseg.distribution import is_chief, strategy
 from kseg.inference import load
@@ -44,6 +45,7 @@ def train(
     precision: str = "float32",
     label_map: dict[int, int] | None = None,
     class_names: Sequence[str] | None = None,
+    colors: Colors = None,
     seed: int = 0,
     deterministic: bool = False,
     resume: bool = False,
@@ -58,7 +60,8 @@ def train(
     on each, with `resume=True` from the start; each reads its own copy of the data, the chief writes.
 
     Args:
-        root, label_map, class_names: as for `kseg.data.from_directory`; "train" trains, "val" validates.
+        root, label_map, class_names, colors: as for `kseg.data.from_directory`; "train" trains, "val"
+            validates.
         output: new or empty folder: `model.keras`, `classes.txt`, `history.csv`, `learning_curve.png`,
             `predictions.png`, and `states/`, which may be deleted when the training is over.
         model: one of `kseg.list_models()`.
@@ -100,9 +103,10 @@ def train(
     of_model = _without_none({**of_model, "decoder_filters": decoder_filters, "aux_heads": aux_heads})
     options = _without_none(options)
     _check_arguments(model, of_model, precision, options, start_from, freeze_encoder, seed)
-    labels = {"label_map": label_map, "class_names": class_names}
+    labels = {"label_map": label_map, "class_names": class_names, "colors": colors}
     labels["class_names"] = preparation.check_data(root, labels, progress)
     datasets = preparation.read_datasets(root, labels, crop_size, batch_size, seed)
+    asked: dict[str, Any] = {} if colors is None else {"colors": str(colors)}
     config = preparation.run_config(
         *(datasets, of_model, label_map, start_from, options),
         model=model,
@@ -113,6 +117,7 @@ def train(
         precision=precision,
         seed=seed,
         deterministic=deterministic,
+        **asked,
     )
     _seed(seed, deterministic)
     weights = data.class_weights(datasets.pictures, class_weights) if class_weights else None

@@ -45,7 +45,7 @@ def array_mask(path: Path) -> np.ndarray:
         raise ValueError(
             f"{path}: a mask has shape (H, W) or (H, W, 1), this has {array.shape}; save one mask"
         )
-    if array.dtype.kind not in "iub":
+    if array.dtype.kind not in "iub" or (array.ndim == 3 and array.dtype != "uint8"):
         raise ValueError(f"{path}: a mask holds integer class ids, this {array.dtype}; save it as uint8")
     if array.shape[0] * array.shape[1] > MAX_PIXELS:
         raise ValueError(f"{path}: has more than {MAX_PIXELS:,} pixels; cut it into tiles")
@@ -79,13 +79,7 @@ def tiff_array(path: Path) -> np.ndarray:
 
 
 def integer_ids(pixels: np.ndarray, path: Path) -> np.ndarray:
-    """Return the ids `(H, W)` int32 of integers.
-
-    Raises:
-        ValueError: for a shape with colours, and for ids that do not fit into 16 bits.
-    """
-    if pixels.ndim != 2:
-        raise ValueError(f"{path}: is a mask of colours, and ids have one channel; convert colours to ids")
+    """Return the ids `(H, W)` int32 of integers; raise for ids that do not fit into 16 bits."""
     wide = pixels.dtype.itemsize > 2 or pixels.dtype.kind == "i"
     if wide and not 0 <= pixels.min() <= pixels.max() < _IDS:
         raise ValueError(

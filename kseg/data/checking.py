@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from kseg.data.colors import Colors
 from kseg.data.files import size_mismatch
 from kseg.data.labels import NO_CLASS, read_labels
 from kseg.data.mask_files import read_mask
@@ -63,6 +64,7 @@ def check(
     label_map: Mapping[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     ignore_class: int | Sequence[int] = 255,
+    colors: Colors = None,
     validation_fraction: float = 0.2,
     progress: Callable[[int, int], object] | None = None,
 ) -> CheckReport:
@@ -77,6 +79,7 @@ def check(
         label_map: `{id in the file: id}`.
         class_names: one name per class.
         ignore_class: void, one id or several.
+        colors: what the colours of masks mean.
         validation_fraction: the share of "val" where the folder has no splits.
         progress: called with `(files done, all files)`.
 
@@ -93,6 +96,7 @@ def check(
         class_names=class_names,
         label_map=label_map,
         ignore_class=ignore_class,
+        colors=colors,
     )
     splits = {split: source.files(split, unpaired) for split in source.splits() or ["train"]}
     labels = read_labels(source, lenient=True)
@@ -133,7 +137,7 @@ def _one_class_alone(root, report, labels):
 
 def _visit(image_path, mask_path, table, labels):
     """Return the pixels of each class, the void pixels, and the problem or `None` of one pair."""
-    image, mask = read_image(image_path), read_mask(mask_path)
+    image, mask = read_image(image_path), read_mask(mask_path, labels.colors)
     if image.shape[:2] != mask.shape:
         return 0, 0, size_mismatch(image_path, image.shape, mask_path, mask.shape)
     ids = table[mask]

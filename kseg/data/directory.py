@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from kseg.data.colors import Colors
 from kseg.data.dataset import SegmentationDataset
 from kseg.data.files import read_headers
 from kseg.data.labels import read_labels
@@ -21,6 +22,7 @@ def from_directory(
     label_map: Mapping[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     ignore_class: int | Sequence[int] = 255,
+    colors: Colors = None,
     validation_fraction: float = 0.2,
     shuffle: bool | None = None,
     seed: int = 0,
@@ -28,9 +30,10 @@ def from_directory(
     """Read a folder of pictures and masks.
 
     Layouts: `root/train/images`, `root/train/masks`, `root/val/...`; or `root/images` and `root/masks`, which
-    are then split. A picture and its mask share their stem. Masks are single-channel PNG (1 to 16 bits, or
-    palette indices); pictures JPEG, PNG, BMP, TIFF or WebP, turned as their EXIF orientation says, of 8 bits
-    or of 16 that are filled, grey or RGB, with alpha or without; what else there is (floats, 12 bits in 16,
+    are then split. A picture and its mask share their stem. Masks hold ids (PNG of 1 to 16 bits, palette
+    indices, BMP, GIF, TIFF, `.npy`) or, with `colors`, colours; pictures are JPEG, PNG, BMP, TIFF or WebP,
+    turned as their EXIF orientation says, of 8 bits or of 16 that are filled, grey or RGB, with alpha or
+    without; what else there is (floats, 12 bits in 16,
     near infrared, several pages) is refused. Every header is read first, so a missing, mismatched or
     unreadable file fails here and by name; one that is damaged, vanishes or changes is named when it is read.
 
@@ -45,6 +48,9 @@ def from_directory(
         class_names: `None` or one name per class; else `root/classes.txt`, one name per line; else
             "class 0", "class 1", ... up to the largest id in the masks.
         ignore_class: void, one id or several.
+        colors: `None`, or of masks of colours `{name: (r, g, b)}`, several for a name in a list, or a file of
+            them: a CSV, CamVid's `label_colors.txt`, CVAT's `labelmap.txt`. Classes are numbered in its
+            order; names such as "void" and "unlabelled" are void.
         validation_fraction: the share of "val" where the folder has no splits.
         shuffle: `None` is true for "train". The last, smaller batch is then left out.
         seed: of shuffling and augmentation.
@@ -64,6 +70,7 @@ def from_directory(
         class_names=class_names,
         label_map=label_map,
         ignore_class=ignore_class,
+        colors=colors,
     )
     return dataset_of(
         source,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kseg.data.colors import VOID, MaskColors, read_colors
 from kseg.data.mask_files import read_mask
 from kseg.data.source import Source
 from kseg.disk import check_regular
@@ -26,11 +27,13 @@ class Labels:
         class_names: list of str, one per class.
         label_map: dict, id in the file → id of a class or void; ids that are not in it stay.
         ignore_class: int or several, void.
+        colors: `None`, or what the colours of the masks mean.
     """
 
     class_names: list[str]
     label_map: dict[int, int]
     ignore_class: int | Sequence[int]
+    colors: MaskColors | None = None
 
     @property
     def num_classes(self) -> int:
@@ -39,6 +42,8 @@ class Labels:
     def table(self) -> np.ndarray:
         """Return int32 `(65536,)`: id in the file → id; `NO_CLASS` for what is neither a class nor void."""
         table = np.arange(_TABLE_SIZE, dtype="int32")
+        if self.colors is not None and void_ids(self.ignore_class):
+            table[VOID] = void_ids(self.ignore_class)[0]
         for old, new in self.label_map.items():
             table[old] = new
         known = np.isin(table, [*range(self.num_classes), *void_ids(self.ignore_class)])
@@ -69,7 +74,8 @@ class Labels:
 def read_labels(source: Source, lenient: bool = False) -> Labels:
     """Return the `Labels` of a data set.
 
-    Names come from `source.class_names`, else from `root/classes.txt` (one per line), else they are
+    Names come from `source.class_names`, else from `source.colors` where no `label_map` changes what they
+    stand for, else from `root/classes.txt` (one per line), else they are
     "class 0", "class 1", ... up to the largest id in any mask of any split. `lenient` then passes over
     masks that cannot be read and ids that are no class.
 
@@ -77,12 +83,14 @@ def read_labels(source: Source, lenient: bool = False) -> Labels:
         ValueError: for a map that is no `{int: int}`, or void among the classes.
     """
     checked_map, ignore_class = _checked_map(source.label_map), source.ignore_class
-    class_names, root = source.class_names, source.root
+    class_names, root, colors = source.class_names, source.root, read_colors(source.colors)
     file = Path(root).expanduser() / "classes.txt"
+    if class_names is None and colors is not None and not checked_map:
+        class_names = colors.names
     if class_names is None and file.is_file():
         class_names = read_class_names(file)
     if class_names is None:
-        highest = _highest_id(source, checked_map, lenient)
+        highest = _highest_id(source, checked_map, lenient, colors)
         class_names = [f"class {number}" for number in range(highest + 1)]
     class_names = [str(name) for name in class_names]
     within = [i for i in void_ids(ignore_class) if 0 <= i < len(class_names)]
@@ -90,7 +98,7 @@ def read_labels(source: Source, lenient: bool = False) -> Labels:
         raise ValueError(
             f"ignore_class={ignore_class} is one of the {len(class_names)} classes; give void another id"
         )
-    return Labels(class_names, checked_map, ignore_class)
+    return Labels(class_names, checked_map, ignore_class, colors)
 
 
 def read_class_names(path: PathLike) -> list[str]:
@@ -124,13 +132,13 @@ def _checked_map(label_map):
     return dict(label_map)
 
 
-def _highest_id(source, label_map, lenient):
+def _highest_id(source, label_map, lenient, colors):
     root, ignore_class = source.root, source.ignore_class
     skip = void_ids(ignore_class)
 
     def highest(path):
         try:
-            ids = np.unique(read_mask(path)).tolist()
+            ids = np.unique(read_mask(path, colors)).tolist()
         except ValueError:
             if lenient:
                 return -1, path

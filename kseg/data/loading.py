@@ -1,6 +1,8 @@
 """One picture and its mask, read from files that may vanish or change while a data set is read."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -33,7 +35,10 @@ class PairReader:
         labels: Labels,
     ) -> None:
         self.images = Watched(files.images, image_headers, read_image, decode_image)
-        self.masks = Watched(files.masks, mask_headers, read_mask, decode_mask)
+        if labels.colors is not None:
+            mask_headers = [replace(header, plain=False) for header in mask_headers]
+        read = partial(read_mask, colors=labels.colors)
+        self.masks = Watched(files.masks, mask_headers, read, decode_mask)
         self.labels = labels
 
     def __call__(self, index: int) -> tuple[np.ndarray, np.ndarray]:

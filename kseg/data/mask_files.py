@@ -8,6 +8,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from kseg.data import tiff
 from kseg.data.arrays import array_header, array_mask, integer_ids, is_array_file, tiff_array
+from kseg.data.colors import MaskColors, colors_problem
 from kseg.data.headers import SUFFIXES, Header, bits_of, opened, orientation_of, refuse
 from kseg.data.reading import check_pixels, damaged
 from kseg.disk import stamp
@@ -41,21 +42,21 @@ def mask_header(path: PathLike) -> Header:
         return Header((height, width), plain, stamp(path))
 
 
-def read_mask(path: PathLike) -> np.ndarray:
+def read_mask(path: PathLike, colors: MaskColors | None = None) -> np.ndarray:
     """Return the class ids `(H, W)` int32 of a mask file, turned as its EXIF orientation says.
 
     Ids are grey levels of 1 to 16 bits, also where three equal channels or alpha hold them, the indices of a
     palette whatever its colours, or the integers of a `.npy` file or TIFF. A GIF knows palettes alone: where
-    its colours are grey, their levels are the ids.
+    its colours are grey, their levels are the ids. With `colors`, the colours of a pixel tell its id.
 
     Raises:
         ValueError: if the file cannot be read or holds no ids; it names it.
     """
     path = Path(path)
     if is_array_file(path):
-        return integer_ids(array_mask(path), path)
+        return _ids(array_mask(path), path, colors)
     if _needs_tifffile(path):
-        return integer_ids(tiff_array(path), path)
+        return _ids(tiff_array(path), path, colors)
     with opened(path, gif=True) as image:
         _check_mask(path, image)
         check_pixels(path)
@@ -63,16 +64,13 @@ def read_mask(path: PathLike) -> np.ndarray:
         try:
             picture_format, mode = image.format, image.mode
             image.load()
-            pixels = np.asarray(
-                _ids_of(image if orientation_of(image) == 1 else ImageOps.exif_transpose(image))
-            )
+            image = image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
+            pixels = np.asarray(_ids_of(image) if colors is None else _colors_of(image))
         except Exception as error:
             raise damaged(path, "mask", error) from error
-    if picture_format in ("PNG", "TIFF") and mode == "L":
+    if picture_format in ("PNG", "TIFF") and mode == "L" and colors is None:
         pixels = pixels // (255 // (2**bits - 1))  # Pillow scales 2 and 4 bits
-    if mode in _COLOURS:
-        pixels = _grey(pixels, path)
-    return integer_ids(pixels, path)
+    return _ids(_without_alpha(pixels, path), path, colors)
 
 
 def _needs_tifffile(path):
@@ -118,12 +116,33 @@ def _ids_of(image):
     return image
 
 
-def _grey(pixels, path):
-    """Return the ids `(H, W)` of equal channels `(H, W, C)`; alpha may go where nothing lies beneath it."""
-    alpha = pixels[..., -1] if pixels.shape[-1] in (2, 4) else None
-    colours = pixels if alpha is None else pixels[..., :-1]
-    if alpha is not None and alpha.min() != alpha.max() and colours[alpha != alpha.max()].any():
+def _colors_of(image):
+    """Return the image with the colours of its palette."""
+    if image.mode in ("P", "1"):
+        return image.convert("RGBA" if "transparency" in image.info else "RGB")
+    return image.convert("RGBA") if image.mode == "PA" else image
+
+
+def _without_alpha(pixels, path):
+    """Return grey `(H, W)` or colours `(H, W, 3)`; alpha may go where nothing lies beneath it."""
+    if pixels.ndim == 2 or pixels.shape[-1] == 3:
+        return pixels
+    alpha, pixels = pixels[..., -1], pixels[..., :-1]
+    if alpha.min() != alpha.max() and pixels[alpha != alpha.max()].any():
         raise ValueError(f"{path}: has ids in transparent pixels; save it without alpha")
-    if (colours != colours[..., :1]).any():
-        raise ValueError(f"{path}: is a mask of colours, and ids have one channel; convert colours to ids")
-    return colours[..., 0]
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+
+def _ids(pixels, path, colors):
+    """Return the ids `(H, W)` int32 of integers `(H, W)` or `(H, W, 3)`."""
+    if colors is not None:
+        if pixels.dtype != "uint8":
+            raise ValueError(
+                f"{path}: a mask of colours has 8 bits, this is {pixels.dtype}; leave out colors="
+            )
+        return colors.ids_of(pixels if pixels.ndim == 3 else np.stack([pixels] * 3, -1), path)
+    if pixels.ndim == 3:
+        if (pixels != pixels[..., :1]).any():
+            raise ValueError(f"{path}: {colors_problem(pixels)}")
+        pixels = pixels[..., 0]
+    return integer_ids(pixels, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from kseg.data.colors import Colors
 from kseg.data.files import ImageMaskFiles, find_files, splits_of
 from kseg.types import PathLike
 
@@ -16,7 +17,7 @@ class Source:
     Attributes:
         root: the folder.
         validation_fraction: the share of "val" where the folder has no splits.
-        class_names, label_map, ignore_class: what the masks mean, as for `kseg.data.from_directory`.
+        class_names, label_map, ignore_class, colors: what the masks mean, as for `kseg.data.from_directory`.
     """
 
     root: PathLike
@@ -24,6 +25,7 @@ class Source:
     class_names: Sequence[str] | None = None
     label_map: Mapping[int, int] | None = None
     ignore_class: int | Sequence[int] = 255
+    colors: Colors = None
     _found: dict = field(default_factory=dict, compare=False)
 
     def splits(self) -> list[str]:

@@ -1,5 +1,8 @@
 """`kseg check`."""
 
+import numpy as np
+from PIL import Image
+
 
 def test_check_prints_classes_and_every_problem(folder, shell):
     assert shell("check", "--data", folder)[0] == 0
@@ -8,3 +11,19 @@ def test_check_prints_classes_and_every_problem(folder, shell):
     code, text, _ = shell("check", "--data", folder)
     assert code == 1
     assert "images/1.png: cannot be read as a picture" in text and "masks/2.png: the file is empty" in text
+
+
+def test_masks_of_colours_are_checked_and_evaluated(folder, trained, shell, tmp_path):
+    colors = np.random.default_rng(0).integers(0, 256, (256, 3)).astype("uint8")
+    plain = shell("evaluate", trained / "run/model.keras", "--data", folder)
+    for path in folder.glob("*/masks/*.png"):
+        Image.fromarray(colors[np.asarray(Image.open(path))]).save(path)
+    names = (folder / "classes.txt").read_text().split("\n")
+    named = zip([*names, "unlabelled"], colors[[*range(6), 255]].tolist(), strict=True)
+    lines = [f"{name},{r},{g},{b}" for name, (r, g, b) in named]
+    (tmp_path / "colors.csv").write_text("\n".join(lines))
+    assert shell("check", "--data", folder, "--colors", tmp_path / "colors.csv")[0] == 0
+    painted = shell(
+        "evaluate", trained / "run/model.keras", "--data", folder, "--colors", tmp_path / "colors.csv"
+    )
+    assert painted[0] == plain[0] == 0 and painted[1] == plain[1]
