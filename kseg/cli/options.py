@@ -58,16 +58,18 @@ def add_data(
         help="of masks of colours what each means: a CSV of names and colours, CamVid's label_colors.txt or "
         "CVAT's labelmap.txt",
     )
-    add_classes(parser, names_from)
+    add_classes(parser, names_from, abbreviations=("--c",))  # also of --colors
 
 
-def add_classes(parser: argparse.ArgumentParser, names_from: str) -> None:
-    """Add the names of the classes."""
-    parser.add_argument(
+def add_classes(parser: argparse.ArgumentParser, names_from: str, abbreviations: Sequence[str] = ()) -> None:
+    """Add the names of the classes; `abbreviations` as for `add_output`."""
+    action = parser.add_argument(
         "--classes",
+        *abbreviations,
         metavar="NAME,... | FILE",
         help=f"class names, or a file with one per line (default: {names_from}, else numbered)",
     )
+    action.option_strings = ["--classes"]  # the help shows the whole word
 
 
 def data_options(arguments: argparse.Namespace) -> dict:

@@ -5,7 +5,12 @@ import re
 import sys
 
 # whose flag is another word
-_FLAGS = {"root": "--data", "data_root": "--data", "class_names": "--classes"}
+_FLAGS = {
+    "root": "--data",
+    "data_root": "--data",
+    "class_names": "--classes",
+    "class_weights": "--class-weights",
+}
 
 
 def keep_old_word(
@@ -46,7 +51,7 @@ def in_words_of_shell(text: str, arguments: argparse.Namespace) -> str:
     """Return a message with flags for arguments.
 
     `output=` becomes `--output`, `resume=True` `--resume`, `quantize='int8'` `--quantize int8`,
-    `input_range=(0, 1)` `--input-range 0 1`.
+    `input_range=(0, 1)` `--input-range 0 1`, `label_map={255: 1}` `--label-map 255:1`.
     """
     flags = {name: f"--{name.replace('_', '-')}" for name in vars(arguments)} | _FLAGS
 
@@ -56,6 +61,10 @@ def in_words_of_shell(text: str, arguments: argparse.Namespace) -> str:
         value = f" {found['value']}" if found["value"] else ""
         return flags[found["name"]] + value
 
+    if "label_map" in flags:
+        text = re.sub(
+            r"label_map=\{([-\d:, ]+)\}", lambda found: "--label-map " + found[1].replace(" ", ""), text
+        )
     if "input_range" in flags:
         text = re.sub(r"input_range=\((-?[\d.]+), (-?[\d.]+)\)", r"--input-range \1 \2", text)
     return re.sub(r"(?<!\S)(?P<name>[a-z_]+)=(?:True|'(?P<value>[\w.-]+)')?(?=[\s,;:]|$)", flag, text)

@@ -1,5 +1,7 @@
 """`kseg check`."""
 
+import json
+
 import numpy as np
 from PIL import Image
 
@@ -9,7 +11,7 @@ def test_check_prints_classes_and_every_problem(folder, shell):
     (folder / "train" / "images" / "1.png").write_bytes(b"no picture")
     (folder / "train" / "masks" / "2.png").write_bytes(b"")
     code, text, _ = shell("check", "--data", folder)
-    assert code == 1
+    assert code == 3
     assert "images/1.png: cannot be read as a picture" in text and "masks/2.png: the file is empty" in text
 
 
@@ -27,3 +29,15 @@ def test_masks_of_colours_are_checked_and_evaluated(folder, trained, shell, tmp_
         "evaluate", trained / "run/model.keras", "--data", folder, "--colors", tmp_path / "colors.csv"
     )
     assert painted[0] == plain[0] == 0 and painted[1] == plain[1]
+
+
+def test_mends_are_told_in_words_of_the_shell_and_in_json(folder, shell):
+    for path in folder.glob("*/masks/*.png"):
+        Image.fromarray((np.asarray(Image.open(path)) > 0).astype("uint8") * 128).save(path)
+    names = ["--classes", "background,object"]
+    code, text, _ = shell("check", "--data", folder, *names)
+    assert code == 3 and "map them by --label-map 128:1" in text and "label_map" not in text
+    code, text, _ = shell("check", "--data", folder, *names, "--json")
+    assert code == 3 and "--label-map 128:1" in json.loads(text)["suggestions"]
+    code, text, _ = shell("check", "--data", folder, *names, "--label-map", "128:1", "--json")
+    assert code == 0 and json.loads(text)["problems"] == []
