@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kseg.data.class_masks import MaskPath, name_of
 from kseg.data.colors import Colors
 from kseg.data.diagnosis import diagnose
 from kseg.data.files import size_mismatch
@@ -145,7 +146,7 @@ def _problems_of_ids(root, report, seen, labels):
     return [f"{root}: the masks hold {held}, and there are {labels.num_classes} classes; {hint}"], [], mend
 
 
-def _visit(split: str, image_path: Path, mask_path: Path, table: np.ndarray, labels: Labels) -> Seen:
+def _visit(split: str, image_path: Path, mask_path: MaskPath, table: np.ndarray, labels: Labels) -> Seen:
     """Return what one pair holds, or its problem."""
     seen = Seen(split, image_path)
     try:
@@ -162,7 +163,7 @@ def _visit(split: str, image_path: Path, mask_path: Path, table: np.ndarray, lab
     seen.ids = dict(zip(in_file.tolist(), counts.tolist(), strict=True))
     outside = in_file[ids == NO_CLASS].tolist()
     if outside:
-        seen.problem = f"{mask_path}: {labels.complaint(outside, seen.ids)}"
+        seen.problem = f"{name_of(mask_path)}: {labels.complaint(outside, seen.ids)}"
     is_class = (ids >= 0) & (ids < labels.num_classes)
     seen.pixels = np.bincount(ids[is_class], counts[is_class], labels.num_classes).astype("int64")
     seen.void = int(counts[np.isin(ids, void_ids(labels.ignore_class))].sum())

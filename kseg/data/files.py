@@ -8,6 +8,7 @@ import numpy as np
 
 from kseg.checks import unknown_name
 from kseg.data import headers
+from kseg.data.class_masks import MaskPath, name_of
 from kseg.data.mask_files import MASK_SUFFIXES, mask_header
 from kseg.types import PathLike
 
@@ -18,11 +19,11 @@ class ImageMaskFiles:
 
     Attributes:
         images: list of `Path`.
-        masks: list of `Path`.
+        masks: list of `Path`, or of tuples of them, one file per class.
     """
 
     images: list[Path]
-    masks: list[Path]
+    masks: list[MaskPath]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -148,9 +149,9 @@ def read_headers(pairs: ImageMaskFiles) -> tuple[list, list]:
     return images, masks
 
 
-def size_mismatch(path: Path, size: tuple, mask_path: Path, mask_size: tuple) -> str:
+def size_mismatch(path: Path, size: tuple, mask_path: MaskPath, mask_size: tuple) -> str:
     """Return what is wrong with a mask of another size `(H, W)` than its picture."""
     return (
-        f"{mask_path}: {mask_size[1]}×{mask_size[0]} pixels, but {path.name} has {size[1]}×{size[0]} "
-        f"(width×height); make them the same"
+        f"{name_of(mask_path)}: {mask_size[1]}×{mask_size[0]} pixels, but {path.name} has "
+        f"{size[1]}×{size[0]} (width×height); make them the same"
     )

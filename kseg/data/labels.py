@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kseg.data.class_masks import MaskPath, name_of
 from kseg.data.colors import VOID, MaskColors, read_colors
 from kseg.data.diagnosis import diagnose
 from kseg.data.mask_files import read_mask
@@ -70,13 +71,13 @@ class Labels:
         example = f"{{{ids[0] if ids else 'ID'}: {(void_ids(self.ignore_class) or (0,))[0]}}}"
         return f"{what}; map them by label_map, for instance label_map={example}"
 
-    def mapped(self, mask: np.ndarray, path: PathLike) -> np.ndarray:
+    def mapped(self, mask: np.ndarray, path: MaskPath) -> np.ndarray:
         """Return the ids int32 of a mask of the ids in its file; an id outside is an error that names it."""
         ids = self._table[mask]
         outside = ids == NO_CLASS
         if outside.any():
             found = Counter(mask.ravel().tolist())
-            raise ValueError(f"{path}: {self.complaint(np.unique(mask[outside]).tolist(), found)}")
+            raise ValueError(f"{name_of(path)}: {self.complaint(np.unique(mask[outside]).tolist(), found)}")
         return ids
 
     @cached_property
@@ -183,8 +184,8 @@ def _check_counted(root, result, path, counts, label_map, ignore_class):
         raise ValueError(f"{root}: {found.text}, or give class_names")
     if not 0 <= result < 255:
         raise ValueError(
-            f"{root}: the largest class id in the masks is {result} ({path.name}); give class_names, and a "
-            f"label_map for ids that are no class"
+            f"{root}: the largest class id in the masks is {result} ({Path(name_of(path)).name}); give "
+            f"class_names, and a label_map for ids that are no class"
         )
     if result == 0:
         skip = void_ids(ignore_class)

@@ -8,11 +8,11 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from kseg.data import tiff
 from kseg.data.arrays import array_header, array_mask, integer_ids, is_array_file, tiff_array
+from kseg.data.class_masks import MaskPath, class_masks_header, name_of, read_class_masks
 from kseg.data.colors import MaskColors, colors_problem
 from kseg.data.headers import SUFFIXES, Header, bits_of, opened, orientation_of, refuse
 from kseg.data.reading import check_pixels, damaged
 from kseg.disk import stamp
-from kseg.types import PathLike
 
 MASK_SUFFIXES = (*SUFFIXES, ".gif", ".npy")
 _COLOURS = {"RGB": "RGB", "RGBA": "RGB", "LA": "L", "PA": "P"}  # mode → mode without alpha
@@ -20,13 +20,15 @@ _MODES = ("L", "P", "1", "I", "I;16", "I;16B", *_COLOURS)
 _WIDTH, _HEIGHT = 256, 257  # TIFF tags
 
 
-def mask_header(path: PathLike) -> Header:
+def mask_header(path: MaskPath) -> Header:
     """Return the header of a mask.
 
     Raises:
         ValueError: as `image_header`, and where the compression is lossy (it invents ids) or the numbers are
             no integers.
     """
+    if isinstance(path, tuple):
+        return class_masks_header(path, mask_header)
     path = Path(path)
     if is_array_file(path):
         return array_header(path)
@@ -42,16 +44,22 @@ def mask_header(path: PathLike) -> Header:
         return Header((height, width), plain, stamp(path))
 
 
-def read_mask(path: PathLike, colors: MaskColors | None = None) -> np.ndarray:
+def read_mask(path: MaskPath, colors: MaskColors | None = None) -> np.ndarray:
     """Return the class ids `(H, W)` int32 of a mask file, turned as its EXIF orientation says.
 
     Ids are grey levels of 1 to 16 bits, also where three equal channels or alpha hold them, the indices of a
     palette whatever its colours, or the integers of a `.npy` file or TIFF. A GIF knows palettes alone: where
     its colours are grey, their levels are the ids. With `colors`, the colours of a pixel tell its id.
+    A tuple is one file per class, from class 1 on, which marks where it is; `None` for a class that is not
+    there.
 
     Raises:
         ValueError: if the file cannot be read or holds no ids; it names it.
     """
+    if isinstance(path, tuple):
+        if colors is not None:
+            raise ValueError(f"{name_of(path)}: one file per class has no colours; leave out colors=")
+        return read_class_masks(path, read_mask)
     path = Path(path)
     if is_array_file(path):
         return _ids(array_mask(path), path, colors)
