@@ -69,7 +69,9 @@ def colors_problem(pixels: np.ndarray) -> str:
     found, counts = np.unique(_codes(pixels), return_counts=True)
     shown = ", ".join(_named(code) for code in found[np.argsort(-counts)][:_SHOWN])
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    mend = _mend(len(found), "tell what they mean by colors=, a dict {name: (r, g, b)} or a file")
+    mend = _mend(
+        len(found), "tell what they mean by colors=, a file of names and colours, or in Python a dict"
+    )
     return f"is a mask of {len(found)} colours, {shown}{more}; {mend}"
 
 
