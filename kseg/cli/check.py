@@ -1,8 +1,12 @@
 """The command `kseg check`."""
 
 import argparse
+import json
 
 from kseg.cli.options import Commands, Progress, add_data, command, data_options, reading_options
+from kseg.cli.words import in_words_of_shell
+
+_PROBLEMS = 3  # exit code; 1 is an error, 2 a wrong option
 
 
 def add_check(commands: Commands) -> None:
@@ -12,9 +16,11 @@ def add_check(commands: Commands) -> None:
         "check",
         _check,
         "visit every picture and mask and report every problem",
-        "Decode every picture and mask, count the classes, report every problem. Changes nothing.",
+        "Decode every picture and mask, count the classes, report every problem. Changes nothing. Exits with "
+        "3 where there are problems.",
     )
     add_data(parser)
+    parser.add_argument("--json", action="store_true", help="print what was found as JSON")
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -22,5 +28,8 @@ def _check(arguments: argparse.Namespace) -> int:
 
     options = data_options(arguments) | reading_options(arguments)
     report = check(arguments.data, **options, progress=Progress("checking"))
-    print(report)
-    return 1 if report.problems else 0
+    if arguments.json:
+        print(in_words_of_shell(json.dumps(report.as_dict(), indent=2, ensure_ascii=False), arguments))
+    else:
+        print(in_words_of_shell(str(report), arguments))
+    return _PROBLEMS if report.problems else 0

@@ -64,7 +64,13 @@ def add_data(
         "every command that reads these masks",
     )
     action.option_strings = ["--label-map"]  # the help shows the whole word
-    add_classes(parser, names_from)
+    parser.add_argument(
+        "--colors",
+        metavar="FILE",
+        help="of masks of colours what each means: a CSV of names and colours, CamVid's label_colors.txt or "
+        "CVAT's labelmap.txt",
+    )
+    add_classes(parser, names_from, abbreviations=("--c",))  # also of --colors
 
 
 def _add_places(parser):
@@ -99,13 +105,15 @@ def add_split(
     action.option_strings = ["--split"]
 
 
-def add_classes(parser: argparse.ArgumentParser, names_from: str) -> None:
-    """Add the names of the classes."""
-    parser.add_argument(
+def add_classes(parser: argparse.ArgumentParser, names_from: str, abbreviations: Sequence[str] = ()) -> None:
+    """Add the names of the classes; `abbreviations` as for `add_output`."""
+    action = parser.add_argument(
         "--classes",
+        *abbreviations,
         metavar="NAME,... | FILE",
         help=f"class names, or a file with one per line (default: {names_from}, else numbered)",
     )
+    action.option_strings = ["--classes"]  # the help shows the whole word
 
 
 def data_options(arguments: argparse.Namespace) -> dict:
@@ -114,8 +122,8 @@ def data_options(arguments: argparse.Namespace) -> dict:
 
 
 def reading_options(arguments: argparse.Namespace) -> dict:
-    """Return where the files are, as arguments of `kseg.data.from_directory`: those that were given."""
-    words = ("layout", "images", "masks", "split_file", "group")
+    """Return the given arguments of `kseg.data.from_directory` that say how the files are found and read."""
+    words = ("layout", "images", "masks", "split_file", "group", "colors")
     return {word: getattr(arguments, word) for word in words if getattr(arguments, word) is not None}
 
 

@@ -6,7 +6,12 @@ import shlex
 import sys
 
 # whose flag is another word
-_FLAGS = {"root": "--data", "data_root": "--data", "class_names": "--classes"}
+_FLAGS = {
+    "root": "--data",
+    "data_root": "--data",
+    "class_names": "--classes",
+    "class_weights": "--class-weights",
+}
 
 
 def keep_old_word(
@@ -47,7 +52,7 @@ def in_words_of_shell(text: str, arguments: argparse.Namespace) -> str:
     """Return a message with flags for arguments.
 
     `output=` becomes `--output`, `resume=True` `--resume`, `quantize='int8'` `--quantize int8`,
-    `input_range=(0, 1)` `--input-range 0 1`.
+    `input_range=(0, 1)` `--input-range 0 1`, `label_map={255: 1}` `--label-map 255:1`.
     """
     flags = {name: f"--{name.replace('_', '-')}" for name in vars(arguments)} | _FLAGS
     if "format" in flags:
@@ -59,6 +64,10 @@ def in_words_of_shell(text: str, arguments: argparse.Namespace) -> str:
         value = f" {shlex.quote(found['value'])}" if found["value"] else ""
         return flags[found["name"]] + value
 
+    if "label_map" in flags:
+        text = re.sub(
+            r"label_map=\{([-\d:, ]+)\}", lambda found: "--label-map " + found[1].replace(" ", ""), text
+        )
     if "input_range" in flags:
         text = re.sub(r"input_range=\((-?[\d.]+), (-?[\d.]+)\)", r"--input-range \1 \2", text)
     return re.sub(r"(?<!\S)(?P<name>[a-z_]+)=(?:True|'(?P<value>[^'\s]+)')?(?=[\s,;:]|$)", flag, text)

@@ -31,7 +31,7 @@ def evaluate_files(
         models: paths, as for `kseg.predict`.
         root, split, label_map, class_names: as for `kseg.data.from_directory`.
         reading: further arguments of `kseg.data.from_directory`: `layout`, `images`, `masks`, `split_file`,
-            `group`.
+            `group`, `colors`.
         activation, input_range, multilabel, resize: as for `kseg.predict`.
         progress: `None` or a function of what is done, a str, that returns a function
             `(done, total or None)`.

@@ -42,7 +42,7 @@ def export(
             `.onnx` files may leave the size open.
         activation, input_range, multilabel: as for `kseg.export_tflite`.
         label_map, class_names: as for `kseg.data.from_directory`.
-        reading: further arguments of it: `layout`, `images`, `masks`, `split_file`, `group`.
+        reading: further arguments of it: `layout`, `images`, `masks`, `split_file`, `group`, `colors`.
 
     Returns:
         `kseg.export.ExportReport`.

@@ -60,7 +60,7 @@ def train(
 
     Args:
         root, label_map, class_names: as for `kseg.data.from_directory`; "train" trains, "val" validates.
-        reading: further arguments of it: `layout`, `images`, `masks`, `split_file`, `group`.
+        reading: further arguments of it: `layout`, `images`, `masks`, `split_file`, `group`, `colors`.
         output: new or empty folder: `model.keras`, `classes.txt`, `history.csv`, `learning_curve.png`,
             `predictions.png`, and `states/`, which may be deleted when the training is over.
         model: one of `kseg.list_models()`.

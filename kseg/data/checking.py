@@ -1,63 +1,54 @@
 """The data check: visit every file, report every problem, then fail."""
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
+from kseg.data.class_masks import MaskPath, name_of
+from kseg.data.colors import Colors
+from kseg.data.diagnosis import diagnose
 from kseg.data.files import size_mismatch
-from kseg.data.labels import NO_CLASS, read_labels
+from kseg.data.findings import doubts, suggestions
+from kseg.data.labels import NO_CLASS, Labels, read_labels
 from kseg.data.mask_files import read_mask
 from kseg.data.reading import read_image
+from kseg.data.report import CheckReport
 from kseg.data.source import Source
 from kseg.masks import void_ids
 from kseg.types import PathLike
 
-_SHOWN = 20
-
 
 @dataclass
-class CheckReport:
-    """What `check` found.
+class Seen:
+    """What one pair holds.
 
     Attributes:
-        class_names: list of str.
-        pairs: dict, split → number of pairs.
-        pixels: dict, split → int64 `(num_classes,)` pixels of each class.
-        void: dict, split → number of void pixels.
-        problems: list of str, each beginning with the file or folder.
-        notes: list of str, the layout that was found, and what was passed over.
+        split: its split.
+        path: of the picture.
+        ids: id in the mask file → pixels.
+        pixels: int64 `(num_classes,)`, `None` where the pair could not be read.
+        void: pixels.
+        problem: `None`, or what is wrong.
+        digest: of the pixels of the picture.
+        size: `(H, W)`.
+        low, high: pixel values of the picture.
     """
 
-    class_names: list[str]
-    pairs: dict[str, int] = field(default_factory=dict)
-    pixels: dict[str, np.ndarray] = field(default_factory=dict)
-    void: dict[str, int] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        lines = [", ".join(f"{split}: {count} pairs" for split, count in self.pairs.items())]
-        width = max(map(len, [*self.class_names, "void"]))
-        lines.append(" " * width + "".join(f"{split:>10}" for split in self.pixels))
-        for index, name in enumerate([*self.class_names, "void"]):
-            shares = []
-            for split, pixels in self.pixels.items():
-                seen = self.void[split] if name == "void" and index == len(pixels) else pixels[index]
-                shares.append(f"{100 * seen / max(pixels.sum() + self.void[split], 1):9.2f}%")
-            lines.append(f"{name:{width}}" + "".join(shares))
-        lines += self.notes[:_SHOWN]
-        lines += self.problems[:_SHOWN]
-        if len(self.problems) > _SHOWN:
-            lines.append(f"... and {len(self.problems) - _SHOWN} more problems")
-        return "\n".join(lines)
-
-    def raise_for_problems(self) -> None:
-        """Raise `ValueError` with the first problem and the number of others, if there are any."""
-        if self.problems:
-            others = f" (and {len(self.problems) - 1} more problems)" if len(self.problems) > 1 else ""
-            raise ValueError(self.problems[0] + others)
+    split: str
+    path: Path
+    ids: dict[int, int] = field(default_factory=dict)
+    pixels: np.ndarray | None = None
+    void: int = 0
+    problem: str | None = None
+    digest: bytes = b""
+    size: tuple[int, int] = (0, 0)
+    low: int = 0
+    high: int = 0
 
 
 def check(
@@ -70,15 +61,17 @@ def check(
     label_map: Mapping[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     ignore_class: int | Sequence[int] = 255,
+    colors: Colors = None,
     validation_fraction: float = 0.2,
     group: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> CheckReport:
     """Decode every picture and mask of every split and count the classes; nothing is changed.
 
-    Damage inside JPEG and PNG files is looked for, which decoders repair or pass over. Masks that hold
-    class 0 and void alone, although there are more classes, are a problem of the folder.
-    Folders of pictures without masks, as test sets have them, are passed over and counted.
+    Damage inside JPEG and PNG files is looked for, which decoders repair or pass over. Ids that look like
+    grey levels, begin with 1 or have gaps are a problem of the folder, with the label map that mends them.
+    Equal pictures, classes that a split lacks and masks of void alone are warnings. Folders of pictures
+    without masks, as test sets have them, are passed over and counted.
     Where no names are given, the largest id below 255 in the masks says how many classes there are.
 
     Args:
@@ -87,6 +80,7 @@ def check(
         label_map: `{id in the file: id}`.
         class_names: one name per class.
         ignore_class: void, one id or several.
+        colors: what the colours of masks mean.
         validation_fraction: the share of "val" where the folder has no splits.
         progress: called with `(files done, all files)`.
 
@@ -103,6 +97,7 @@ def check(
         class_names=class_names,
         label_map=label_map,
         ignore_class=ignore_class,
+        colors=colors,
         layout=layout,
         images=images,
         masks=masks,
@@ -112,49 +107,78 @@ def check(
     splits = {split: source.files(split, unpaired) for split in source.splits() or ["train"]}
     labels = read_labels(source, lenient=True)
     report = CheckReport(labels.class_names, problems=sorted(set(unpaired)), notes=source.notes())
-    table, total, done = labels.table(), sum(map(len, splits.values())), 0
-
-    def visit(image_path, mask_path):
-        try:
-            return _visit(image_path, mask_path, table, labels)
-        except (ValueError, OSError) as error:
-            return 0, 0, str(error)
-
+    table, total = labels.table(), sum(map(len, splits.values()))
+    jobs = [(split, *pair) for split, f in splits.items() for pair in zip(f.images, f.masks, strict=True)]
+    seen: list[Seen] = []
     with ThreadPoolExecutor() as pool:
-        for split, pairs in splits.items():
-            report.pairs[split], report.void[split] = len(pairs), 0
-            report.pixels[split] = np.zeros(labels.num_classes, "int64")
-            for pixels, void, problem in pool.map(visit, pairs.images, pairs.masks):
-                report.pixels[split] += pixels
-                report.void[split] += void
-                report.problems += [problem] if problem else []
-                done += 1
-                if progress:
-                    progress(done, total)
-    report.problems += _one_class_alone(root, report, labels)
+        for one in pool.map(lambda job: _visit(job[0], job[1], job[2], table, labels), jobs):
+            seen.append(one)
+            if progress:
+                progress(len(seen), total)
+    for split, files in splits.items():
+        report.pairs[split], report.void[split] = len(files), 0
+        report.pixels[split] = np.zeros(labels.num_classes, "int64")
+    _add_up(report, seen)
+    problems, doubtful, mend = _problems_of_ids(root, report, seen, labels)
+    report.problems += problems
+    report.warnings += doubtful + doubts(report, seen, sound_ids=not problems + doubtful)
+    report.suggestions += suggestions(report, mend)
     return report
 
 
-def _one_class_alone(root, report, labels):
-    """Return the problem, if it is one, that of several classes the masks hold the first and void alone."""
+def _add_up(report, seen):
+    sound = [one for one in seen if one.pixels is not None]
+    for one in sound:
+        report.pixels[one.split] += one.pixels
+        report.void[one.split] += one.void
+    report.problems += [one.problem for one in seen if one.problem]
+    report.sizes = dict(Counter(one.size for one in sound))
+    if sound:
+        report.value_range = min(one.low for one in sound), max(one.high for one in sound)
+
+
+def _problems_of_ids(root, report, seen, labels):
+    """Return what is wrong with the ids of the folder as a whole, what may be, and the label map for it."""
+    counts: Counter = Counter()
+    for one in seen:
+        counts.update(one.ids)
+    if not labels.label_map and labels.colors is None:
+        # class names that were counted, not given, say nothing of how many classes there are
+        found = diagnose(counts, None if labels.counted else labels.num_classes, labels.ignore_class)
+        if found:
+            lines = [f"{root}: {found.text}"]
+            return (lines, [], found.label_map) if found.certain else ([], lines, found.label_map)
     pixels, void = sum(report.pixels.values()), sum(report.void.values())
     if labels.num_classes < 2 or not void or pixels[1:].any():
-        return []
+        return [], [], {}
     held = f"class 0 and void ({labels.ignore_class}) alone" if pixels[0] else "void alone"
     unmapped = [id for id in void_ids(labels.ignore_class) if id not in labels.label_map.values()]
-    hint = f"if void is a class, map it: label_map={{{unmapped[0]}: 1}}" if unmapped else "map its ids anew"
-    return [f"{root}: the masks hold {held}, and there are {labels.num_classes} classes; {hint}"]
+    mend = {unmapped[0]: 1} if unmapped and labels.colors is None else {}
+    hint = f"if void is a class, map it: label_map={mend}" if mend else "map its ids anew"
+    return [f"{root}: the masks hold {held}, and there are {labels.num_classes} classes; {hint}"], [], mend
 
 
-def _visit(image_path, mask_path, table, labels):
-    """Return the pixels of each class, the void pixels, and the problem or `None` of one pair."""
-    image, mask = read_image(image_path), read_mask(mask_path)
+def _visit(split: str, image_path: Path, mask_path: MaskPath, table: np.ndarray, labels: Labels) -> Seen:
+    """Return what one pair holds, or its problem."""
+    seen = Seen(split, image_path)
+    try:
+        image, mask = read_image(image_path), read_mask(mask_path, labels.colors)
+    except (ValueError, OSError) as error:
+        seen.problem = str(error)
+        return seen
     if image.shape[:2] != mask.shape:
-        return 0, 0, size_mismatch(image_path, image.shape, mask_path, mask.shape)
-    ids = table[mask]
-    outside = np.unique(mask[ids == NO_CLASS]).tolist()
-    problem = None
+        seen.problem = size_mismatch(image_path, image.shape[:2], mask_path, mask.shape)
+        return seen
+    counts = np.bincount(mask.ravel())
+    in_file = np.flatnonzero(counts)
+    ids, counts = table[in_file], counts[in_file]
+    seen.ids = dict(zip(in_file.tolist(), counts.tolist(), strict=True))
+    outside = in_file[ids == NO_CLASS].tolist()
     if outside:
-        problem = f"{mask_path}: {labels.complaint(outside)}"
-    counts = np.bincount(ids[ids >= 0], minlength=256)
-    return counts[: labels.num_classes], int(np.isin(ids, void_ids(labels.ignore_class)).sum()), problem
+        seen.problem = f"{name_of(mask_path)}: {labels.complaint(outside, seen.ids)}"
+    is_class = (ids >= 0) & (ids < labels.num_classes)
+    seen.pixels = np.bincount(ids[is_class], counts[is_class], labels.num_classes).astype("int64")
+    seen.void = int(counts[np.isin(ids, void_ids(labels.ignore_class))].sum())
+    seen.digest = hashlib.blake2b(image.tobytes() + str(image.shape).encode(), digest_size=16).digest()
+    seen.size, seen.low, seen.high = mask.shape, int(image.min()), int(image.max())
+    return seen

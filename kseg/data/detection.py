@@ -31,6 +31,11 @@ def names_of(layout: Layout) -> Pattern | None:
     return None if layout.names_file is None else Pattern(layout.names_file, _LISTS)
 
 
+def colors_of(layout: Layout) -> Pattern | None:
+    """Return the pattern of the file of colours of a layout, `None` where it has none."""
+    return None if layout.colors_file is None else Pattern(layout.colors_file, _LISTS)
+
+
 def layout_named(name: str) -> Layout:
     """Return a layout of the table; raise `ValueError` with the nearest name where there is none."""
     for layout in LAYOUTS:

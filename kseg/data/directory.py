@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from kseg.data.colors import Colors
 from kseg.data.dataset import SegmentationDataset
 from kseg.data.files import read_headers
 from kseg.data.labels import read_labels
@@ -25,6 +26,7 @@ def from_directory(
     label_map: Mapping[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     ignore_class: int | Sequence[int] = 255,
+    colors: Colors = None,
     validation_fraction: float = 0.2,
     group: str | None = None,
     shuffle: bool | None = None,
@@ -34,12 +36,13 @@ def from_directory(
 
     Layouts: `root/train/images`, `root/train/masks`, `root/val/...`, or `root/images` and `root/masks`, which
     are then split, a picture and its mask of one stem, with folders inside or without; those of
-    `kseg.data.list_layouts()`, which are found by themselves; and any other by two patterns. Masks are
-    single-channel PNG (1 to 16 bits, or palette indices), BMP, GIF, TIFF or `.npy`; pictures JPEG, PNG, BMP,
-    GIF, TIFF or WebP, of 8 bits or of 16 that are filled, grey or RGB, with alpha or without; what else there
-    is (floats, 12 bits in 16, near infrared, several pages) is refused. Both turn as their EXIF orientation
-    says. Hidden and stray files do not count. Every header is read first, so a missing, mismatched or
-    unreadable file fails here and by name; one that is damaged, vanishes or changes is named when it is read.
+    `kseg.data.list_layouts()`, which are found by themselves; and any other by two patterns. Masks hold
+    ids (PNG of 1 to 16 bits, palette indices, BMP, GIF, TIFF, `.npy`) or, with `colors`, colours; pictures
+    are JPEG, PNG, BMP, GIF, TIFF or WebP, of 8 bits or of 16 that are filled, grey or RGB, with alpha or
+    without; what else there is (floats, 12 bits in 16, near infrared, several pages) is refused. Both turn as
+    their EXIF orientation says. Hidden and stray files do not count. Every header is read first, so a
+    missing, mismatched or unreadable file fails here and by name; one that is damaged, vanishes or changes is
+    named when it is read.
 
     Args:
         root: the folder.
@@ -61,6 +64,9 @@ def from_directory(
         class_names: `None` or one name per class; else `root/classes.txt`, one name per line; else
             "class 0", "class 1", ... up to the largest id in the masks.
         ignore_class: void, one id or several.
+        colors: `None`, or of masks of colours `{name: (r, g, b)}`, several for a name in a list, or a file of
+            them: a CSV, CamVid's `label_colors.txt`, CVAT's `labelmap.txt`. Classes are numbered in its
+            order; names such as "void" and "unlabelled" are void.
         validation_fraction: the share of "val" where nothing tells splits. A hash of the names draws it, the
             same files every time.
         group: `None` or a regular expression, searched in the path of each picture below `root`, that finds
@@ -102,6 +108,7 @@ def from_directory(
         masks=masks,
         split_file=split_file,
         group=group,
+        colors=colors,
     )
     return dataset_of(
         source,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kseg.checks import unknown_name
 from kseg.data import headers
+from kseg.data.class_masks import MaskPath, name_of
 from kseg.data.detection import (
     find_splits,
     images_of,
@@ -33,11 +34,11 @@ class ImageMaskFiles:
 
     Attributes:
         images: list of `Path`.
-        masks: list of `Path`.
+        masks: list of `Path`, or of tuples of them, one file per class.
     """
 
     images: list[Path]
-    masks: list[Path]
+    masks: list[MaskPath]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -116,27 +117,38 @@ def _no_split(root, layout, split):
     return FileNotFoundError(f"{root}: there is no {first}; expected {_expected(layout, split)}")
 
 
-def paired(images: Sequence[PathLike], masks: Sequence[PathLike]) -> ImageMaskFiles:
+def paired(images: Sequence[PathLike], masks: Sequence[MaskPath]) -> ImageMaskFiles:
     """Return the `ImageMaskFiles` of two lists, the first with the first.
 
     Raises:
-        ValueError: if they are empty, of two lengths, no lists of paths, or name a file twice.
+        ValueError: if they are empty, of two lengths, no lists of paths, or name a picture twice.
     """
     for argument, paths in (("images", images), ("masks", masks)):
         is_list = isinstance(paths, Iterable) and not isinstance(paths, str | bytes | os.PathLike)
-        if not is_list or not all(isinstance(path, str | os.PathLike) for path in paths):
+        if not is_list or not all(_is_path(path, several=argument == "masks") for path in paths):
             raise ValueError(f"{argument} must be a list of paths, got {paths!r}"[:200])
     if len(images) != len(masks) or not images:
         raise ValueError(
             f"images and masks must be lists of one length, 1 or more, got {len(images)} and {len(masks)}"
         )
-    pairs = ImageMaskFiles(
-        [Path(path).expanduser() for path in images], [Path(path).expanduser() for path in masks]
-    )
+    pairs = ImageMaskFiles([Path(path).expanduser() for path in images], [_expanded(mask) for mask in masks])
     twice = [path for path, count in Counter(pairs.images).items() if count > 1]
     if twice:
         raise ValueError(f"{twice[0]}: stands twice in images; give every picture once")
     return pairs
+
+
+def _is_path(path, several):
+    """Tell whether it is a path, or, where `several`, a tuple of paths and `None`."""
+    if several and isinstance(path, tuple | list):
+        return all(file is None or _is_path(file, False) for file in path)
+    return isinstance(path, str | os.PathLike)
+
+
+def _expanded(mask):
+    if isinstance(mask, tuple | list):
+        return tuple(None if file is None else Path(file).expanduser() for file in mask)
+    return Path(mask).expanduser()
 
 
 def read_headers(pairs: ImageMaskFiles) -> tuple[list, list]:
@@ -154,9 +166,9 @@ def read_headers(pairs: ImageMaskFiles) -> tuple[list, list]:
     return images, masks
 
 
-def size_mismatch(path: Path, size: tuple, mask_path: Path, mask_size: tuple) -> str:
+def size_mismatch(path: Path, size: tuple, mask_path: MaskPath, mask_size: tuple) -> str:
     """Return what is wrong with a mask of another size `(H, W)` than its picture."""
     return (
-        f"{mask_path}: {mask_size[1]}×{mask_size[0]} pixels, but {path.name} has {size[1]}×{size[0]} "
-        f"(width×height); make them the same"
+        f"{name_of(mask_path)}: {mask_size[1]}×{mask_size[0]} pixels, but {path.name} has "
+        f"{size[1]}×{size[0]} (width×height); make them the same"
     )

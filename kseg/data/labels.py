@@ -1,5 +1,6 @@
 """Class ids: what a data set's numbers mean."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from kseg.data.class_masks import MaskPath, name_of
+from kseg.data.colors import VOID, MaskColors, read_colors
+from kseg.data.diagnosis import diagnose
 from kseg.data.mask_files import read_mask
 from kseg.data.source import Source
 from kseg.disk import check_regular
@@ -26,11 +30,15 @@ class Labels:
         class_names: list of str, one per class.
         label_map: dict, id in the file → id of a class or void; ids that are not in it stay.
         ignore_class: int or several, void.
+        colors: `None`, or what the colours of the masks mean.
+        counted: whether nothing named the classes, and the largest id says how many there are.
     """
 
     class_names: list[str]
     label_map: dict[int, int]
     ignore_class: int | Sequence[int]
+    colors: MaskColors | None = None
+    counted: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -39,26 +47,37 @@ class Labels:
     def table(self) -> np.ndarray:
         """Return int32 `(65536,)`: id in the file → id; `NO_CLASS` for what is neither a class nor void."""
         table = np.arange(_TABLE_SIZE, dtype="int32")
+        if self.colors is not None and void_ids(self.ignore_class):
+            table[VOID] = void_ids(self.ignore_class)[0]
         for old, new in self.label_map.items():
             table[old] = new
         known = np.isin(table, [*range(self.num_classes), *void_ids(self.ignore_class)])
         return np.where(known, table, NO_CLASS)
 
-    def complaint(self, ids: Sequence[int] = ()) -> str:
-        """Return what is wrong with a mask that holds `ids` outside the classes, and the mend."""
-        example = f"{{{ids[0] if ids else 'ID'}: {(void_ids(self.ignore_class) or (0,))[0]}}}"
-        listed = f" {ids}" if ids else ""
-        return (
-            f"class ids{listed} outside 0..{self.num_classes - 1} (void is {self.ignore_class}); map them by "
-            f"label_map, for instance {example}"
-        )
+    def complaint(self, ids: Sequence[int] = (), counts: Mapping[int, int] | None = None) -> str:
+        """Return what is wrong with a mask that holds `ids` outside the classes, and the mend.
 
-    def mapped(self, mask: np.ndarray, path: PathLike) -> np.ndarray:
+        Args:
+            ids: outside the classes.
+            counts: `None` or all ids of the mask → pixels, to tell what they look like.
+        """
+        listed = f" {ids if len(ids) <= 10 else [*ids[:10], '...']}".replace("'", "") if ids else ""
+        what = f"class ids{listed} outside 0..{self.num_classes - 1} (void is {self.ignore_class})"
+        found = (
+            diagnose(counts, self.num_classes, self.ignore_class) if counts and not self.label_map else None
+        )
+        if found:
+            return f"{what}; {found.text}"
+        example = f"{{{ids[0] if ids else 'ID'}: {(void_ids(self.ignore_class) or (0,))[0]}}}"
+        return f"{what}; map them by label_map, for instance label_map={example}"
+
+    def mapped(self, mask: np.ndarray, path: MaskPath) -> np.ndarray:
         """Return the ids int32 of a mask of the ids in its file; an id outside is an error that names it."""
         ids = self._table[mask]
         outside = ids == NO_CLASS
         if outside.any():
-            raise ValueError(f"{path}: {self.complaint(np.unique(mask[outside]).tolist())}")
+            found = Counter(mask.ravel().tolist())
+            raise ValueError(f"{name_of(path)}: {self.complaint(np.unique(mask[outside]).tolist(), found)}")
         return ids
 
     @cached_property
@@ -69,7 +88,8 @@ class Labels:
 def read_labels(source: Source, lenient: bool = False) -> Labels:
     """Return the `Labels` of a data set.
 
-    Names come from `source.class_names`, else from `root/classes.txt` (one per line), else they are
+    Names come from `source.class_names`, else from `source.colors` where no `label_map` changes what they
+    stand for, else from `root/classes.txt` (one per line), else they are
     "class 0", "class 1", ... up to the largest id in any mask of any split. `lenient` then passes over
     masks that cannot be read and ids that are no class.
 
@@ -77,18 +97,24 @@ def read_labels(source: Source, lenient: bool = False) -> Labels:
         ValueError: for a map that is no `{int: int}`, or void among the classes.
     """
     checked_map, ignore_class = _checked_map(source.label_map), source.ignore_class
-    class_names = source.class_names
-    file = source.names_file()
+    class_names, colors, file = source.class_names, read_colors(source.colors), source.names_file()
+    if class_names is None and colors is not None and not checked_map:
+        class_names = colors.names
     if class_names is None and file is not None:
         class_names = read_class_names(file)
+    counted = class_names is None
     if class_names is None:
-        highest = _highest_id(source, checked_map, lenient)
+        highest = _highest_id(source, checked_map, lenient, colors)
         class_names = [f"class {number}" for number in range(highest + 1)]
-    return checked_labels(class_names, checked_map, ignore_class)
+    return checked_labels(class_names, checked_map, ignore_class, colors, counted)
 
 
 def checked_labels(
-    class_names: Sequence[str], label_map: Mapping[int, int] | None, ignore_class: int | Sequence[int]
+    class_names: Sequence[str],
+    label_map: Mapping[int, int] | None,
+    ignore_class: int | Sequence[int],
+    colors: MaskColors | None = None,
+    counted: bool = False,
 ) -> Labels:
     """Return `Labels`; raise `ValueError` for a map that is no `{int: int}`, or void among the classes."""
     class_names, checked_map = [str(name) for name in class_names], _checked_map(label_map)
@@ -97,7 +123,7 @@ def checked_labels(
         raise ValueError(
             f"ignore_class={ignore_class} is one of the {len(class_names)} classes; give void another id"
         )
-    return Labels(class_names, checked_map, ignore_class)
+    return Labels(class_names, checked_map, ignore_class, colors, counted)
 
 
 def read_class_names(path: PathLike) -> list[str]:
@@ -131,31 +157,49 @@ def _checked_map(label_map):
     return dict(label_map)
 
 
-def _highest_id(source, label_map, lenient):
+def _highest_id(source, label_map, lenient, colors):
     root, ignore_class = source.root, source.ignore_class
     skip = void_ids(ignore_class)
+    splits = [source.files(split, unpaired=[]) for split in source.splits()]
+    paths = [path for pairs in splits for path in pairs.masks]
 
-    def highest(path):
+    def counts_of(path):
         try:
-            ids = np.unique(read_mask(path)).tolist()
+            return np.bincount(read_mask(path, colors).ravel())
         except ValueError:
             if lenient:
-                return -1, path
+                return np.zeros(0, int)
             raise
-        ids = (label_map.get(i, i) for i in ids)
-        return max((i for i in ids if i not in skip and (i < 255 or not lenient)), default=-1), path
 
-    splits = [source.files(split, unpaired=[]) for split in source.splits()]
+    total: Counter = Counter()
+    result, highest_path = -1, paths[0] if paths else Path(root)
     with ThreadPoolExecutor() as pool:
-        result, path = max(pool.map(highest, [path for pairs in splits for path in pairs.masks]))
-    if not 0 <= result < 255 and not lenient:
+        for path, counts in zip(paths, pool.map(counts_of, paths), strict=True):
+            found = np.flatnonzero(counts).tolist()
+            total.update({i: int(counts[i]) for i in found})
+            ids = [label_map.get(i, i) for i in found]
+            highest = max((i for i in ids if i not in skip and (i < 255 or not lenient)), default=-1)
+            if highest > result:
+                result, highest_path = highest, path
+    if lenient:
+        return max(result, 0)
+    _check_counted(root, result, highest_path, total, label_map, ignore_class)
+    return result
+
+
+def _check_counted(root, result, path, counts, label_map, ignore_class):
+    """Refuse ids that do not tell how many classes there are."""
+    found = None if label_map else diagnose(counts, None, ignore_class)
+    if found and found.certain:
+        raise ValueError(f"{root}: {found.text}, or give class_names")
+    if not 0 <= result < 255:
         raise ValueError(
-            f"{root}: the largest class id in the masks is {result} ({path.name}); give class_names, and a "
-            f"label_map for ids that are no class"
+            f"{root}: the largest class id in the masks is {result} ({Path(name_of(path)).name}); give "
+            f"class_names, and a label_map for ids that are no class"
         )
     if result == 0:
+        skip = void_ids(ignore_class)
         raise ValueError(
             f"{root}: the masks hold class 0 and void ({ignore_class}) alone; if void is a class, map it: "
             f"label_map={{{(skip or (255,))[0]}: 1}}; else give class_names"
         )
-    return max(result, 0)

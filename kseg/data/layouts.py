@@ -18,6 +18,7 @@ class Layout:
         class_names: one name per class; none where the files tell.
         label_map: id in the file → id; what it does not name stays.
         names_file: `None` or the pattern of a file of names: YAML, CSV, or lines of a name and more.
+        colors_file: `None` or the pattern of a file that says what the colours of the masks mean.
         told_by: patterns of files that must be there, beside pictures and masks, to know it by.
         own: whether it is kseg's own, which need not be told.
     """
@@ -31,6 +32,7 @@ class Layout:
     class_names: tuple[str, ...] = ()
     label_map: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
     names_file: str | None = None
+    colors_file: str | None = None
     told_by: tuple[str, ...] = ()
     own: bool = False
 
@@ -100,7 +102,7 @@ LAYOUTS = (
         "SegmentationClass/**/*",
         split_file="ImageSets/Segmentation/{split}.txt",
         divided="default",
-        names_file="labelmap.txt",
+        colors_file="labelmap.txt",
         told_by=("labelmap.txt",),
     ),
     Layout(
@@ -142,6 +144,12 @@ LAYOUTS = (
         "{split}annot/*.png",
         class_names=_CAMVID,
         label_map=MappingProxyType({11: 255}),
+    ),
+    Layout(
+        "camvid_colors",
+        "701_StillsRaw_full/*.png",
+        "LabeledApproved_full/*_L.png",
+        colors_file="label_colors.txt",
     ),
     Layout(
         "roboflow",

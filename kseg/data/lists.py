@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from kseg.data.class_masks import MaskPath
+from kseg.data.colors import Colors
 from kseg.data.dataset import SegmentationDataset
 from kseg.data.directory import dataset_of
 from kseg.data.files import paired
@@ -11,7 +13,7 @@ from kseg.types import PathLike
 
 def from_files(
     images: Sequence[PathLike],
-    masks: Sequence[PathLike],
+    masks: Sequence[MaskPath],
     *,
     image_size: tuple[int, int] | None = None,
     batch_size: int | None = 8,
@@ -19,6 +21,7 @@ def from_files(
     label_map: Mapping[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     ignore_class: int | Sequence[int] = 255,
+    colors: Colors = None,
     shuffle: bool = False,
     seed: int = 0,
 ) -> SegmentationDataset:
@@ -29,11 +32,12 @@ def from_files(
 
     Args:
         images: paths of the pictures.
-        masks: paths of their masks, in the same order.
+        masks: paths of their masks, in the same order; where each class has a file of its own, tuples of
+            them from class 1 on, `None` for a class that is not in the picture. A later class lies above.
         class_names: `None` or one name per class; else "class 0", "class 1", ... up to the largest id in
             these masks: give names where several lists must have the same classes.
         shuffle: draw an order for every epoch; the last, smaller batch is then left out.
-        image_size, batch_size, augment, label_map, ignore_class, seed: as for `from_directory`.
+        image_size, batch_size, augment, label_map, ignore_class, colors, seed: as for `from_directory`.
 
     Returns:
         `tf.data.Dataset`, as of `from_directory`.
@@ -58,6 +62,7 @@ def from_files(
         class_names=class_names,
         label_map=label_map,
         ignore_class=ignore_class,
+        colors=colors,
         given=paired(images, masks),
     )
     return dataset_of(

@@ -1,19 +1,22 @@
 """One picture and its mask, read from files that may vanish or change while a data set is read."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from kseg.data.class_masks import name_of
 from kseg.data.files import ImageMaskFiles
 from kseg.data.headers import Header
 from kseg.data.labels import Labels
 from kseg.data.mask_files import read_mask
 from kseg.data.reading import check_pixels, read_image
 from kseg.disk import stamp
-from kseg.types import PathLike
 
 
 class PairReader:
@@ -33,7 +36,10 @@ class PairReader:
         labels: Labels,
     ) -> None:
         self.images = Watched(files.images, image_headers, read_image, decode_image)
-        self.masks = Watched(files.masks, mask_headers, read_mask, decode_mask)
+        if labels.colors is not None:
+            mask_headers = [replace(header, plain=False) for header in mask_headers]
+        read = partial(read_mask, colors=labels.colors)
+        self.masks = Watched(files.masks, mask_headers, read, decode_mask)
         self.labels = labels
 
     def __call__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -53,7 +59,7 @@ class Watched:
     was is decoded at once, the first time after a search for damage; any other is read with every check.
 
     Args:
-        paths: of pictures or masks.
+        paths: of pictures or masks, tuples of masks of one file per class; those are never plain.
         headers: of `kseg.data.headers`, one for each.
         read: `path → pixels`, with every check.
         decode: `bytes of a plain file → pixels`, the same without checks.
@@ -61,9 +67,9 @@ class Watched:
 
     def __init__(
         self,
-        paths: Sequence[PathLike],
+        paths: Sequence[Any],
         headers: Sequence[Header],
-        read: Callable[[PathLike], np.ndarray],
+        read: Callable[[Any], np.ndarray],
         decode: Callable[[bytes], np.ndarray],
     ) -> None:
         self.paths, self.headers, self.read, self.decode = paths, headers, read, decode
@@ -78,8 +84,8 @@ class Watched:
         if pixels.shape[:2] != (height, width):
             size = f"{pixels.shape[1]}×{pixels.shape[0]}"
             raise ValueError(
-                f"{path}: has {size} pixels now, and had {width}×{height} when the data were opened; "
-                "open them anew"
+                f"{name_of(path)}: has {size} pixels now, and had {width}×{height} when the data were "
+                "opened; open them anew"
             )
         return pixels
 

@@ -6,57 +6,70 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from kseg.data import tiff
-from kseg.data.headers import SUFFIXES, Header, bits_of, first_line, opened, orientation_of, refuse, size_of
+from kseg.data.arrays import array_header, array_mask, integer_ids, is_array_file, tiff_array
+from kseg.data.class_masks import MaskPath, class_masks_header, name_of, read_class_masks
+from kseg.data.colors import MaskColors, colors_problem
+from kseg.data.headers import SUFFIXES, Header, bits_of, opened, orientation_of, refuse, size_of
 from kseg.data.reading import check_pixels, damaged
-from kseg.disk import check_regular, stamp
-from kseg.types import PathLike
+from kseg.disk import stamp
 
 MASK_SUFFIXES = (*SUFFIXES, ".npy")
-_IDS = 2**16  # masks have up to 16 bits
+_COLOURS = {"RGB": "RGB", "RGBA": "RGB", "LA": "L", "PA": "P"}  # mode → mode without alpha
+_MODES = ("L", "P", "1", "I", "I;16", "I;16B", *_COLOURS)
 
 
-def mask_header(path: PathLike) -> Header:
+def mask_header(path: MaskPath) -> Header:
     """Return the header of a mask.
 
     Raises:
-        ValueError: as `image_header`, and for a JPEG (lossy: it invents ids) or a colour picture.
+        ValueError: as `image_header`, and where the compression is lossy (it invents ids) or the numbers are
+            no integers.
     """
-    if Path(path).suffix.lower() == ".npy":
-        return Header(_array(path).shape[:2], False, stamp(path))
+    if isinstance(path, tuple):
+        return class_masks_header(path, mask_header)
+    path = Path(path)
+    if is_array_file(path):
+        return array_header(path)
+    if _needs_tifffile(path):
+        return Header(tiff_array(path).shape[:2], False, stamp(path))
     with opened(path) as image:
-        if image.format in ("JPEG", "MPO"):
-            raise ValueError(f"{path}: a JPEG mask has wrong ids along every border; save masks as PNG")
-        if image.mode not in ("L", "P", "1", "I", "I;16", "I;16B"):
-            raise ValueError(
-                f"{path}: a mask has one channel of class ids, this is {image.mode}; convert colours to ids"
-            )
-        if image.format == "TIFF":
-            tags = tiff.tiff_tags(Path(path)) or {}
-            refuse(path, tiff.ids_problem(tags) or tiff.band_problem(tags))
+        _check_mask(path, image)
         plain = image.format == "PNG" and image.mode == "L" and bits_of(image, path) == 8
         return Header(size_of(image), plain and orientation_of(image) == 1, stamp(path))
 
 
-def read_mask(path: PathLike) -> np.ndarray:
-    """Return the class ids `(H, W)` int32 of a mask file: grey of 1 to 16 bits, palette indices, or `.npy`.
+def read_mask(path: MaskPath, colors: MaskColors | None = None) -> np.ndarray:
+    """Return the class ids `(H, W)` int32 of a mask file, turned as its EXIF orientation says.
 
-    It is turned as its EXIF orientation says, as the picture is.
+    Ids are grey levels of 1 to 16 bits, also where three equal channels or alpha hold them, the indices of a
+    palette whatever its colours, or the integers of a `.npy` file or TIFF. A GIF knows palettes alone: where
+    its colours are grey, their levels are the ids. With `colors`, the colours of a pixel tell its id.
+    A tuple is one file per class, from class 1 on, which marks where it is; `None` for a class that is not
+    there.
 
     Raises:
         ValueError: if the file cannot be read or holds no ids; it names it.
     """
-    if Path(path).suffix.lower() == ".npy":
-        return _ids_within(path, np.asarray(_array(path)))
-    mask_header(path)
+    if isinstance(path, tuple):
+        if colors is not None:
+            raise ValueError(f"{name_of(path)}: one file per class has no colours; leave out colors=")
+        return read_class_masks(path, read_mask)
+    path = Path(path)
+    if is_array_file(path):
+        return _ids(array_mask(path), path, colors)
+    if _needs_tifffile(path):
+        return _ids(tiff_array(path), path, colors)
     with opened(path) as image:
-        check_pixels(path, Path(path).read_bytes())
+        _check_mask(path, image)
+        check_pixels(path, path.read_bytes())
         try:
             image.load()
             turned = image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
-            pixels = unscaled(np.asarray(turned), image, bits_of(image, path))
+            pixels = np.asarray(_ids_of(turned) if colors is None else _colors_of(turned))
+            pixels = unscaled(pixels, image, bits_of(image, path)) if colors is None else pixels
         except Exception as error:
             raise damaged(path, "mask", error) from error
-    return _ids_within(path, pixels)
+    return _ids(_without_alpha(pixels, path), path, colors)
 
 
 def unscaled(pixels: np.ndarray, image: Image.Image, bits: int) -> np.ndarray:
@@ -71,27 +84,76 @@ def unscaled(pixels: np.ndarray, image: Image.Image, bits: int) -> np.ndarray:
     return pixels // (255 // (2 ** min(bits, 8) - 1)) if is_scaled else pixels
 
 
-def _ids_within(path, pixels):
-    """Return ids as int32; raise where one is negative or above 16 bits."""
-    if pixels.dtype.itemsize > 2 and not 0 <= pixels.min() <= pixels.max() < _IDS:
-        raise ValueError(
-            f"{path}: ids {pixels.min()} to {pixels.max()} are not within 0..{_IDS - 1}; save a 16-bit PNG"
-        )
-    return pixels.astype("int32")
+def _needs_tifffile(path):
+    """Tell whether a file is a TIFF of integers of 64 bits, which Pillow does not read."""
+    tags = (tiff.tiff_tags(path) if path.is_file() else None) or {}
+    return tiff.first(tags, tiff.BITS, 1) == 64 and tiff.first(tags, tiff.FORMAT, 1) in (1, 2)
 
 
-def _array(path):
-    """Return the ids `(H, W)` of a file of NumPy, read when they are asked for; code in it is refused."""
-    check_regular(Path(path))
-    try:
-        ids = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except (ValueError, OSError, EOFError, SyntaxError) as error:
-        raise ValueError(f"{path}: cannot be read as a NumPy array ({first_line(error)})") from error
-    if not isinstance(ids, np.ndarray):
-        raise ValueError(f"{path}: holds several arrays; save the ids alone, by numpy.save")
-    ids = ids[..., 0] if ids.ndim == 3 and ids.shape[-1] == 1 else ids
-    if ids.ndim != 2 or 0 in ids.shape or ids.dtype.kind not in "uib" or (ids.dtype == np.int8):
-        raise ValueError(f"{path}: a mask holds integer ids (H, W), this is {ids.dtype} {ids.shape}")
-    return ids
+def _check_mask(path, image):
+    """Refuse what is lossy or holds no ids, by what the header tells."""
+    if image.format in ("JPEG", "MPO"):
+        raise ValueError(f"{path}: a JPEG mask has wrong ids along every border; save masks as PNG")
+    if image.format == "WEBP" and not _is_lossless_webp(path):
+        raise ValueError(f"{path}: a lossy WebP mask has wrong ids along every border; save masks as PNG")
+    if image.mode not in _MODES:
+        what = "floats" if image.mode == "F" else image.mode
+        raise ValueError(f"{path}: a mask has one channel of class ids, this is {what}; save integers as PNG")
+    if image.format == "TIFF":
+        tags = tiff.tiff_tags(path) or {}
+        refuse(path, tiff.ids_problem(tags) or tiff.band_problem(tags))
+    if image.mode in _COLOURS and bits_of(image, path) > 8:
+        raise ValueError(f"{path}: colours of {bits_of(image, path)} bits are no mask; save it in 8 bits")
+
+
+def _is_lossless_webp(path):
+    """Tell whether the picture of a WebP stands in a chunk of the lossless kind."""
+    with path.open("rb") as file:
+        file.seek(12)  # behind "RIFF", the size and "WEBP"
+        while len(head := file.read(8)) == 8:
+            if head[:4] in (b"VP8 ", b"VP8L"):
+                return head[:4] == b"VP8L"
+            size = int.from_bytes(head[4:], "little")
+            file.seek(size + size % 2, 1)
+    return False
+
+
+def _ids_of(image):
+    """Return the image whose numbers are the ids; of a GIF with grey colours those of its palette."""
+    if image.format == "GIF" and image.mode == "P":
+        red, green, blue = image.convert("RGB").split()
+        if red.tobytes() == green.tobytes() == blue.tobytes():
+            return red
+    return image
+
+
+def _colors_of(image):
+    """Return the image with the colours of its palette."""
+    if image.mode in ("P", "1"):
+        return image.convert("RGBA" if "transparency" in image.info else "RGB")
+    return image.convert("RGBA") if image.mode == "PA" else image
+
+
+def _without_alpha(pixels, path):
+    """Return grey `(H, W)` or colours `(H, W, 3)`; alpha may go where nothing lies beneath it."""
+    if pixels.ndim == 2 or pixels.shape[-1] == 3:
+        return pixels
+    alpha, pixels = pixels[..., -1], pixels[..., :-1]
+    if alpha.min() != alpha.max() and pixels[alpha != alpha.max()].any():
+        raise ValueError(f"{path}: has ids in transparent pixels; save it without alpha")
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+
+def _ids(pixels, path, colors):
+    """Return the ids `(H, W)` int32 of integers `(H, W)` or `(H, W, 3)`."""
+    if colors is not None:
+        if pixels.dtype != "uint8":
+            raise ValueError(
+                f"{path}: a mask of colours has 8 bits, this is {pixels.dtype}; leave out colors="
+            )
+        return colors.ids_of(pixels if pixels.ndim == 3 else np.stack([pixels] * 3, -1), path)
+    if pixels.ndim == 3:
+        if (pixels != pixels[..., :1]).any():
+            raise ValueError(f"{path}: {colors_problem(pixels)}")
+        pixels = pixels[..., 0]
+    return integer_ids(pixels, path)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
-from kseg.data.detection import detect, find_splits, images_of, layout_named, masks_of, names_of
+from kseg.data.colors import Colors
+from kseg.data.detection import colors_of, detect, find_splits, images_of, layout_named, masks_of, names_of
 from kseg.data.files import ImageMaskFiles, find_files
 from kseg.data.layouts import Layout
 from kseg.data.name_files import read_names
@@ -27,8 +28,8 @@ class Source:
         images, masks, split_file: `None` or patterns, in the place of those of the layout.
         group, validation_fraction: how a folder without splits is divided.
         given: the files themselves, instead of a folder.
-        class_names, label_map, ignore_class: what the masks mean, as for `kseg.data.from_directory`; the
-            first two become those of the layout where the user says nothing.
+        class_names, label_map, ignore_class, colors: what the masks mean, as for `kseg.data.from_directory`;
+            they become those of the layout where the user says nothing.
     """
 
     root: PathLike
@@ -36,6 +37,7 @@ class Source:
     class_names: Sequence[str] | None = None
     label_map: Mapping[int, int] | None = None
     ignore_class: int | Sequence[int] = 255
+    colors: Colors = None
     given: ImageMaskFiles | None = None
     layout: str | None = None
     images: str | None = None
@@ -73,10 +75,15 @@ class Source:
         return place
 
     def _take_meaning(self) -> None:
-        """Take the names and the map of the layout, or of its file of names, where the user gave none."""
+        """Take the names and the map of the layout, or of its files, where the user gave none."""
+        root = Path(self.root).expanduser()
+        pattern = colors_of(self.place)
+        if self.colors is None and pattern is not None:
+            self.colors = next((match.path for match in pattern.find(root)), None)
+        if self.colors is not None:
+            return
         label_map, names = self.place.label_map, self.place.class_names
         pattern = names_of(self.place)
-        root = Path(self.root).expanduser()
         if pattern is not None and self.class_names is None:
             read = (read_names(match.path) for match in pattern.find(root))
             found = next((names for names in read if names), {})

@@ -6,7 +6,8 @@ from typing import Any
 from PIL import Image, TiffImagePlugin
 
 BITS, COMPRESSION, PHOTOMETRIC = 258, 259, 262
-_BANDS, _EXTRA, _FORMAT, _KIND = 277, 338, 339, 254
+FORMAT = 339  # integers, signed integers, floats
+_BANDS, _EXTRA, _KIND = 277, 338, 254
 _WHITE_IS_ZERO = 0
 _COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}  # RGB, CMYK, YCbCr, Lab; else 1
 _ALPHA = (1, 2)
@@ -58,7 +59,7 @@ def band_problem(tags: dict[int, Any]) -> str | None:
 
 def sample_problem(tags: dict[int, Any]) -> str | None:
     """Return what is wrong with the samples of a TIFF, `None` where Pillow reads them right."""
-    bits, kind = first(tags, BITS, 1), first(tags, _FORMAT, 1)
+    bits, kind = first(tags, BITS, 1), first(tags, FORMAT, 1)
     if kind == 2 and bits == 8:
         return "holds signed integers of 8 bits; save unsigned ones"
     if first(tags, PHOTOMETRIC, 1) == _WHITE_IS_ZERO and bits > 8:
@@ -78,7 +79,7 @@ def ids_problem(tags: dict[int, Any]) -> str | None:
 
 def described(tags: dict[int, Any]) -> str:
     """Return what a TIFF that Pillow cannot read says of itself."""
-    bands, bits, kind = first(tags, _BANDS, 1), first(tags, BITS, 1), first(tags, _FORMAT, 1)
+    bands, bits, kind = first(tags, _BANDS, 1), first(tags, BITS, 1), first(tags, FORMAT, 1)
     return f"a TIFF of {bands} bands of {bits} bits, {_KINDS.get(kind, 'numbers of another kind')}"
 
 

@@ -1,12 +1,17 @@
 """`kseg check`."""
 
+import json
+
+import numpy as np
+from PIL import Image
+
 
 def test_check_prints_classes_and_every_problem(folder, shell):
     assert shell("check", "--data", folder)[0] == 0
     (folder / "train" / "images" / "1.png").write_bytes(b"no picture")
     (folder / "train" / "masks" / "2.png").write_bytes(b"")
     code, text, _ = shell("check", "--data", folder)
-    assert code == 1
+    assert code == 3
     assert "images/1.png: cannot be read as a picture" in text and "masks/2.png: the file is empty" in text
 
 
@@ -30,3 +35,31 @@ def test_check_finds_a_layout_tells_it_and_reads_patterns(folder, shell):
     assert code == 0 and "has the layout 'cityscapes_train_ids'" in text and "bicycle" in text
     code, _, err = shell("check", "--data", city, "--layout", "vok")
     assert code == 1 and "unknown layout 'vok'; did you mean 'voc'" in err
+
+
+def test_masks_of_colours_are_checked_and_evaluated(folder, trained, shell, tmp_path):
+    colors = np.random.default_rng(0).integers(0, 256, (256, 3)).astype("uint8")
+    plain = shell("evaluate", trained / "run/model.keras", "--data", folder)
+    for path in folder.glob("*/masks/*.png"):
+        Image.fromarray(colors[np.asarray(Image.open(path))]).save(path)
+    names = (folder / "classes.txt").read_text().split("\n")
+    named = zip([*names, "unlabelled"], colors[[*range(6), 255]].tolist(), strict=True)
+    lines = [f"{name},{r},{g},{b}" for name, (r, g, b) in named]
+    (tmp_path / "colors.csv").write_text("\n".join(lines))
+    assert shell("check", "--data", folder, "--colors", tmp_path / "colors.csv")[0] == 0
+    painted = shell(
+        "evaluate", trained / "run/model.keras", "--data", folder, "--colors", tmp_path / "colors.csv"
+    )
+    assert painted[0] == plain[0] == 0 and painted[1] == plain[1]
+
+
+def test_mends_are_told_in_words_of_the_shell_and_in_json(folder, shell):
+    for path in folder.glob("*/masks/*.png"):
+        Image.fromarray((np.asarray(Image.open(path)) > 0).astype("uint8") * 128).save(path)
+    names = ["--classes", "background,object"]
+    code, text, _ = shell("check", "--data", folder, *names)
+    assert code == 3 and "map them by --label-map 128:1" in text and "label_map" not in text
+    code, text, _ = shell("check", "--data", folder, *names, "--json")
+    assert code == 3 and "--label-map 128:1" in json.loads(text)["suggestions"]
+    code, text, _ = shell("check", "--data", folder, *names, "--label-map", "128:1", "--json")
+    assert code == 0 and json.loads(text)["problems"] == []

@@ -24,7 +24,7 @@ NEEDED = {  # words without which a command does not begin
     "train": ["--data", "d", "--output", "o"],
 }
 # No words of the deed's arguments: files by their place, names read from a file, the shell's own.
-OF_THE_SHELL = {"name", "command", "debug", "data", "classes", "inspect", "model"}
+OF_THE_SHELL = {"name", "command", "debug", "data", "classes", "inspect", "json", "model"}
 
 
 def deed(name):

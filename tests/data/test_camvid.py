@@ -2,6 +2,7 @@
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 import kseg
 
@@ -43,3 +44,41 @@ def test_batches_of_real_pictures(camvid):
 
 def test_without_the_map_void_is_a_class_too_many(camvid):
     assert kseg.data.from_directory(camvid, "val").num_classes == 12
+
+
+# The colours of the set that the ids of the SegNet split stand for, in their order.
+COLORS = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (0, 0, 192),
+    "tree": (128, 128, 0),
+    "signsymbol": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+    "Void": (0, 0, 0),
+}
+
+
+def test_by_its_colours_it_is_what_it_is_by_its_ids(camvid, tmp_path):
+    colors = np.array(list(COLORS.values()), "uint8")
+    for kind in ("images", "masks"):
+        (tmp_path / "val" / kind).mkdir(parents=True)
+    files = sorted((camvid / "val/masks").iterdir())[::12]
+    for path in files:
+        image = camvid / "val/images" / f"{path.stem}.jpg"
+        (tmp_path / "val/images" / image.name).symlink_to(image.resolve())
+        Image.fromarray(colors[np.asarray(Image.open(path))]).save(tmp_path / "val/masks" / path.name)
+    lines = [f"{r} {g} {b}\t{name}" for name, (r, g, b) in COLORS.items()]
+    (tmp_path / "label_colors.txt").write_text("\n".join(lines))
+    options = {"batch_size": None, "shuffle": False}
+    painted = kseg.data.from_directory(tmp_path, "val", colors=tmp_path / "label_colors.txt", **options)
+    by_ids = kseg.data.from_directory(camvid, "val", label_map={11: 255}, **options)
+    assert painted.class_names == list(COLORS)[:11]
+    expected = dict(zip(by_ids.mask_paths, by_ids, strict=True))
+    for path, (image, mask) in zip(files, painted, strict=True):
+        np.testing.assert_array_equal(image, expected[str(path)][0])
+        np.testing.assert_array_equal(mask, expected[str(path)][1])

@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 
@@ -117,7 +118,9 @@ def test_report_prints_a_line_for_each_class_and_problem(broken):
     lines = str(report).splitlines()
     assert lines[0] == "train: 3 pairs, val: 2 pairs"
     assert [line[:11].strip() for line in lines[2:7]] == ["road", "a long name", "sky", "void", "void"]
-    assert lines[7:] == report.problems
+    assert lines[7] == "pictures: 16×12 (width×height), values 0–255"
+    assert lines[8:15] == report.problems
+    assert lines[15:] == [f"warning: {line}" for line in report.warnings]
 
 
 def test_report_shows_the_shares_in_columns():
@@ -188,3 +191,63 @@ def test_one_split_may_hold_void_and_background_alone(make_files):
 
 def test_one_named_class_and_void_are_sound(make_files):
     assert check(make_files(["a"], "train", ids=(0, 255)), class_names=["road"]).problems == []
+
+
+def test_equal_pictures_are_named_across_and_within_splits(make_files):
+    make_files(["a", "b", "c"], "train", ids=(0, 1))
+    root = make_files(["d", "e"], "val", ids=(0, 1))
+    assert check(root).warnings == []
+    shutil.copy(root / "train/images/a.png", root / "train/images/c.png")
+    Image.open(root / "train/images/b.png").save(root / "val/images/d.bmp")  # the same pixels in another file
+    (root / "val/images/d.png").unlink()
+    warnings = check(root).warnings
+    assert any(re.match("1 pictures of 'val' are in 'train' too: d.bmp", line) for line in warnings)
+    assert any(re.match("1 pictures of 'train' are there more than once: c.png", line) for line in warnings)
+    assert len(warnings) == 2
+
+
+def test_classes_that_lack_are_warnings(make_files):
+    make_files(["a", "b"], "train", ids=(0, 1))
+    root = make_files(["c"], "val", ids=(0, 2))
+    report = check(root, class_names=["road", "sky", "car", "bus"])
+    assert report.problems == []
+    assert report.warnings == [
+        "no mask has a pixel of 'bus'; check the ids and names of the classes",
+        "'train' has no pixel of 'car'",
+        "'val' has no pixel of 'sky'",
+    ]
+
+
+def test_masks_that_teach_nothing_are_warnings(make_files):
+    make_files(["a"], "train", ids=(0, 1))
+    make_files(["v", "w"], "train", ids=(255,))
+    root = make_files(["m", "n", "o", "p"], "train", ids=(0, 255))
+    warnings = check(root, class_names=NAMES).warnings
+    assert "2 of 7 masks are void alone: v.png, w.png" in warnings
+    assert "4 of 7 masks hold 'background' alone: m.png, n.png, o.png, ..." in warnings
+
+
+def test_sizes_and_values_are_told(make_files):
+    make_files(["a", "b"], "train", ids=(0, 1))
+    root = make_files(["c"], "train", size=(9, 5), ids=(0, 1))
+    report = check(root)
+    assert report.sizes == {(12, 16): 2, (9, 5): 1}
+    pixels = [np.asarray(Image.open(path)) for path in (root / "train/images").iterdir()]
+    assert report.value_range == (min(p.min() for p in pixels), max(p.max() for p in pixels))
+    for path in (root / "train/images").iterdir():
+        Image.fromarray(np.asarray(Image.open(path)) // 128).save(path)
+    assert "hold 0–1 of 0–255" in " ".join(check(root).warnings)
+
+
+def test_a_rare_class_suggests_weights(make_files):
+    root = make_files(["a"], "train", ids=(*[0] * 30, 1))
+    (line,) = check(root).suggestions
+    assert line.startswith("class_weights='sqrt_median_frequency', as 'class 1' is 3.")
+
+
+def test_the_report_goes_into_json(broken):
+    report = check(broken[0])
+    found = json.loads(json.dumps(report.as_dict()))
+    assert found["problems"] == report.problems and found["pairs"] == report.pairs
+    assert found["pixels"]["train"] == report.pixels["train"].tolist()
+    assert sum(size["pictures"] for size in found["sizes"]) == 1

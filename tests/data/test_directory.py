@@ -369,8 +369,10 @@ def test_bad_classes_txt(make_files, content):
 
 def test_ids_that_cannot_be_numbered(make_files):
     root = make_files(["a"], "train", ids=(0, 255))
-    fails(ValueError, root, r"largest class id in the masks is 255 \(a.png\)", root, ignore_class=None)
+    fails(ValueError, root, r"ids are \[0, 255\], with gaps; .*label_map={255: 1}", root, ignore_class=None)
     fails(ValueError, root, "largest class id in the masks is -1", root, label_map={0: 255})
+    every = make_files(["b"], "other", ids=range(100, 256))
+    fails(ValueError, every, r"largest class id in the masks is 255 \(b.png\)", every, ignore_class=None)
 
 
 @pytest.mark.parametrize("wide", [False, True])

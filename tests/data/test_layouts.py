@@ -17,7 +17,7 @@ def write(path, pixels):
         path.write_text(pixels)
         return
     image = Image.fromarray(pixels)
-    if "SegmentationClass" in path.parts:
+    if "SegmentationClass" in path.parts and pixels.ndim == 2:
         image.putpalette(np.random.default_rng(1).integers(0, 256, 768, "uint8").tobytes())
     image.save(path)
 
@@ -29,8 +29,8 @@ def picture(seed):
 class Row:
     """A layout: `{stem of a picture: path of it and of its mask}` of each split, what else is there."""
 
-    def __init__(self, pairs, ids, names, others=(), hidden=(), divided=None):
-        self.pairs, self.ids, self.names = pairs, ids, names
+    def __init__(self, pairs, ids, names, others=(), hidden=(), divided=None, colors=None):
+        self.pairs, self.ids, self.names, self.colors = pairs, ids, names, colors
         self.others, self.hidden, self.divided = dict(others), hidden, divided
 
     def make(self, root):
@@ -40,7 +40,8 @@ class Row:
             for seed, (image, mask) in enumerate(pairs):
                 stored = np.resize(np.random.default_rng(seed).permutation(list(self.ids)), (6, 8))
                 write(root / image, picture(seed))
-                write(root / mask, stored.astype("uint8"))
+                painted = stored if self.colors is None else np.array(self.colors)[stored]
+                write(root / mask, painted.astype("uint8"))
                 mapped = np.vectorize(self.ids.get)(stored)
                 expected.setdefault(split, {})[str(root / image)] = mapped
         for path, content in self.others.items():
@@ -115,12 +116,21 @@ GALLERY = {
     ),
     "cvat": Row(
         {"all": [voc(f"frame_{n}") for n in range(5)]},
-        SAME,
+        {0: 0, 1: 1, 2: 2},
         ["background", "cat", "big dog"],
-        {
+        colors=[(0, 0, 0), (9, 9, 9), (1, 2, 3)],
+        others={
             "ImageSets/Segmentation/default.txt": "".join(f"frame_{n}\n" for n in range(5)),
             "labelmap.txt": "# label:color_rgb::\nbackground:0,0,0::\ncat:9,9,9::\nbig dog:1,2,3::\n",
         },
+        divided={"train": 4, "val": 1},
+    ),
+    "camvid_colors": Row(
+        {"all": [(f"701_StillsRaw_full/s{n}.png", f"LabeledApproved_full/s{n}_L.png") for n in range(5)]},
+        {0: 0, 1: 1, 2: 255},
+        ["Animal", "Archway"],
+        colors=[(64, 128, 64), (192, 0, 128), (0, 0, 0)],
+        others={"label_colors.txt": "64 128 64\tAnimal\n192 0 128\t\tArchway\n0 0 0\t\tVoid\n"},
         divided={"train": 4, "val": 1},
     ),
     "ade20k": Row(

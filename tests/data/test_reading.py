@@ -109,14 +109,6 @@ def test_jpeg_mask_is_refused_whatever_its_name(tmp_path, name, picture_format):
         read_mask(path)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
-def test_mask_of_several_channels_is_refused(tmp_path, mode):
-    path = tmp_path / "mask.png"
-    Image.new(mode, (8, 8)).save(path)
-    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: .* one channel .* {mode}"):
-        read_mask(path)
-
-
 # pictures
 
 

@@ -79,3 +79,55 @@ def test_id_above_the_number_of_classes_is_refused(masks):
 def test_dataset_without_a_pixel_of_any_class_is_refused(count):
     with pytest.raises(ValueError, match="no pixel of any class"):
         class_weights(batches(np.full((count, 4, 4), 255)), num_classes=2)
+
+
+def test_ids_may_have_a_last_axis_of_one(masks):
+    expected = class_weights(batches(masks), num_classes=5)
+    for batch_size in (None, 2):
+        images = np.zeros((*masks.shape, 3), "uint8")
+        dataset = tf.data.Dataset.from_tensor_slices((images, masks.astype("int32")[..., None]))
+        dataset = dataset if batch_size is None else dataset.batch(batch_size)
+        assert class_weights(dataset, num_classes=5) == expected
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "bool"])
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_one_hot_masks_weigh_as_their_ids(masks, dtype, batch_size):
+    one_hot = (masks[..., None] == np.arange(5)).astype(dtype)  # void is all zeros
+    images = np.zeros((*masks.shape, 3), "uint8")
+    dataset = tf.data.Dataset.from_tensor_slices((images, one_hot))
+    dataset = dataset if batch_size is None else dataset.batch(batch_size)
+    expected = class_weights(batches(masks), num_classes=5)
+    assert class_weights(dataset) == class_weights(dataset, num_classes=5) == expected
+    with pytest.raises(ValueError, match="one-hot masks of 5 classes, num_classes is 4"):
+        class_weights(dataset, num_classes=4)
+
+
+def test_several_ids_may_be_void(masks):
+    several = np.where(masks == 255, np.resize([255, -1, 7], masks.shape), masks)
+    weights = class_weights(batches(several), "median_frequency", num_classes=5, ignore_class=(255, -1, 7))
+    np.testing.assert_allclose(weights, median_frequency(masks, 5), rtol=1e-12)
+    shown = np.where(masks == 255, 2, masks)
+    weights = class_weights(batches(shown), "median_frequency", num_classes=5, ignore_class=None)
+    np.testing.assert_allclose(weights, median_frequency(shown, 5), rtol=1e-12)
+
+
+def test_elements_may_carry_sample_weights(masks):
+    dataset = batches(masks).map(lambda image, mask: (image, mask, tf.ones_like(mask)))
+    assert class_weights(dataset, num_classes=5) == class_weights(batches(masks), num_classes=5)
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "words"),
+    [
+        (np.full((2, 4, 4), 0.5, "float32"), TypeError, "integer class ids.*float32"),
+        (np.full((2, 4, 4), -1, "int32"), ValueError, "hold class id -1"),
+        (np.ones((2, 4, 4, 3), "uint8"), ValueError, "several labels"),
+        (np.full((2, 4, 4, 3), 0.3, "float32"), ValueError, "0 and 1"),
+        (np.zeros((2, 4), "int32"), ValueError, r"shape \(4,\)"),
+    ],
+)
+def test_what_is_no_mask_is_refused(mask, error, words):
+    dataset = tf.data.Dataset.from_tensor_slices((np.zeros((2, 4, 4, 3), "uint8"), mask))
+    with pytest.raises(error, match=words):
+        class_weights(dataset, num_classes=3)

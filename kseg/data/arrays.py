@@ -1,0 +1,88 @@
+"""Masks that are no pictures: `.npy` files, and the TIFFs that `tifffile` reads."""
+
+from pathlib import Path
+
+import numpy as np
+
+from kseg.data.headers import MAX_PIXELS, Header
+from kseg.disk import stamp
+
+_MAGIC = b"\x93NUMPY"
+_IDS = 2**16  # masks have up to 16 bits
+
+
+def is_array_file(path: Path) -> bool:
+    """Tell whether a file begins as `.npy` files do, or is named so."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC or path.suffix.lower() == ".npy"
+
+
+def array_header(path: Path) -> Header:
+    """Return the header of a mask in a `.npy` file.
+
+    Raises:
+        ValueError: if it is damaged or its shape or dtype is none of a mask.
+    """
+    return Header(array_mask(path).shape[:2], False, stamp(path))
+
+
+def array_mask(path: Path) -> np.ndarray:
+    """Return the integers `(H, W)`, or colours `(H, W, 3)` uint8, of a `.npy` file, not yet in memory.
+
+    Raises:
+        ValueError: if it is damaged or its shape or dtype is none of a mask.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # of any type: what a damaged header leads to
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: is no sound .npy file ({reason}); restore or remove it") from error
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if not array.size or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)):
+        raise ValueError(
+            f"{path}: a mask has shape (H, W) or (H, W, 1), this has {array.shape}; save one mask"
+        )
+    if array.dtype.kind not in "iub" or (array.ndim == 3 and array.dtype != "uint8"):
+        raise ValueError(f"{path}: a mask holds integer class ids, this {array.dtype}; save it as uint8")
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise ValueError(f"{path}: has more than {MAX_PIXELS:,} pixels; cut it into tiles")
+    return array
+
+
+def tiff_array(path: Path) -> np.ndarray:
+    """Return the first picture `(H, W)` of a TIFF of integers that Pillow cannot read, by `tifffile`.
+
+    Raises:
+        ValueError: if `tifffile` is not installed, the file is damaged, or holds several bands or pictures.
+    """
+    try:
+        import tifffile
+    except ImportError:
+        raise ValueError(
+            f"{path}: a TIFF of 64-bit integers; install tifffile, or save the mask as PNG"
+        ) from None
+    try:
+        with tifffile.TiffFile(path) as file:
+            shape, count = file.pages[0].shape, len(file.pages)
+            if len(shape) == 2 and count == 1 and shape[0] * shape[1] <= MAX_PIXELS:
+                return file.pages[0].asarray()
+    except Exception as error:  # of any type: its parser raises what it stumbles on
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: the mask is damaged ({reason}); restore or remove it") from error
+    raise ValueError(
+        f"{path}: a mask is one picture (H, W) of at most {MAX_PIXELS:,} pixels, this file holds {count} of "
+        f"{shape}; save one mask"
+    )
+
+
+def integer_ids(pixels: np.ndarray, path: Path) -> np.ndarray:
+    """Return the ids `(H, W)` int32 of integers; raise for ids that do not fit into 16 bits."""
+    wide = pixels.dtype.itemsize > 2 or pixels.dtype.kind == "i"
+    if wide and not 0 <= pixels.min() <= pixels.max() < _IDS:
+        raise ValueError(
+            f"{path}: ids {pixels.min()} to {pixels.max()} are not within 0..{_IDS - 1}; save a 16-bit PNG"
+        )
+    return pixels.astype("int32")
