@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from kseg.data.files import size_mismatch
 from kseg.data.labels import NO_CLASS, read_labels
 from kseg.data.mask_files import read_mask
-from kseg.data.reading import read_image
+from kseg.data.options import check_options
+from kseg.data.reading import read_image, read_numbers
 from kseg.data.source import Source
 from kseg.masks import void_ids
 from kseg.types import PathLike
@@ -64,6 +66,9 @@ def check(
     class_names: Sequence[str] | None = None,
     ignore_class: int | Sequence[int] = 255,
     validation_fraction: float = 0.2,
+    channels: int | None = None,
+    value_range: Any = None,
+    page: int | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> CheckReport:
     """Decode every picture and mask of every split and count the classes; nothing is changed.
@@ -78,6 +83,7 @@ def check(
         class_names: one name per class.
         ignore_class: void, one id or several.
         validation_fraction: the share of "val" where the folder has no splits.
+        channels, value_range, page: how pictures are read.
         progress: called with `(files done, all files)`.
 
     Returns:
@@ -86,6 +92,7 @@ def check(
     Raises:
         FileNotFoundError, ValueError: for a folder without pairs; problems of single files are in the report.
     """
+    check_options(channels, value_range, page)
     unpaired: list[str] = []
     source = Source(
         root,
@@ -93,6 +100,9 @@ def check(
         class_names=class_names,
         label_map=label_map,
         ignore_class=ignore_class,
+        channels=channels,
+        value_range=value_range,
+        page=page,
     )
     splits = {split: source.files(split, unpaired) for split in source.splits() or ["train"]}
     labels = read_labels(source, lenient=True)
@@ -101,7 +111,7 @@ def check(
 
     def visit(image_path, mask_path):
         try:
-            return _visit(image_path, mask_path, table, labels)
+            return _visit(image_path, mask_path, table, labels, source)
         except (ValueError, OSError) as error:
             return 0, 0, str(error)
 
@@ -131,9 +141,10 @@ def _one_class_alone(root, report, labels):
     return [f"{root}: the masks hold {held}, and there are {labels.num_classes} classes; {hint}"]
 
 
-def _visit(image_path, mask_path, table, labels):
+def _visit(image_path, mask_path, table, labels, source):
     """Return the pixels of each class, the void pixels, and the problem or `None` of one pair."""
-    image, mask = read_image(image_path), read_mask(mask_path)
+    read = read_image if source.value_range is None else read_numbers
+    image, mask = read(image_path, source.channels, page=source.page), read_mask(mask_path)
     if image.shape[:2] != mask.shape:
         return 0, 0, size_mismatch(image_path, image.shape, mask_path, mask.shape)
     ids = table[mask]

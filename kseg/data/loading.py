@@ -1,6 +1,7 @@
 """One picture and its mask, read from files that may vanish or change while a data set is read."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from kseg.data.files import ImageMaskFiles
 from kseg.data.headers import Header
 from kseg.data.labels import Labels
 from kseg.data.mask_files import read_mask
-from kseg.data.reading import check_pixels, read_image
+from kseg.data.reading import AS_COLOURS, ReadingOptions, check_pixels
 from kseg.disk import stamp
 from kseg.types import PathLike
 
@@ -23,6 +24,7 @@ class PairReader:
         files: of one split.
         image_headers, mask_headers: of `kseg.data.files.read_headers`.
         labels: what the ids mean.
+        options: how pictures are read.
     """
 
     def __init__(
@@ -31,13 +33,17 @@ class PairReader:
         image_headers: Sequence[Header],
         mask_headers: Sequence[Header],
         labels: Labels,
+        options: ReadingOptions = AS_COLOURS,
     ) -> None:
-        self.images = Watched(files.images, image_headers, read_image, decode_image)
+        if not options.plain:
+            image_headers = [replace(header, plain=False) for header in image_headers]
+        self.options = options
+        self.images = Watched(files.images, image_headers, options.read, decode_image)
         self.masks = Watched(files.masks, mask_headers, read_mask, decode_mask)
         self.labels = labels
 
     def __call__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return picture `(H, W, 3)` uint8 and ids `(H, W)` int32.
+        """Return picture `(H, W, C)` of `options.dtype` and ids `(H, W)` int32.
 
         Raises:
             ValueError: naming the file that vanished, changed, is damaged, or holds an id that is no class.

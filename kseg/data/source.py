@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from kseg.data.files import ImageMaskFiles, find_files, splits_of
 from kseg.types import PathLike
@@ -17,6 +18,7 @@ class Source:
         root: the folder.
         validation_fraction: the share of "val" where the folder has no splits.
         class_names, label_map, ignore_class: what the masks mean, as for `kseg.data.from_directory`.
+        channels, value_range, page: how pictures are read, likewise.
     """
 
     root: PathLike
@@ -24,6 +26,9 @@ class Source:
     class_names: Sequence[str] | None = None
     label_map: Mapping[int, int] | None = None
     ignore_class: int | Sequence[int] = 255
+    channels: int | None = None
+    value_range: Any = None
+    page: int | None = None
     _found: dict = field(default_factory=dict, compare=False)
 
     def splits(self) -> list[str]:
@@ -45,3 +50,7 @@ class Source:
         if split not in self._found:
             self._found[split] = find_files(self.root, split, self.validation_fraction)
         return self._found[split]
+
+    def training_images(self, split: str) -> list:
+        """Return the pictures that a range is measured on: of "train", else of the split that is read."""
+        return self.files("train" if "train" in self.splits() else split).images
