@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,10 @@ class ValueRange:
         """Return `(low, high)`."""
         return self.low, self.high
 
+    def as_json(self) -> str:
+        """Return it as the text that exported files hold."""
+        return json.dumps(self.as_config())
+
     def as_config(self) -> list:
         """Return `[low, high]` as JSON can hold it."""
         return [list(end) if isinstance(end, tuple) else end for end in (self.low, self.high)]
@@ -69,6 +74,29 @@ def checked_value_range(value_range: Any) -> ValueRange | str | None:
             f"per channel, or 'dtype' or 'percentiles', got {value_range!r}"
         )
     return ValueRange(low, high)
+
+
+def checked_stated(value_range: Any) -> ValueRange:
+    """Return `value_range` as `ValueRange`.
+
+    Raises:
+        ValueError: if it is none, also for the name of a measurement, which needs files.
+    """
+    stated = checked_value_range(value_range)
+    if not isinstance(stated, ValueRange):
+        raise ValueError(
+            "value_range must be (low, high), what the files hold for black and white, each a number or one "
+            f"per channel, got {value_range!r}"
+        )
+    return stated
+
+
+def from_json(text: str | None) -> ValueRange | None:
+    """Return the range that an exported file holds, `None` where it holds none."""
+    try:
+        return checked_stated(json.loads(text)) if text else None
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def _end(value):

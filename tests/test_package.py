@@ -22,7 +22,7 @@ ROWS = [
     ["states", "costs", "crf", "visualization"],
     ["distribution"],
     ["masks", "layers"],
-    ["targets"],
+    ["targets", "remembering"],
     ["losses", "metrics", "blocks"],
     ["encoders"],
     ["models"],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from kseg.cli.values import label_map, positive, size
+from kseg.cli.values import label_map, number, positive, size, value_range
 
 MODEL_FILE = ".keras, .tflite or .onnx file or SavedModel folder"  # what runs a model
 Commands = argparse._SubParsersAction  # it has no public name
@@ -33,9 +33,15 @@ def command(
 
 
 def add_data(
-    parser: argparse.ArgumentParser, required: bool = True, names_from: str = "DIR/classes.txt"
+    parser: argparse.ArgumentParser,
+    required: bool = True,
+    names_from: str = "DIR/classes.txt",
+    abbreviations: Sequence[str] = ("--c",),
 ) -> None:
-    """Add the folder of pictures and masks and what its ids mean."""
+    """Add the folder of pictures and masks, what its ids mean and how its pictures are read.
+
+    `abbreviations` are beginnings of `--classes` that are beginnings of another option too.
+    """
     parser.add_argument(
         "--data",
         type=Path,
@@ -51,21 +57,46 @@ def add_data(
         help="ids in the masks to change, for instance 11:255 where void is 11 (255 is void); give it to "
         "every command that reads these masks",
     )
-    add_classes(parser, names_from)
+    add_classes(parser, names_from, abbreviations)
+    add_reading(parser)
 
 
-def add_classes(parser: argparse.ArgumentParser, names_from: str) -> None:
-    """Add the names of the classes."""
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add how pictures are read."""
     parser.add_argument(
-        "--classes",
+        "--channels",
+        type=positive,
+        metavar="N",
+        help="channels of the pictures: 1 is grey (default: as the files have them)",
+    )
+    parser.add_argument(
+        "--value-range",
+        type=value_range,
+        metavar="LOW,HIGH | dtype | percentiles",
+        help="what picture files hold for black and white, for instance 0,4095 or =-1,1; "
+        "the range of their type; or "
+        "0.5 and 99.5 %% of the training pictures",
+    )
+    parser.add_argument(
+        "--page", type=number, metavar="N", help="of files of several pages or frames the one to read, from 0"
+    )
+
+
+def add_classes(parser: argparse.ArgumentParser, names_from: str, abbreviations: Sequence[str] = ()) -> None:
+    """Add the names of the classes; arguments as for `add_data`."""
+    action = parser.add_argument(
+        *("--classes", *abbreviations),
         metavar="NAME,... | FILE",
         help=f"class names, or a file with one per line (default: {names_from}, else numbered)",
     )
+    action.option_strings = ["--classes"]  # the help shows the whole word
 
 
 def data_options(arguments: argparse.Namespace) -> dict:
     """Return what `add_data` added as arguments of `kseg.data.from_directory`."""
-    return {"label_map": arguments.label_map, "class_names": class_names(arguments.classes)}
+    names = class_names(arguments.classes)
+    reading = {word: getattr(arguments, word) for word in ("channels", "value_range", "page")}
+    return {"label_map": arguments.label_map, "class_names": names, **reading}
 
 
 def class_names(text: str | None) -> list[str] | None:

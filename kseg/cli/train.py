@@ -34,7 +34,7 @@ one is lost all end with a line that names it: run the same commands again."""
 def add_train(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = command(commands, "train", _train, "train on a folder of pictures and masks", _DESCRIPTION)
-    add_data(parser)
+    add_data(parser, abbreviations=())
     add_output(parser, "new folder for the results")
     _add_model(parser.add_argument_group("model"))
     crop_size = _add_steps(parser.add_argument_group("steps"))
@@ -81,12 +81,13 @@ def _add_model(group):
     group.add_argument(
         "--freeze-encoder", action="store_true", help="keep the encoder's weights and batch statistics"
     )
-    group.add_argument(
-        "--precision",
+    action = group.add_argument(
+        *("--precision", "--p"),  # --page begins so too
         choices=("float32", "mixed_float16", "mixed_bfloat16"),
         default="float32",
         help="(default: %(default)s)",
     )
+    action.option_strings = ["--precision"]
 
 
 def _add_steps(group):

@@ -22,6 +22,9 @@ def evaluate_files(
     input_range: InputRange = None,
     multilabel: bool | None = None,
     resize: Resize = "antialias",
+    channels: int | None = None,
+    value_range: Any = None,
+    page: int | None = None,
     progress: Callable[[str], Callable[[int, int | None], object]] | None = None,
 ) -> dict[str, Evaluation]:
     """Evaluate models and exported files on a split of a folder, one after the other.
@@ -30,6 +33,8 @@ def evaluate_files(
         models: paths, as for `kseg.predict`.
         root, split, label_map, class_names: as for `kseg.data.from_directory`.
         activation, input_range, multilabel, resize: as for `kseg.predict`.
+        channels, value_range, page: as for `kseg.data.from_directory`; `None` takes channels and range
+            of each model.
         progress: `None` or a function of what is done, a str, that returns a function
             `(done, total or None)`.
 
@@ -39,8 +44,7 @@ def evaluate_files(
     Raises:
         FileNotFoundError, ValueError: it names the file.
     """
-    labels: dict[str, Any] = {"label_map": label_map, "class_names": class_names}
-    dataset = from_directory(root, split, batch_size=1, shuffle=False, **labels)
+    labels: dict[str, Any] = {"label_map": label_map, "class_names": class_names, "page": page}
     stated: dict[str, Any] = {
         "activation": activation,
         "input_range": input_range,
@@ -56,6 +60,15 @@ def evaluate_files(
     results: dict[str, Evaluation] = {}
     for path in paths:
         name = path.name if sum(path.name == other.name for other in paths) == 1 else str(path)
+        told = facts_of(path)
+        dataset = from_directory(
+            *(root, split),
+            batch_size=1,
+            shuffle=False,
+            channels=channels or told.channels,
+            value_range=value_range or told.value_range,
+            **labels,
+        )
         shown = progress(f"evaluating {name}") if progress else None
         results[name] = evaluate(
             path, dataset, class_names=dataset.class_names, progress=shown, **stated_to(path)

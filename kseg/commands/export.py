@@ -9,6 +9,7 @@ from kseg import data
 from kseg.checks import renamed
 from kseg.export import ExportReport, export_onnx, export_saved_model, export_tflite, read_metadata
 from kseg.export.writing import check_target
+from kseg.graphs import ModelFacts
 from kseg.inference import digest_in, facts_of, load, report_path
 from kseg.types import InputRange, PathLike, StatedActivation
 
@@ -30,6 +31,9 @@ def export(
     overwrite: bool = False,
     label_map: dict[int, int] | None = None,
     class_names: Sequence[str] | None = None,
+    channels: int | None = None,
+    value_range: Any = None,
+    page: int | None = None,
 ) -> ExportReport:
     """Export a `.keras` file: LiteRT if `path` ends in `.tflite`, ONNX if in `.onnx`, else SavedModel.
 
@@ -40,7 +44,8 @@ def export(
         input_size, quantize, output_kind, float_layers, mediapipe, overwrite: as for `kseg.export_tflite`;
             `.onnx` files may leave the size open.
         activation, input_range, multilabel: as for `kseg.export_tflite`.
-        label_map, class_names: as for `kseg.data.from_directory`.
+        label_map, class_names, channels, value_range, page: as for `kseg.data.from_directory`; `None` takes
+            channels and range of the model.
 
     Returns:
         `kseg.export.ExportReport`.
@@ -50,12 +55,7 @@ def export(
     """
     suffix = Path(path).suffix if Path(path).suffix in (".tflite", ".onnx") else None
     to_phone = suffix == ".tflite"
-    if not to_phone and (quantize or output_kind or float_layers or mediapipe):
-        raise ValueError(
-            f"{path}: quantize=, output_kind=, float_layers= and mediapipe= are for paths that end in .tflite"
-        )
-    if suffix is None and input_size:
-        raise ValueError(f"{path}: input_size= is for paths that end in .tflite or .onnx")
+    _check_suffix(path, suffix, quantize or output_kind or float_layers or mediapipe, input_size)
     calibrated = quantize in ("int8", "int16x8")
     if calibrated and data_root is None:
         raise ValueError(
@@ -70,9 +70,9 @@ def export(
     validation = calibration = None
     if data_root is not None:
         options: dict[str, Any] = {"label_map": label_map, "class_names": class_names}
-        options |= {"batch_size": 1, "shuffle": True}
-        validation = data.from_directory(data_root, "val", **options)
-        calibration = data.from_directory(data_root, "train", **options) if calibrated else None
+        options |= {"channels": channels, "value_range": value_range, "page": page}
+        facts = ModelFacts(network, activation, multilabel)
+        validation, calibration = _datasets(data_root, facts, options, calibrated)
     names = class_names or getattr(validation, "class_names", None)
     common: dict[str, Any] = {"class_names": names, "validation_data": validation, "overwrite": overwrite}
     common |= {"activation": activation, "input_range": input_range, "multilabel": multilabel}
@@ -91,6 +91,25 @@ def export(
         representative_data=calibration,
         **common,
     )
+
+
+def _check_suffix(path, suffix, of_phones, input_size):
+    """Refuse what the kind of a file does not have."""
+    if suffix != ".tflite" and of_phones:
+        raise ValueError(
+            f"{path}: quantize=, output_kind=, float_layers= and mediapipe= are for paths that end in .tflite"
+        )
+    if suffix is None and input_size:
+        raise ValueError(f"{path}: input_size= is for paths that end in .tflite or .onnx")
+
+
+def _datasets(root, facts, options, calibrated):
+    """Return what verifies and what calibrates or `None`, read as the model takes it."""
+    options["channels"] = options["channels"] or facts.channels
+    options["value_range"] = options["value_range"] or facts.value_range
+    options |= {"batch_size": 1, "shuffle": True}
+    train = data.from_directory(root, "train", **options) if calibrated else None
+    return data.from_directory(root, "val", **options), train
 
 
 def inspect(path: PathLike) -> str:

@@ -44,6 +44,9 @@ def train(
     precision: str = "float32",
     label_map: dict[int, int] | None = None,
     class_names: Sequence[str] | None = None,
+    channels: int | None = None,
+    value_range: Any = None,
+    page: int | None = None,
     seed: int = 0,
     deterministic: bool = False,
     resume: bool = False,
@@ -58,7 +61,8 @@ def train(
     on each, with `resume=True` from the start; each reads its own copy of the data, the chief writes.
 
     Args:
-        root, label_map, class_names: as for `kseg.data.from_directory`; "train" trains, "val" validates.
+        root, label_map, class_names, channels, value_range, page: as for `kseg.data.from_directory`; "train"
+            trains, "val" validates. The model keeps the range.
         output: new or empty folder: `model.keras`, `classes.txt`, `history.csv`, `learning_curve.png`,
             `predictions.png`, and `states/`, which may be deleted when the training is over.
         model: one of `kseg.list_models()`.
@@ -100,7 +104,8 @@ def train(
     of_model = _without_none({**of_model, "decoder_filters": decoder_filters, "aux_heads": aux_heads})
     options = _without_none(options)
     _check_arguments(model, of_model, precision, options, start_from, freeze_encoder, seed)
-    labels = {"label_map": label_map, "class_names": class_names}
+    labels: dict[str, Any] = {"label_map": label_map, "class_names": class_names}
+    labels |= {"channels": channels, "value_range": value_range, "page": page}
     labels["class_names"] = preparation.check_data(root, labels, progress)
     datasets = preparation.read_datasets(root, labels, crop_size, batch_size, seed)
     config = preparation.run_config(
@@ -173,7 +178,7 @@ def _seed(seed, deterministic):
 
 
 def _build_and_compile(datasets, config, of_model, weights, options):
-    network = preparation.build_network(config, of_model)
+    network = preparation.build_network(datasets, config, of_model)
     steps, names = config["epochs"] * len(datasets.crops), datasets.crops.class_names
     return compile(network, steps, class_weights=weights, class_names=names, **options)
 

@@ -223,7 +223,8 @@ def out_of_range(low: float, high: float, kind: str) -> str:
     """Return what is wrong with a picture that holds `low` to `high`, and the mend."""
     return (
         f"holds {low:g}–{high:g} in {kind}, pictures 0–255 in 8 bits; say what is black and what is white by "
-        f"value_range=, for instance value_range=({low:g}, {high:g}), or bring it to 0–255 and save it as PNG"
+        f"value_range=, for instance value_range=({low:g}, {high:g}) (of a model by kseg.with_value_range), "
+        "or bring it to 0–255 and save it as PNG"
     )
 
 

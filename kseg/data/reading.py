@@ -185,18 +185,35 @@ def check_pixels(path: PathLike, cmyk: bool = False) -> None:
         raise ValueError(f"{path}: is damaged ({problem}); restore or remove it")
 
 
-def pixels_of(image: Image.Image, channels: int, name: str = "image", bits: int = 8) -> np.ndarray:
-    """Return the pixels `(H, W, channels)` uint8 of a Pillow image, turned as its EXIF orientation says.
+def pixels_of(
+    image: Image.Image,
+    channels: int,
+    name: str = "image",
+    bits: int = 8,
+    value_range: ValueRange | None = None,
+) -> np.ndarray:
+    """Return the pixels `(H, W, channels)` of a Pillow image, turned as its EXIF orientation says.
 
     Args:
         image: as opened.
         channels: 1, 3 or 4.
         name: what errors call it.
         bits: of a sample in its file; Pillow keeps the upper 8 of 16-bit colours.
+        value_range: as for `read_image`.
+
+    Returns:
+        uint8, or with `value_range` float32.
 
     Raises:
         ValueError: if it holds 32 bits a pixel, or 16 bits of which the upper ones are not used.
     """
+    if value_range is not None:
+        if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+            turned = image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)
+            numbers = brought_to(np.asarray(turned)[..., None], False, channels, name)
+        else:
+            numbers = pixels_of(image, channels, name, bits)
+        return value_range.to_pixels(numbers)
     if image.mode in ("I", "F"):
         raise ValueError(f"{name}: {depth_problem(image)}")
     if orientation_of(image) != 1:
