@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # what loads when first used, for editors and type checkers
     from kseg.evaluation import evaluate
     from kseg.export import export_onnx, export_saved_model, export_tflite
     from kseg.inference import load, predict
+    from kseg.remembering import with_value_range
     from kseg.transfer import copy_weights
 
 __all__ = [
@@ -95,6 +96,7 @@ __all__ = [
     "to_mask",
     "tune_crf",
     "visualization",
+    "with_value_range",
 ]
 
 # What needs tf.data, LiteRT or Pillow loads when first used: the builders run on any Keras backend.
@@ -118,6 +120,7 @@ _LAZY_NAMES = {
     "load": "inference",
     "predict": "inference",
     "tune_crf": "crf_tuning",
+    "with_value_range": "remembering",
 }
 
 if not TYPE_CHECKING:  # or a checker would take every name for one of these

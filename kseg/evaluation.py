@@ -12,6 +12,7 @@ from kseg.inference import open_model
 from kseg.inference.resizing import Resize
 from kseg.metrics import Confusion, LabelCounts, iou_of, warn_of_void_foreground
 from kseg.types import Dataset, IgnoreClass, InputRange, PathLike, StatedActivation
+from kseg.value_range import checked_value_range
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,16 @@ def _classes_of(runner, class_names, dataset):
     return len(names)
 
 
+def _check_range(runner, dataset):
+    """Raise where the pictures of a data set were read by another range than the model keeps."""
+    kept, used = runner.value_range, checked_value_range(getattr(dataset, "value_range", None))
+    if kept is not None and used is not None and kept != used:
+        raise ValueError(
+            f"the dataset was read by value_range={used}, and {runner.name} was trained with {kept}; read it "
+            "by the range of the model"
+        )
+
+
 def evaluate(
     model_or_path: keras.Model | PathLike,
     dataset: Dataset,
@@ -129,7 +140,8 @@ def evaluate(
     Raises:
         TypeError: if the masks hold no integers, or `dataset` no batches.
         ValueError: if the dataset is empty or the names are not one per class; if `ignore_class` is one of
-            the classes; for what `kseg.predict` refuses.
+            the classes; for what `kseg.predict` refuses; if the
+            dataset was read by another `value_range` than the model keeps.
     """
     runner = open_model(
         model_or_path,
@@ -139,6 +151,7 @@ def evaluate(
         resize=resize,
     ).settled()
     runner.check_whole()
+    _check_range(runner, dataset)
     counter: Confusion | LabelCounts | None = None
     total = dataset.cardinality().numpy() if hasattr(dataset, "cardinality") else -1
     for done, (images, masks) in enumerate(batches(dataset, "dataset"), start=1):

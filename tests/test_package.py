@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[1]
 # The rooms from the ground up: a module may import those of the rows before, and modules of its own room.
 ROWS = [
     ["version", "quiet", "types", "sandbox"],
-    ["checks", "pictures", "replicas", "xla", "litert", "runtime"],
+    ["checks", "pictures", "value_range", "replicas", "xla", "litert", "runtime"],
     ["disk", "graphs"],
     ["states", "costs", "crf", "visualization"],
     ["distribution"],
     ["masks", "layers"],
-    ["targets"],
+    ["targets", "remembering"],
     ["losses", "metrics", "blocks"],
     ["encoders"],
     ["models"],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from kseg.cli.values import label_map, positive, size
+from kseg.cli.values import label_map, number, positive, size, value_range
 
 MODEL_FILE = ".keras, .tflite or .onnx file or SavedModel folder"  # what runs a model
 Commands = argparse._SubParsersAction  # it has no public name
@@ -70,7 +70,28 @@ def add_data(
         help="of masks of colours what each means: a CSV of names and colours, CamVid's label_colors.txt or "
         "CVAT's labelmap.txt",
     )
+    add_reading(parser)
     add_classes(parser, names_from, abbreviations=("--c",))  # also of --colors
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add how pictures are read."""
+    parser.add_argument(
+        "--channels",
+        type=positive,
+        metavar="N",
+        help="channels of the pictures: 1 is grey (default: as the files have them)",
+    )
+    parser.add_argument(
+        "--value-range",
+        type=value_range,
+        metavar="LOW,HIGH | dtype | percentiles",
+        help="what picture files hold for black and white, for instance 0,4095 or =-1,1; the range of their "
+        "type; or 0.5 and 99.5 %% of the training pictures",
+    )
+    parser.add_argument(
+        "--page", type=number, metavar="N", help="of files of several pages or frames the one to read, from 0"
+    )
 
 
 def _add_places(parser):
@@ -123,7 +144,8 @@ def data_options(arguments: argparse.Namespace) -> dict:
 
 def reading_options(arguments: argparse.Namespace) -> dict:
     """Return the given arguments of `kseg.data.from_directory` that say how the files are found and read."""
-    words = ("layout", "images", "masks", "split_file", "group", "colors")
+    words = ["layout", "images", "masks", "split_file", "group"]
+    words += ["colors", "channels", "value_range", "page"]
     return {word: getattr(arguments, word) for word in words if getattr(arguments, word) is not None}
 
 

@@ -85,12 +85,13 @@ def _add_model(group):
     group.add_argument(
         "--freeze-encoder", action="store_true", help="keep the encoder's weights and batch statistics"
     )
-    group.add_argument(
-        "--precision",
+    action = group.add_argument(
+        *("--precision", "--p"),  # --page begins so too
         choices=("float32", "mixed_float16", "mixed_bfloat16"),
         default="float32",
         help="(default: %(default)s)",
     )
+    action.option_strings = ["--precision"]
 
 
 def _add_steps(group):

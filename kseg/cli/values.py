@@ -49,3 +49,25 @@ def label_map(text: str) -> dict[int, int]:
         return {int(old): int(new) for old, new in pairs}
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected OLD:NEW,..., for instance 11:255, got {text!r}") from None
+
+
+def number(text: str) -> int:
+    """Return a number of 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a number of 0 or more, got {text!r}")
+    return int(text)
+
+
+def value_range(text: str) -> str | tuple[float, float]:
+    """Return `(low, high)` of `LOW,HIGH`, or the name of a measurement."""
+    if text in ("dtype", "percentiles"):
+        return text
+    try:
+        low, high = (float(end) for end in text.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
+        raise argparse.ArgumentTypeError(
+            f"expected LOW,HIGH, for instance 0,4095, dtype or percentiles, got {text!r}"
+        )
+    return low, high

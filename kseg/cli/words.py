@@ -70,4 +70,6 @@ def in_words_of_shell(text: str, arguments: argparse.Namespace) -> str:
         )
     if "input_range" in flags:
         text = re.sub(r"input_range=\((-?[\d.]+), (-?[\d.]+)\)", r"--input-range \1 \2", text)
+    if "value_range" in flags:
+        text = re.sub(r"\bvalue_range=\((-?[\d.e+-]+), (-?[\d.e+-]+)\)", r"--value-range=\1,\2", text)
     return re.sub(r"(?<!\S)(?P<name>[a-z_]+)=(?:True|'(?P<value>[^'\s]+)')?(?=[\s,;:]|$)", flag, text)

@@ -31,7 +31,8 @@ def evaluate_files(
         models: paths, as for `kseg.predict`.
         root, split, label_map, class_names: as for `kseg.data.from_directory`.
         reading: further arguments of `kseg.data.from_directory`: `layout`, `images`, `masks`, `split_file`,
-            `group`, `colors`.
+            `group`, `colors`, `channels`, `value_range`, `page`. Channels and range that it leaves out are
+            those of each model.
         activation, input_range, multilabel, resize: as for `kseg.predict`.
         progress: `None` or a function of what is done, a str, that returns a function
             `(done, total or None)`.
@@ -42,8 +43,7 @@ def evaluate_files(
     Raises:
         FileNotFoundError, ValueError: it names the file.
     """
-    labels: dict[str, Any] = {"label_map": label_map, "class_names": class_names, **(reading or {})}
-    dataset = from_directory(root, split, batch_size=1, shuffle=False, **labels)
+    labels: dict[str, Any] = {"label_map": label_map, "class_names": class_names}
     stated: dict[str, Any] = {
         "activation": activation,
         "input_range": input_range,
@@ -59,6 +59,11 @@ def evaluate_files(
     results: dict[str, Evaluation] = {}
     for path in paths:
         name = path.name if sum(path.name == other.name for other in paths) == 1 else str(path)
+        told = facts_of(path)
+        of_model = {"channels": told.channels, "value_range": told.value_range}
+        dataset = from_directory(
+            root, split, batch_size=1, shuffle=False, **labels, **of_model | dict(reading or {})
+        )
         shown = progress(f"evaluating {name}") if progress else None
         results[name] = evaluate(
             path, dataset, class_names=dataset.class_names, progress=shown, **stated_to(path)

@@ -9,6 +9,7 @@ from kseg import data
 from kseg.checks import renamed
 from kseg.export import ExportReport, export_onnx, export_saved_model, export_tflite, read_metadata
 from kseg.export.writing import check_target
+from kseg.graphs import ModelFacts
 from kseg.inference import digest_in, facts_of, load, report_path
 from kseg.types import InputRange, PathLike, StatedActivation
 
@@ -42,7 +43,8 @@ def export(
             `.onnx` files may leave the size open.
         activation, input_range, multilabel: as for `kseg.export_tflite`.
         label_map, class_names: as for `kseg.data.from_directory`.
-        reading: further arguments of it: `layout`, `images`, `masks`, `split_file`, `group`, `colors`.
+        reading: further arguments of it: `layout`, `images`, `masks`, `split_file`, `group`, `colors`,
+            `channels`, `value_range`, `page`. Channels and range that it leaves out are those of the model.
 
     Returns:
         `kseg.export.ExportReport`.
@@ -52,13 +54,9 @@ def export(
     """
     suffix = Path(path).suffix if Path(path).suffix in (".tflite", ".onnx") else None
     to_phone = suffix == ".tflite"
-    if not to_phone and (quantize or output_kind or float_layers or mediapipe):
-        raise ValueError(
-            f"{path}: quantize=, output_kind=, float_layers= and mediapipe= are for paths that end in .tflite"
-        )
-    if suffix is None and input_size:
-        raise ValueError(f"{path}: input_size= is for paths that end in .tflite or .onnx")
-    if (calibrated := quantize in ("int8", "int16x8")) and data_root is None:
+    _check_suffix(path, suffix, quantize or output_kind or float_layers or mediapipe, input_size)
+    calibrated = quantize in ("int8", "int16x8")
+    if calibrated and data_root is None:
         raise ValueError(
             f"representative_data is missing: {quantize} needs pictures to calibrate with; give data_root="
         )
@@ -71,9 +69,9 @@ def export(
     validation = calibration = None
     if data_root is not None:
         options: dict[str, Any] = {"label_map": label_map, "class_names": class_names}
-        options |= {"batch_size": 1, "shuffle": True, **(reading or {})}
-        validation = data.from_directory(data_root, "val", **options)
-        calibration = data.from_directory(data_root, "train", **options) if calibrated else None
+        options |= reading or {}
+        facts = ModelFacts(network, activation, multilabel)
+        validation, calibration = _datasets(data_root, facts, options, calibrated)
     names = class_names or getattr(validation, "class_names", None)
     common: dict[str, Any] = {"class_names": names, "validation_data": validation, "overwrite": overwrite}
     common |= {"activation": activation, "input_range": input_range, "multilabel": multilabel}
@@ -92,6 +90,24 @@ def export(
         representative_data=calibration,
         **common,
     )
+
+
+def _check_suffix(path, suffix, of_phones, input_size):
+    """Refuse what the kind of a file does not have."""
+    if suffix != ".tflite" and of_phones:
+        raise ValueError(
+            f"{path}: quantize=, output_kind=, float_layers= and mediapipe= are for paths that end in .tflite"
+        )
+    if suffix is None and input_size:
+        raise ValueError(f"{path}: input_size= is for paths that end in .tflite or .onnx")
+
+
+def _datasets(root, facts, options, calibrated):
+    """Return what verifies and what calibrates or `None`, read as the model takes it."""
+    of_model = {"channels": facts.channels, "value_range": facts.value_range}
+    options = {**of_model, **options, "batch_size": 1, "shuffle": True}
+    train = data.from_directory(root, "train", **options) if calibrated else None
+    return data.from_directory(root, "val", **options), train
 
 
 def inspect(path: PathLike) -> str:

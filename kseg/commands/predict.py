@@ -66,16 +66,18 @@ def predict_files(
     output, paths = Path(output), [Path(path) for path in images]
     check_choice("output_kind", output_kind, ("classes", "probabilities"))
     for path in paths:
-        image_header(path)
+        image_header(path, deep=True)
     _check_targets(output, paths, [".png", ".npy"][output_kind != "classes"], overwrite)
     stated: dict[str, Any] = {"activation": activation, "input_range": input_range, "multilabel": multilabel}
     runner = open_model(model, **stated, resize=resize)
+    for path in paths:
+        image_header(path, deep=runner.value_range is not None)
     end = ".png" if output_kind == "classes" and not runner.multilabel else ".npy"
     targets = _check_targets(output, paths, end, overwrite)
     remove_partial_files([target for pair in targets.values() for target in pair])
     runner = runner.settled(scores=output_kind == "probabilities")
     for done, (path, (target, overlay_path)) in enumerate(targets.items(), start=1):
-        image = as_picture(path, runner.channels)
+        image = as_picture(path, runner.channels, runner.value_range)
         give = runner.masks if output_kind == "classes" else runner.probabilities
         result = give(image[None], crf)[0]
         mask = _shown(result, runner.multilabel)

@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from kseg.data.dataset import SegmentationDataset
 from kseg.distribution import is_chief
 from kseg.graphs import encoder_layers
 from kseg.models import build
+from kseg.remembering import with_value_range
 from kseg.replicas import num_replicas
 from kseg.transfer import copy_weights
 from kseg.types import PathLike
+from kseg.value_range import ValueRange
 
 
 def print_on_chief(text: object) -> None:
@@ -90,8 +92,23 @@ def run_config(
         "pictures": _digest(datasets.crops.image_paths),
         "validation": _digest(datasets.validation.image_paths),
         "crop_size": [int(side) for side in datasets.crop_size],
+        **_reading(datasets.crops),
         **options,
     }
+
+
+def as_asked(reading: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return how the files are found and read as a run keeps it; states without it go on."""
+    kept = {word: value for word, value in (reading or {}).items() if word not in ("channels", "value_range")}
+    return {"reading": kept} if kept else {}
+
+
+def _reading(dataset):
+    """Return how pictures are read, where it is otherwise than by default."""
+    reading = {"channels": dataset.channels} if dataset.channels != 3 else {}
+    if dataset.value_range is None:
+        return reading
+    return {**reading, "value_range": ValueRange(*dataset.value_range).as_config()}
 
 
 def _plain(value):
@@ -109,11 +126,15 @@ def _digest(paths):
     return f"{len(paths)} files, {hashlib.sha256(names.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
 
 
-def build_network(config: dict, of_model: dict) -> keras.Model:
+def build_network(datasets: Datasets, config: dict, of_model: dict) -> keras.Model:
     """Build the model in a precision, with the weights of an earlier one and the encoder frozen if asked."""
-    name = config["model"]
+    name, channels = config["model"], datasets.crops.channels
+    if channels != 3:
+        of_model = {**of_model, "input_shape": (None, None, channels)}
     with _policy(config["precision"]):
         network = build(name, len(config["classes"]), **of_model)
+        if datasets.crops.value_range is not None:
+            network = with_value_range(network, datasets.crops.value_range)
     if config["start_from"] is not None:
         print_on_chief(copy_weights(network, config["start_from"]))
     if config["freeze_encoder"]:

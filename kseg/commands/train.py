@@ -60,7 +60,8 @@ def train(
 
     Args:
         root, label_map, class_names: as for `kseg.data.from_directory`; "train" trains, "val" validates.
-        reading: further arguments of it: `layout`, `images`, `masks`, `split_file`, `group`, `colors`.
+        reading: further arguments of it: `layout`, `images`, `masks`, `split_file`, `group`, `colors`,
+            `channels`, `value_range`, `page`. The model keeps the range.
         output: new or empty folder: `model.keras`, `classes.txt`, `history.csv`, `learning_curve.png`,
             `predictions.png`, and `states/`, which may be deleted when the training is over.
         model: one of `kseg.list_models()`.
@@ -105,7 +106,7 @@ def train(
     labels = {"label_map": label_map, "class_names": class_names, **(reading or {})}
     labels["class_names"] = preparation.check_data(root, labels, progress)
     datasets = preparation.read_datasets(root, labels, crop_size, batch_size, seed)
-    asked: dict[str, Any] = {"reading": dict(reading)} if reading else {}  # states without it go on
+    asked = preparation.as_asked(reading)
     config = preparation.run_config(
         *(datasets, of_model, label_map, start_from, options),
         model=model,
@@ -177,7 +178,7 @@ def _seed(seed, deterministic):
 
 
 def _build_and_compile(datasets, config, of_model, weights, options):
-    network = preparation.build_network(config, of_model)
+    network = preparation.build_network(datasets, config, of_model)
     steps, names = config["epochs"] * len(datasets.crops), datasets.crops.class_names
     return compile(network, steps, class_weights=weights, class_names=names, **options)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from kseg.data.files import size_mismatch
 from kseg.data.findings import doubts, suggestions
 from kseg.data.labels import NO_CLASS, Labels, read_labels
 from kseg.data.mask_files import read_mask
-from kseg.data.reading import read_image
+from kseg.data.options import check_options
+from kseg.data.reading import read_image, read_numbers
 from kseg.data.report import CheckReport
 from kseg.data.source import Source
 from kseg.masks import void_ids
@@ -37,6 +39,7 @@ class Seen:
         digest: of the pixels of the picture.
         size: `(H, W)`.
         low, high: pixel values of the picture.
+        deep: `None`, or the least and the largest number of a picture that needs a range to be read.
     """
 
     split: str
@@ -47,8 +50,9 @@ class Seen:
     problem: str | None = None
     digest: bytes = b""
     size: tuple[int, int] = (0, 0)
-    low: int = 0
-    high: int = 0
+    low: float = 0
+    high: float = 0
+    deep: tuple[float, float] | None = None
 
 
 def check(
@@ -64,6 +68,9 @@ def check(
     colors: Colors = None,
     validation_fraction: float = 0.2,
     group: str | None = None,
+    channels: int | None = None,
+    value_range: Any = None,
+    page: int | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> CheckReport:
     """Decode every picture and mask of every split and count the classes; nothing is changed.
@@ -82,6 +89,7 @@ def check(
         ignore_class: void, one id or several.
         colors: what the colours of masks mean.
         validation_fraction: the share of "val" where the folder has no splits.
+        channels, value_range, page: how pictures are read.
         progress: called with `(files done, all files)`.
 
     Returns:
@@ -90,6 +98,7 @@ def check(
     Raises:
         FileNotFoundError, ValueError: for a folder without pairs; problems of single files are in the report.
     """
+    check_options(channels, value_range, page)
     unpaired: list[str] = []
     source = Source(
         root,
@@ -103,6 +112,9 @@ def check(
         masks=masks,
         split_file=split_file,
         group=group,
+        channels=channels,
+        value_range=value_range,
+        page=page,
     )
     splits = {split: source.files(split, unpaired) for split in source.splits() or ["train"]}
     labels = read_labels(source, lenient=True)
@@ -111,7 +123,7 @@ def check(
     jobs = [(split, *pair) for split, f in splits.items() for pair in zip(f.images, f.masks, strict=True)]
     seen: list[Seen] = []
     with ThreadPoolExecutor() as pool:
-        for one in pool.map(lambda job: _visit(job[0], job[1], job[2], table, labels), jobs):
+        for one in pool.map(lambda job: _visit(job[0], job[1], job[2], table, labels, source), jobs):
             seen.append(one)
             if progress:
                 progress(len(seen), total)
@@ -121,8 +133,8 @@ def check(
     _add_up(report, seen)
     problems, doubtful, mend = _problems_of_ids(root, report, seen, labels)
     report.problems += problems
-    report.warnings += doubtful + doubts(report, seen, sound_ids=not problems + doubtful)
-    report.suggestions += suggestions(report, mend)
+    report.warnings += doubtful + doubts(report, seen, not problems + doubtful, value_range is None)
+    report.suggestions += suggestions(report, seen, mend)
     return report
 
 
@@ -158,13 +170,31 @@ def _problems_of_ids(root, report, seen, labels):
     return [f"{root}: the masks hold {held}, and there are {labels.num_classes} classes; {hint}"], [], mend
 
 
-def _visit(split: str, image_path: Path, mask_path: MaskPath, table: np.ndarray, labels: Labels) -> Seen:
+def _numbers_of(path, source):
+    """Return the least and the largest number of a picture that is not of 0–255 in 8 bits, else `None`."""
+    try:
+        read_image(path, source.channels, page=source.page)
+    except (ValueError, OSError):
+        try:
+            numbers = read_numbers(path, source.channels, page=source.page)
+        except (ValueError, OSError):
+            return None
+        return numbers.min().item(), numbers.max().item()
+    return None
+
+
+def _visit(
+    split: str, image_path: Path, mask_path: MaskPath, table: np.ndarray, labels: Labels, source: Source
+) -> Seen:
     """Return what one pair holds, or its problem."""
     seen = Seen(split, image_path)
+    read = read_image if source.value_range is None else read_numbers
     try:
-        image, mask = read_image(image_path), read_mask(mask_path, labels.colors)
+        image = read(image_path, source.channels, page=source.page)
+        mask = read_mask(mask_path, labels.colors)
     except (ValueError, OSError) as error:
         seen.problem = str(error)
+        seen.deep = _numbers_of(image_path, source)
         return seen
     if image.shape[:2] != mask.shape:
         seen.problem = size_mismatch(image_path, image.shape[:2], mask_path, mask.shape)
@@ -180,5 +210,5 @@ def _visit(split: str, image_path: Path, mask_path: MaskPath, table: np.ndarray,
     seen.pixels = np.bincount(ids[is_class], counts[is_class], labels.num_classes).astype("int64")
     seen.void = int(counts[np.isin(ids, void_ids(labels.ignore_class))].sum())
     seen.digest = hashlib.blake2b(image.tobytes() + str(image.shape).encode(), digest_size=16).digest()
-    seen.size, seen.low, seen.high = mask.shape, int(image.min()), int(image.max())
+    seen.size, seen.low, seen.high = mask.shape, image.min().item(), image.max().item()
     return seen

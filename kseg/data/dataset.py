@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-_CLASSES = ("class_names", "num_classes", "channels", "layout")
+_CLASSES = ("class_names", "num_classes", "channels", "value_range", "layout")
 _ITEMS = ("epochs", "image_paths", "mask_paths")  # which items come, and in which order
 _FACTS = (*_CLASSES, "batch_size", *_ITEMS)
 
@@ -43,9 +43,10 @@ class SegmentationDataset(tf.data.Dataset):
         unknown: attribute → why it is not known any more.
 
     Attributes:
-        class_names: list of str; every transformation keeps it, as it does the next three.
+        class_names: list of str; every transformation keeps it, as it does the next four.
         num_classes: int.
         channels: int, of a picture.
+        value_range: `(low, high)`, what the files hold for black and white, `None` for 0–255.
         layout: name of the layout of a folder, `None` where patterns told it.
         batch_size: int, or `None` for single pictures; lost where elements are put together otherwise.
         epochs: `kseg.data.pipeline.Epochs`, which items come; lost, as the next two are, where others come,

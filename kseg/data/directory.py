@@ -1,12 +1,14 @@
 """A folder of pictures and masks as `tf.data`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from kseg.data.colors import Colors
 from kseg.data.dataset import SegmentationDataset
 from kseg.data.files import read_headers
 from kseg.data.labels import read_labels
 from kseg.data.loading import PairReader
+from kseg.data.options import check_options, reading_options
 from kseg.data.pipeline import batches, checked_size
 from kseg.data.source import Source
 from kseg.types import PathLike
@@ -29,6 +31,9 @@ def from_directory(
     colors: Colors = None,
     validation_fraction: float = 0.2,
     group: str | None = None,
+    channels: int | None = None,
+    value_range: Any = None,
+    page: int | None = None,
     shuffle: bool | None = None,
     seed: int = 0,
 ) -> SegmentationDataset:
@@ -38,11 +43,11 @@ def from_directory(
     are then split, a picture and its mask of one stem, with folders inside or without; those of
     `kseg.data.list_layouts()`, which are found by themselves; and any other by two patterns. Masks hold
     ids (PNG of 1 to 16 bits, palette indices, BMP, GIF, TIFF, `.npy`) or, with `colors`, colours; pictures
-    are JPEG, PNG, BMP, GIF, TIFF or WebP, of 8 bits or of 16 that are filled, grey or RGB, with alpha or
-    without; what else there is (floats, 12 bits in 16, near infrared, several pages) is refused. Both turn as
-    their EXIF orientation says. Hidden and stray files do not count. Every header is read first, so a
-    missing, mismatched or unreadable file fails here and by name; one that is damaged, vanishes or changes is
-    named when it is read.
+    are JPEG, PNG, BMP, GIF, TIFF or WebP, of 8 bits or of 16 that are filled; with `value_range` of any
+    numbers. TIFFs of several bands, of floats and of deep numbers need the extra `bands`
+    (`pip install 'kseg[bands]'`), arrays `.npy` do not. Both turn as their EXIF orientation says. Hidden and
+    stray files do not count. Every header is read first, so a missing, mismatched or unreadable file fails
+    here and by name; one that is damaged, vanishes or changes is named when it is read.
 
     Args:
         root: the folder.
@@ -71,14 +76,22 @@ def from_directory(
             same files every time.
         group: `None` or a regular expression, searched in the path of each picture below `root`, that finds
             what neighbours share, such as `r"patient\\d+"`; they are then all in "train" or all in "val".
+        channels: `None` gives the channels that all files have, without alpha, of grey three equal ones; or a
+            number: 1 makes grey of colours.
+        value_range: for pictures of other numbers than 0–255 in 8 bits: `(low, high)`, what the files hold
+            for black and white, each a number or one per channel; `"dtype"`, all that their integers can
+            hold; `"percentiles"`, 0.5 and 99.5 % of each channel, measured over the training split.
+            Pictures are then float32 of 0–255.
+        page: of files of several pages or frames the one to read, from 0.
         shuffle: `None` is true for "train". The last, smaller batch is then left out.
         seed: of shuffling and augmentation.
 
     Returns:
-        `tf.data.Dataset` of `(B, H, W, 3)` uint8 and `(B, H, W)` int32, with the attributes `class_names`,
-        `num_classes`, `channels` and `layout` (its name, `None` of patterns), which stay after `.map`,
-        `.cache`, `.take` and every other transformation, and `image_paths` and `mask_paths`, which stay while
-        they are true.
+        `tf.data.Dataset` of `(B, H, W, C)` uint8, with `value_range` float32, and `(B, H, W)` int32, with the
+        attributes `class_names`, `num_classes`, `channels`, `value_range` (`None` or `(low, high)`, which
+        `kseg.with_value_range` puts into a model) and `layout` (its name, `None` of patterns), which stay
+        after `.map`, `.cache`, `.take` and every other transformation, and `image_paths` and `mask_paths`,
+        which stay while they are true.
 
     Raises:
         FileNotFoundError: if a folder is missing.
@@ -109,6 +122,9 @@ def from_directory(
         split_file=split_file,
         group=group,
         colors=colors,
+        channels=channels,
+        value_range=value_range,
+        page=page,
     )
     return dataset_of(
         source,
@@ -134,8 +150,9 @@ def dataset_of(
     """Return the dataset of a split of a source; arguments as for `from_directory`."""
     if image_size is not None:
         image_size = checked_size("image_size", image_size)
+    check_options(source.channels, source.value_range, source.page)
     files = source.files(split)
-    image_headers, mask_headers = read_headers(files)
+    image_headers, mask_headers = read_headers(files, source.page, source.value_range is not None)
     sizes = {header.size for header in image_headers}
     if len(sizes) > 1 and image_size is None and augment is None and batch_size not in (None, 1):
         raise ValueError(
@@ -143,7 +160,11 @@ def dataset_of(
             f"or batch_size=1"
         )
     labels = read_labels(source)
-    read = PairReader(files, image_headers, mask_headers, labels)
+    training = source.training_images(split) if source.value_range == "percentiles" else []
+    options = reading_options(
+        *(source.channels, source.value_range, source.page), files.images, image_headers, training
+    )
+    read = PairReader(files, image_headers, mask_headers, labels, options)
     dataset = batches(
         len(files),
         read,
@@ -154,6 +175,9 @@ def dataset_of(
         batch_size=batch_size,
         shuffle=shuffle,
         seed=seed,
+        channels=options.channels or 3,
+        dtype=options.dtype,
+        value_range=options.value_range and options.value_range.as_tuple(),
         image_paths=[str(path) for path in files.images],
         mask_paths=[str(path) for path in files.masks],
     )

@@ -151,14 +151,14 @@ def _expanded(mask):
     return Path(mask).expanduser()
 
 
-def read_headers(pairs: ImageMaskFiles) -> tuple[list, list]:
-    """Return `(image headers, mask headers)`, read in parallel.
+def read_headers(pairs: ImageMaskFiles, page: int | None = None, deep: bool = False) -> tuple[list, list]:
+    """Return `(image headers, mask headers)`, read in parallel; `page` and `deep` as for `image_header`.
 
     Raises:
         ValueError: for an unreadable file, or a mask whose size is not its picture's; it names the file.
     """
     with ThreadPoolExecutor() as pool:
-        images = list(pool.map(headers.image_header, pairs.images))
+        images = list(pool.map(lambda path: headers.image_header(path, page, deep), pairs.images))
         masks = list(pool.map(mask_header, pairs.masks))
     for path, image, mask, mask_path in zip(pairs.images, images, masks, pairs.masks, strict=True):
         if image.size != mask.size:

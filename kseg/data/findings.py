@@ -16,16 +16,18 @@ _NEARLY_BLACK = 15  # the highest value of pictures that seem to be of another r
 _RARE = 10  # times less frequent than the most frequent class
 
 
-def doubts(report: CheckReport, seen: list[Seen], sound_ids: bool) -> list[str]:
+def doubts(report: CheckReport, seen: list[Seen], sound_ids: bool, in_8_bits: bool) -> list[str]:
     """Return the warnings: equal pictures, classes that lack, masks that teach nothing, dark pictures.
 
     Args:
         report: the counts.
         seen: the pairs.
         sound_ids: whether the ids are what they should be; else they say nothing of classes.
+        in_8_bits: whether the pictures are read as 0–255.
     """
     sound = [one for one in seen if one.pixels is not None]
-    return _equal_pictures(sound) + (_of_masks(report, sound) if sound_ids else []) + _range(report)
+    lines = _equal_pictures(sound) + (_of_masks(report, sound) if sound_ids else [])
+    return lines + (_range(report) if in_8_bits else [])
 
 
 def _equal_pictures(sound):
@@ -79,9 +81,12 @@ def _range(report):
     return [f"the pictures hold {low}–{high} of 0–255 and are nearly black; bring them to 0–255"]
 
 
-def suggestions(report: CheckReport, label_map: dict[int, int]) -> list[str]:
+def suggestions(report: CheckReport, seen: list[Seen], label_map: dict[int, int]) -> list[str]:
     """Return the arguments that fit the data; `label_map` is that of the diagnosis."""
     lines = [f"label_map={label_map}"] if label_map else []
+    if deep := [one.deep for one in seen if one.deep]:
+        low, high = min(low for low, _ in deep), max(high for _, high in deep)
+        lines.append(f"value_range=({low:g}, {high:g})")
     pixels = report.pixels.get("train", np.zeros(len(report.class_names)))
     present = pixels[pixels > 0]
     if len(present) > 1 and present.max() > _RARE * present.min():

@@ -1,5 +1,7 @@
 """What picture and mask files say of themselves before they are decoded; what is unfit is refused by name."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,15 +9,16 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from kseg.data import tiff
+from kseg.data import bands, tiff
 from kseg.disk import check_regular, stamp
 from kseg.types import PathLike
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 89_000_000  # Pillow warns of a decompression bomb just above
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # not EPS, whose reader starts Ghostscript
 _ORIENTATION = 274  # EXIF tag
 _WIDTH, _HEIGHT = 256, 257  # TIFF tags
+_WORDS = {"u": "integers", "i": "integers", "f": "floats"}
 _DEEP = {"I": "32-bit integers", "F": "32-bit floats"}  # modes whose numbers have no common range
 
 
@@ -27,33 +30,113 @@ class Header:
         size: `(H, W)` in pixels, as displayed (after EXIF orientation).
         plain: whether TensorFlow reads it right.
         stamp: of `kseg.disk.stamp`, to tell whether it is still the same file.
+        channels: bands without an alpha channel; grey counts as three, the same.
+        dtype, bits: of the numbers in it.
+        by_bands: whether `read_bands` reads it, not Pillow.
     """
 
     size: tuple
     plain: bool
     stamp: tuple | None = None
+    channels: int = 3
+    dtype: str = "uint8"
+    bits: int = 8
+    by_bands: bool = False
 
 
-def image_header(path: PathLike) -> Header:
+def image_header(path: PathLike, page: int | None = None, deep: bool = False) -> Header:
     """Return the header of a picture.
 
+    Args:
+        path: the file.
+        page: number of the page or frame, from 0; `None` is the only one.
+        deep: whether numbers other than 0–255 are wanted as they are.
+
     Raises:
-        ValueError: if the file is no file, empty, cut short, no picture, several, of more than `MAX_PIXELS`,
-            of bands beside colours and alpha, or of 32 bits; it names it and what was seen.
+        ValueError: if the file is no file, empty, cut short, no picture, of several without `page`, of more
+            than `MAX_PIXELS`, or, where `deep` is false, of other numbers than 0–255 in 8 bits or 16 that
+            are filled; it names it and what was seen.
     """
-    with opened(path) as image:
-        if image.format == "TIFF":
-            tags = tiff.tiff_tags(Path(path)) or {}
-            refuse(path, tiff.band_problem(tags) or tiff.sample_problem(tags))
-        if image.mode in _DEEP:
-            raise ValueError(f"{path}: {depth_problem(image)}")
+    path = Path(path)
+    tags = tiff.tiff_tags(path) if path.is_file() else None
+    if tags is not None:
+        refuse(path, tiff.white_problem(tags))
+    if bands.is_array(path) or (tags and (page is not None or tiff.needs_library(tags, deep))):
+        header = _bands_header(path, page)
+        if header.dtype != "uint8" and not deep:
+            refuse(path, _seen(path, page, header))
+        return header
+    with opened(path, page) as image:
+        bits = bits_of(image, path)
         plain = image.format in ("JPEG", "PNG") and image.mode in ("RGB", "L") and orientation_of(image) == 1
-        plain = plain and bits_of(image, path) <= 8
-        return Header(size_of(image), plain, stamp(path))
+        dtype = "uint16" if bits > 8 else "uint8"
+        plain = plain and bits <= 8 and page is None
+        return Header(size_of(image), plain, stamp(path), dtype=dtype, bits=max(bits, 8))
 
 
-def opened(path: PathLike) -> Image.Image:
-    """Open a file of one picture, not yet decoded; raise by name where it is unfit for pictures and masks."""
+def _bands_header(path, page):
+    """Return the header of a file that `kseg.data.bands` reads."""
+    check_regular(path)
+    with named(path):
+        if bands.is_array(path):
+            bands.check_page(page, 1)
+            array = bands.array_of(path)
+            size, count, dtype = array.shape[:2], array.shape[2], array.dtype
+            bits = 8 * dtype.itemsize
+        else:
+            with bands.TiffPage(path, page) as opened_page:
+                size, count = opened_page.size, opened_page.bands
+                dtype, bits = np.dtype(opened_page.dtype), opened_page.bits
+    if size[0] * size[1] > MAX_PIXELS:
+        raise _too_large(path)
+    if count == 1:
+        count = 3  # grey counts as colours
+    return Header(size, False, stamp(path), count, dtype.name, max(bits, 8), by_bands=True)
+
+
+def read_bands(path: PathLike, page: int | None = None) -> tuple[np.ndarray, bool]:
+    """Return the bands `(H, W, C)` in the numbers of the file, and whether the last one is an alpha channel.
+
+    Raises:
+        ValueError: if they cannot be read; it names the file.
+    """
+    with named(path):
+        if bands.is_array(path):
+            return np.array(bands.array_of(path)), False
+        with bands.TiffPage(path, page) as opened_page:
+            return opened_page.pixels(), opened_page.has_alpha
+
+
+@contextlib.contextmanager
+def named(path: PathLike) -> Iterator[None]:
+    """Raise what goes wrong inside as errors that name the file."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except bands.UnfitError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except Exception as error:  # of any type: decoders raise what they stumble on
+        raise ValueError(
+            f"{path}: the file is cut short or damaged ({first_line(error)}); restore or remove it"
+        ) from error
+
+
+def _seen(path, page, header):
+    """Return what a picture of other numbers than 0–255 holds, and the mend."""
+    pixels, has_alpha = read_bands(path, page)
+    pixels = pixels[..., : -1 if has_alpha else None]
+    kind = f"{header.bits}-bit {_WORDS[pixels.dtype.kind]}" if header.bits != 16 else "16 bits"
+    kind = kind if pixels.dtype.kind != "i" or header.bits > 16 else f"{header.bits}-bit signed integers"
+    kind += f", {pixels.shape[-1]} bands" if pixels.shape[-1] > 1 else ""
+    return out_of_range(np.nanmin(pixels), np.nanmax(pixels), kind)
+
+
+def opened(path: PathLike, page: int | None = None) -> Image.Image:
+    """Open a file of one picture, not yet decoded; raise by name where it is unfit for pictures and masks.
+
+    Of several frames `page` names one, from 0.
+    """
     path = Path(path)
     check_regular(path)
     try:
@@ -66,21 +149,25 @@ def opened(path: PathLike) -> Image.Image:
         raise _unreadable(path, error) from error
     try:
         image.filename = ""  # Pillow maps files with a name into memory, and then turns grey TIFFs wrongly
-        _check_opened(path, image)
+        _check_opened(path, image, page)
     except BaseException:
         image.close()
         raise
     return image
 
 
-def _check_opened(path, image):
+def _check_opened(path, image, page):
     """Refuse several pictures, too many pixels, and a file without its end."""
     try:
         count = tiff.count_pictures(image)
+        of_film = page is None and image.format in ("JPEG", "MPO")  # a phone puts it behind the picture
+        page = 0 if of_film else bands.check_page(page, count, "frames")
+        if page:
+            image.seek(page)
+    except bands.UnfitError as error:
+        raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # of any type: Pillow's parsers raise what they stumble on
         raise _unreadable(path, error) from error
-    if image.format not in ("JPEG", "MPO") and count > 1:  # a phone puts its film behind the picture
-        raise ValueError(f"{path}: {count} pictures in one file; save each as a file of its own")
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(path)
     if image.format in ("JPEG", "PNG") and not _is_whole(path, image.format):
@@ -132,7 +219,11 @@ def depth_problem(image: Image.Image) -> str:
 
 def out_of_range(low: float, high: float, kind: str) -> str:
     """Return what is wrong with a picture that holds `low` to `high`, and the mend."""
-    return f"holds {low:g}–{high:g} in {kind}, pictures 0–255 in 8 bits; bring it to 0–255 and save it as PNG"
+    return (
+        f"holds {low:g}–{high:g} in {kind}, pictures 0–255 in 8 bits; say what is black and what is white by "
+        f"value_range=, for instance value_range=({low:g}, {high:g}) (of a model by kseg.with_value_range), "
+        "or bring it to 0–255 and save it as PNG"
+    )
 
 
 def size_of(image: Image.Image) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Pictures and masks that two lists name, as `tf.data`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from kseg.data.class_masks import MaskPath
 from kseg.data.colors import Colors
@@ -22,6 +23,9 @@ def from_files(
     class_names: Sequence[str] | None = None,
     ignore_class: int | Sequence[int] = 255,
     colors: Colors = None,
+    channels: int | None = None,
+    value_range: Any = None,
+    page: int | None = None,
     shuffle: bool = False,
     seed: int = 0,
 ) -> SegmentationDataset:
@@ -36,8 +40,10 @@ def from_files(
             them from class 1 on, `None` for a class that is not in the picture. A later class lies above.
         class_names: `None` or one name per class; else "class 0", "class 1", ... up to the largest id in
             these masks: give names where several lists must have the same classes.
+        value_range: as for `from_directory`; percentiles are measured on these pictures.
         shuffle: draw an order for every epoch; the last, smaller batch is then left out.
-        image_size, batch_size, augment, label_map, ignore_class, colors, seed: as for `from_directory`.
+        image_size, batch_size, augment, label_map, ignore_class, colors, channels, page, seed: as for
+            `from_directory`.
 
     Returns:
         `tf.data.Dataset`, as of `from_directory`.
@@ -63,6 +69,9 @@ def from_files(
         label_map=label_map,
         ignore_class=ignore_class,
         colors=colors,
+        channels=channels,
+        value_range=value_range,
+        page=page,
         given=paired(images, masks),
     )
     return dataset_of(

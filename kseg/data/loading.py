@@ -15,7 +15,7 @@ from kseg.data.files import ImageMaskFiles
 from kseg.data.headers import Header
 from kseg.data.labels import Labels
 from kseg.data.mask_files import read_mask
-from kseg.data.reading import check_pixels, read_image
+from kseg.data.reading import AS_COLOURS, ReadingOptions, check_pixels
 from kseg.disk import stamp
 
 
@@ -26,6 +26,7 @@ class PairReader:
         files: of one split.
         image_headers, mask_headers: of `kseg.data.files.read_headers`.
         labels: what the ids mean.
+        options: how pictures are read.
     """
 
     def __init__(
@@ -34,8 +35,12 @@ class PairReader:
         image_headers: Sequence[Header],
         mask_headers: Sequence[Header],
         labels: Labels,
+        options: ReadingOptions = AS_COLOURS,
     ) -> None:
-        self.images = Watched(files.images, image_headers, read_image, decode_image)
+        if not options.plain:
+            image_headers = [replace(header, plain=False) for header in image_headers]
+        self.options = options
+        self.images = Watched(files.images, image_headers, options.read, decode_image)
         if labels.colors is not None:
             mask_headers = [replace(header, plain=False) for header in mask_headers]
         read = partial(read_mask, colors=labels.colors)
@@ -43,7 +48,7 @@ class PairReader:
         self.labels = labels
 
     def __call__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return picture `(H, W, 3)` uint8 and ids `(H, W)` int32.
+        """Return picture `(H, W, C)` of `options.dtype` and ids `(H, W)` int32.
 
         Raises:
             ValueError: naming the file that vanished, changed, is damaged, or holds an id that is no class.

@@ -121,6 +121,7 @@ def batches(
         "class_names": list(class_names),
         "num_classes": len(class_names),
         "channels": channels,
+        "value_range": None,
         "batch_size": batch_size,
         "epochs": epochs,
     }

@@ -33,7 +33,7 @@ class CheckReport:
     notes: list[str] = field(default_factory=list)
     suggestions: list[str] = field(default_factory=list)
     sizes: dict[tuple[int, int], int] = field(default_factory=dict)
-    value_range: tuple[int, int] | None = None
+    value_range: tuple[float, float] | None = None
 
     def __str__(self) -> str:
         lines = [", ".join(f"{split}: {count} pairs" for split, count in self.pairs.items())]
@@ -57,7 +57,7 @@ class CheckReport:
             return []
         sizes = [f"{w}×{h}" for h, w in sorted(self.sizes, key=lambda size: -self.sizes[size])]
         shown = ", ".join(sizes[:3]) + (f" and {len(sizes) - 3} more sizes" if len(sizes) > 3 else "")
-        return [f"pictures: {shown} (width×height), values {self.value_range[0]}–{self.value_range[1]}"]
+        return [f"pictures: {shown} (width×height), values {self.value_range[0]:g}–{self.value_range[1]:g}"]
 
     def as_dict(self) -> dict:
         """Return what was found as JSON can hold it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
+from typing import Any
 
 from kseg.data.colors import Colors
 from kseg.data.detection import colors_of, detect, find_splits, images_of, layout_named, masks_of, names_of
@@ -30,6 +31,7 @@ class Source:
         given: the files themselves, instead of a folder.
         class_names, label_map, ignore_class, colors: what the masks mean, as for `kseg.data.from_directory`;
             they become those of the layout where the user says nothing.
+        channels, value_range, page: how pictures are read, likewise.
     """
 
     root: PathLike
@@ -38,6 +40,9 @@ class Source:
     label_map: Mapping[int, int] | None = None
     ignore_class: int | Sequence[int] = 255
     colors: Colors = None
+    channels: int | None = None
+    value_range: Any = None
+    page: int | None = None
     given: ImageMaskFiles | None = None
     layout: str | None = None
     images: str | None = None
@@ -135,6 +140,10 @@ class Source:
             return self.given
         root = Path(self.root).expanduser()
         return find_files(root, self.place, split, self.validation_fraction, self.group, unpaired)
+
+    def training_images(self, split: str) -> list:
+        """Return the pictures that a range is measured on: of "train", else of the split that is read."""
+        return self.files("train" if "train" in self.splits() else split).images
 
 
 def _checked(argument, text):

@@ -12,6 +12,7 @@ _WHITE_IS_ZERO = 0
 _COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}  # RGB, CMYK, YCbCr, Lab; else 1
 _ALPHA = (1, 2)
 _LOSSY = {6: "JPEG", 7: "JPEG", 34712: "JPEG 2000", 34892: "JPEG", 50001: "WebP", 50002: "JPEG XL"}
+_OF_PILLOW = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946)  # compressions
 _KINDS = {1: "integers", 2: "signed integers", 3: "floats"}
 
 
@@ -67,6 +68,13 @@ def sample_problem(tags: dict[int, Any]) -> str | None:
     return None
 
 
+def white_problem(tags: dict[int, Any]) -> str | None:
+    """Return what is wrong with deep numbers of which 0 is white, else `None`."""
+    if first(tags, PHOTOMETRIC, 1) == _WHITE_IS_ZERO and first(tags, BITS, 1) > 8:
+        return f"holds {first(tags, BITS, 1)} bits with 0 for white; save it with 0 for black"
+    return None
+
+
 def ids_problem(tags: dict[int, Any]) -> str | None:
     """Return why the ids of a TIFF mask cannot be trusted, or `None`."""
     lossy = _LOSSY.get(first(tags, COMPRESSION, 1))
@@ -94,3 +102,21 @@ def count_pictures(image: Image.Image) -> int:
         whole += not image.tag_v2.get(_KIND, 0) & 5  # bit 0: a smaller copy, bit 2: a transparency mask
     image.seek(0)
     return max(whole, 1)
+
+
+def needs_library(tags: dict[int, Any], deep: bool) -> bool:
+    """Tell whether Pillow does not know a TIFF, or would leave out bands of it or digits of its numbers.
+
+    Args:
+        tags: of `tiff_tags`.
+        deep: whether numbers of more than 8 bits are asked for as they are.
+    """
+    bits, kind = first(tags, BITS, 1), first(tags, FORMAT, 1)
+    if band_problem(tags) or (kind in _KINDS and kind != 1) or bits not in (1, 2, 4, 8, 16):
+        return True
+    return (deep and bits > 8) or first(tags, COMPRESSION, 1) not in _OF_PILLOW
+
+
+def colour_bands(bands: int, extra: tuple[int, ...]) -> int:
+    """Return how many bands of a TIFF are not its alpha channel, which is the last one where it says so."""
+    return bands - 1 if bands > 1 and extra and extra[-1] in _ALPHA else bands

@@ -106,6 +106,8 @@ def _write(facts, size, class_names, shown_path, folder):
     told = {} if class_names is None else {"labels": "\n".join(class_names)}
     if facts.multilabel:
         told["multilabel"] = "true"
+    if facts.value_range is not None:
+        told["value_range"] = facts.value_range.as_json()
     if told:
         file = onnx.load(made)
         onnx.helper.set_model_props(file, told)

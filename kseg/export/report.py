@@ -27,6 +27,8 @@ class ExportReport:
         worst_layers: dict, layer → its error in steps of its scale, the five largest (int8 only).
         float_layers: list of the layers kept in float, told or because LiteRT lacks them (int8, int16x8).
         skipped_passes: list of str, what makes files faster and could not read this one, with the reason.
+        value_range: `[low, high]`, what the files of its pictures hold for black and white, each a number
+            or a list of one per channel; `None` for 0–255.
     """
 
     path: str
@@ -49,6 +51,7 @@ class ExportReport:
     worst_layers: dict[str, float] = field(default_factory=dict)
     float_layers: list[str] = field(default_factory=list)
     skipped_passes: list[str] = field(default_factory=list)
+    value_range: list | None = None
 
     @property
     def gives(self) -> str:
@@ -71,6 +74,11 @@ class ExportReport:
             f"  compared on {self.pictures} {what}: same class on {100 * self.same_class:.3f} % of pixels"
             + differs,
         ]
+        if self.value_range is not None:
+            bits = ", in 8 bits" if "int8" in self.format else ""
+            lines.append(
+                f"  picture files hold {self.value_range} for black and white; this file takes 0–255{bits}"
+            )
         if self.keras_miou is not None:
             lines.append(f"  mean IoU {self.file_miou:.4f}, Keras {self.keras_miou:.4f}")
         if self.sha256 and not self.operators:

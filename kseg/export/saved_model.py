@@ -101,6 +101,8 @@ def _write(facts, class_names, folder):
         module.labels = tf.saved_model.Asset(str(labels))
     if facts.multilabel:
         module.kseg_multilabel = tf.Variable(True, trainable=False)  # nothing else in the folder tells it
+    if facts.value_range is not None:
+        module.kseg_value_range = tf.Variable(facts.value_range.as_json(), trainable=False)
     tf.saved_model.save(module, str(made), signatures=signatures)
     return made
 
@@ -108,7 +110,8 @@ def _write(facts, class_names, folder):
 def _takes_files(facts):
     """Tell whether a model scores the whole of pictures as JPEG and PNG hold them."""
     gives_scores = facts.output_kind != "classes"
-    return facts.channels in (1, 3) and gives_scores and not facts.scores_only_centre
+    in_bytes = facts.channels in (1, 3) and facts.value_range is None
+    return in_bytes and gives_scores and not facts.scores_only_centre
 
 
 def _encoded(serve, facts):

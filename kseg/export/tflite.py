@@ -192,7 +192,10 @@ def _metadata(facts, output_kind, class_names):
     known = facts.output_kind != "classes"  # ids do not tell how many there are
     description = "Semantic segmentation" + (f", {facts.num_classes} classes" if known else "")
     labels = list(class_names or [])
-    return Metadata(facts.model.name, description, 0.0, 1.0, activation, labels, facts.multilabel)
+    kept = facts.value_range and facts.value_range.as_json()
+    return Metadata(
+        facts.model.name, description, 0.0, 1.0, activation, labels, facts.multilabel, value_range=kept
+    )
 
 
 def _check_mediapipe(facts, output_kind):

@@ -131,6 +131,7 @@ def verify(
         same_class=comparison.same / comparison.pixels,
         latency_ms=1e3 * statistics.median(times[1:] or times),
         keras_miou=keras_miou,
+        value_range=None if facts.value_range is None else facts.value_range.as_config(),
         file_miou=file_miou,
     )
 

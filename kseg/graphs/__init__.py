@@ -2,8 +2,8 @@
 
 Keras' private names are asked for in `keras_graph.py` and `kseg.distribution.keras_trainer` alone, and what a
 version of Keras lacks is named. What a layer does to scores it says itself, by its attributes `keeps_scores`,
-`auxiliary_heads`, `scores_only_centre`, `enlarges_scores` and `rounds_indices`: this room knows no layer of
-kseg's.
+`auxiliary_heads`, `scores_only_centre`, `enlarges_scores` and `rounds_indices`, what it knows of files by
+`value_range`: this room knows no layer of kseg's.
 """
 
 from kseg.graphs.facts import (

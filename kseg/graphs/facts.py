@@ -18,6 +18,7 @@ from kseg.graphs.output_kind import output_kind
 from kseg.graphs.precision import in_float32
 from kseg.graphs.scores import has_auxiliary_heads
 from kseg.pictures import PIXEL_RANGE, probes, scaled
+from kseg.value_range import ValueRange
 
 ACTIVATIONS = ("softmax", "sigmoid", "linear")
 
@@ -150,6 +151,12 @@ class ModelFacts:
         if self.num_scores is None or self.multilabel:
             return self.num_scores
         return max(self.num_scores, 2)
+
+    @cached_property
+    def value_range(self) -> ValueRange | None:
+        """What the files of its pictures hold for black and white, which a layer keeps; `None` for 0–255."""
+        found = (getattr(layer, "value_range", None) for layer in layers_inside(self.model))
+        return next((each for each in found if isinstance(each, ValueRange)), None)
 
     @cached_property
     def scores_only_centre(self) -> bool:

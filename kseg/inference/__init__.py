@@ -16,6 +16,7 @@ from kseg.inference.files import check_file, digest_in, facts_of, load, open_mod
 from kseg.inference.resizing import Resize
 from kseg.inference.runner import Runner, as_probabilities, collapse, crf_arguments, ids_type
 from kseg.types import InputRange, StatedActivation
+from kseg.value_range import ValueRange
 
 __all__ = [
     "Runner",
@@ -51,7 +52,8 @@ def predict(
 
     Args:
         model_or_path: `keras.Model`, or the path of a `.keras`, `.tflite`, `.onnx` file or SavedModel folder.
-        image: path of a picture, or `(H, W, C)` array, values 0–255.
+        image: path of a picture, or `(H, W, C)` array, values 0–255. A model that keeps a range of its files
+            (`kseg.with_value_range`, `kseg train`) has them read by it.
         crf: whether `kseg.dense_crf` refines the probabilities by the picture's edges; a dict gives its
             arguments, for instance `kseg.tune_crf(...).parameters`.
         output_kind: `"classes"`, or `"probabilities"`, which a file that gives ids cannot tell.
@@ -92,15 +94,18 @@ def predict(
         resize=resize,
     )
     give = runner.masks if output_kind == "classes" else runner.probabilities
-    return give(as_picture(image, runner.channels)[None], crf)[0]
+    return give(as_picture(image, runner.channels, runner.value_range)[None], crf)[0]
 
 
-def as_picture(image: Any, channels: int) -> np.ndarray:
-    """Return `(H, W, channels)` of a path, a Pillow image or an array."""
+def as_picture(image: Any, channels: int, value_range: ValueRange | None = None) -> np.ndarray:
+    """Return `(H, W, channels)` of a path, a Pillow image or an array.
+
+    Files, opened or not, are read by `value_range`; arrays hold values 0–255.
+    """
     if isinstance(image, str | os.PathLike):
-        return read_image(image, channels)
+        return read_image(image, channels, value_range)
     if isinstance(image, Image.Image):
-        image = pixels_of(image, channels)
+        image = pixels_of(image, channels, value_range=value_range)
     pixels = np.asarray(image)
     if pixels.ndim == 2 and channels == 1:
         pixels = pixels[..., None]

@@ -129,6 +129,7 @@ def _keras_runner(model):
             num_classes=facts.num_scores,
             scores_only_centre=facts.scores_only_centre,
             activation=facts.found,
+            value_range=facts.value_range,
             name=f"model {model.name!r}",
         )
     return model._kseg_runner
@@ -146,6 +147,7 @@ def _file_runner(path, file, shown):
         activation=told.activation,
         asks_range=told.input_range is None,
         multilabel=told.multilabel,
+        value_range=told.value_range,
         name=shown,
     )
 

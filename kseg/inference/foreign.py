@@ -11,6 +11,7 @@ import numpy as np
 from kseg.litert.metadata import Metadata, read_metadata
 from kseg.pictures import PIXEL_RANGE
 from kseg.runtime import LiteRTFile, OnnxFile
+from kseg.value_range import ValueRange, from_json
 
 _KINDS = ("logits", "probabilities", "classes")  # as kseg's files name their output
 # LiteRT's operators, by what they do to values.
@@ -46,12 +47,14 @@ class Told:
         activation: `"softmax"`, `"sigmoid"`, `"linear"` or `None`, where it is known.
         input_range: `(low, high)`, what it takes for pixel values 0 and 255, or `None`.
         multilabel: whether a pixel may have several labels.
+        value_range: what the files of its pictures hold for black and white, or `None`.
     """
 
     output_kind: str | None = None
     activation: str | None = None
     input_range: tuple[float, float] | None = None
     multilabel: bool = False
+    value_range: ValueRange | None = None
 
 
 def told_by(path: Path, file: Any) -> Told:
@@ -66,10 +69,16 @@ def told_by(path: Path, file: Any) -> Told:
     # Keras' and other programs' exports have other names for what goes in and comes out
     ours = file.name == "image" and file.output_name in _KINDS
     if isinstance(file, OnnxFile):
-        several = file.told.get("multilabel") == "true"
+        several, kept = file.told.get("multilabel") == "true", file.told.get("value_range")
     else:
-        several = bool(getattr(file.loaded, "kseg_multilabel", False))
-    return Told(file.output_kind, None, PIXEL_RANGE if ours else None, several)
+        several, kept = bool(getattr(file.loaded, "kseg_multilabel", False)), _text_in(file.loaded)
+    return Told(file.output_kind, None, PIXEL_RANGE if ours else None, several, from_json(kept))
+
+
+def _text_in(loaded):
+    """Return the text of the range that a SavedModel of ours holds, `None` without one."""
+    kept = getattr(loaded, "kseg_value_range", None)
+    return None if kept is None else kept.numpy().decode()
 
 
 def _told_by_litert(path, file):
@@ -84,7 +93,9 @@ def _told_by_litert(path, file):
     else:
         activation = _by_operators(file)
     kind = file.output_kind or {None: None, "linear": "logits"}.get(activation, "probabilities")
-    return Told(kind, activation, _range_of(metadata, file), metadata.multilabel)
+    return Told(
+        kind, activation, _range_of(metadata, file), metadata.multilabel, from_json(metadata.value_range)
+    )
 
 
 def _range_of(metadata, file):

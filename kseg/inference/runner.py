@@ -16,6 +16,7 @@ from kseg.graphs import judged_kind
 from kseg.inference.resizing import Resize, enlarge, shrink
 from kseg.pictures import PIXEL_RANGE, in_pixel_range, probes, scaled
 from kseg.types import InputRange
+from kseg.value_range import ValueRange
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Runner:
         activation: `"softmax"`, `"sigmoid"` or `"linear"` where it is known, else `None`.
         asks_range: whether nothing tells `input_range`, so that it must be stated.
         resize: as for `kseg.predict`.
+        value_range: what the files of its pictures hold for black and white, `None` for 0–255 in 8 bits.
         name: str, of the model or the file, for errors.
     """
 
@@ -49,6 +51,7 @@ class Runner:
     activation: str | None = None
     asks_range: bool = False
     resize: Resize = "antialias"
+    value_range: ValueRange | None = None
     name: str = "the model"
 
     def __str__(self) -> str:
@@ -58,6 +61,8 @@ class Runner:
             if self.asks_range
             else "{:g} to {:g}".format(*(self.input_range or PIXEL_RANGE))
         )
+        if self.value_range is not None:
+            taken += f"; files hold {self.value_range} for black and white"
         given = self.output_kind or "logits or probabilities, which is not told, activation= says it"
         given += "" if self.num_classes is None else f", {self.num_classes} channels"
         given += f" ({self.activation})" if self.activation in ("softmax", "sigmoid") else ""

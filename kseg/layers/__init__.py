@@ -2,6 +2,7 @@
 
 from kseg.layers.auxiliary import AuxiliaryOutputs
 from kseg.layers.normalization import BatchNormalization, LocalResponseNormalization
+from kseg.layers.pixel_values import PixelValues
 from kseg.layers.pooling import AtrousPooling2D, BinPooling, MaxPoolWithIndices, MaxUnpool
 from kseg.layers.sizes import CropLike, PadToMultiple, ResizeLike, Upsample
 
@@ -15,6 +16,7 @@ __all__ = [
     "MaxPoolWithIndices",
     "MaxUnpool",
     "PadToMultiple",
+    "PixelValues",
     "ResizeLike",
     "Upsample",
 ]

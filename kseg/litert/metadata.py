@@ -30,7 +30,7 @@ _LABELS = "labels.txt"
 _IMAGE, _NORMALIZATION, _AXIS_LABELS = 2, 1, 2  # of the unions of contents and process units; of files
 _PARSER = "1.5.0"  # of the metadata; the first with custom metadata
 _ENTRY = b"TFLITE_METADATA"
-_SEVERAL = "KSEG_MULTILABEL"  # a custom metadata of our own
+_SEVERAL, _VALUES = "KSEG_MULTILABEL", "KSEG_VALUE_RANGE"  # custom metadata of our own
 
 
 @dataclass
@@ -47,6 +47,8 @@ class Metadata:
         labels: list of str, the classes.
         uniform: bool, whether mean and std are those of every channel; else they are those of the first.
         multilabel: bool, whether a pixel may have several of them; only kseg's files say it.
+        value_range: str, JSON of what the files of its pictures hold for black and white, each a number or a
+            list of one per channel; `None` for 0–255. Only kseg's files say it.
     """
 
     name: str = ""
@@ -57,11 +59,16 @@ class Metadata:
     labels: list | None = None
     multilabel: bool = False
     uniform: bool = True
+    value_range: str | None = None
 
     def __str__(self):
         lines = [f"{self.name}: {self.description}"]
         normalization = "none" if self.mean is None else f"(value - {self.mean:g}) / {self.std:g}"
         normalization += "" if self.uniform else " in the first channel, other values in others"
+        if self.value_range:
+            lines.append(
+                f"  picture files hold {self.value_range} for black and white, the file takes 0 to 255"
+            )
         lines.append(f"  normalisation before the file: {normalization}")
         lines.append(f"  activation after it: {self.activation or 'not told'}")
         several = ", several per pixel" if self.multilabel else ""
@@ -132,6 +139,8 @@ def _packed(metadata, size, grey):
     graph = {2: [image], 3: [scores]}
     if metadata.multilabel:
         graph[9] = [{0: _SEVERAL, 1: b"1"}]
+    if metadata.value_range:
+        graph[9] = [*graph.get(9, []), {0: _VALUES, 1: metadata.value_range.encode()}]
     if metadata.activation is not None:
         options = {0: np.uint8(_ACTIVATIONS.index(metadata.activation)), 1: "1.0.0"}
         segmenter = {0: "SEGMENTER_METADATA", 1: buffer_of(options, b"V001")}
@@ -175,6 +184,8 @@ def _read(content):
             found.uniform = all(len(set(each)) == 1 for each in values)
     for custom in tables_at(graph, 9):
         found.multilabel |= text_at(custom, 0) == _SEVERAL
+        if text_at(custom, 0) == _VALUES:
+            found.value_range = bytes(bytes_at(custom, 1)).decode()
         if text_at(custom, 0) == "SEGMENTER_METADATA":
             found.activation = _ACTIVATIONS[number_at(root_of(bytes_at(custom, 1), b"V001"), 0, Int8Flags)]
     names = [text_at(file, 0) for scores in tables_at(graph, 3) for file in tables_at(scores, 6)]

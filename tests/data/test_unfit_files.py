@@ -13,7 +13,7 @@ import kseg
 from kseg.data.headers import image_header
 from kseg.data.labels import read_class_names
 from kseg.data.mask_files import mask_header, read_mask
-from kseg.data.reading import read_image
+from kseg.data.reading import read_image, read_numbers
 
 GREY = np.arange(256, dtype="uint8").reshape(16, 16)
 
@@ -56,7 +56,7 @@ def refused(read, path, *words):
         (GREY.astype("float32") / 127.5 - 1, "-1–1 in 32-bit floats"),
         (GREY.astype("int32"), "0–255 in 32-bit integers"),
         (GREY.astype("int32") * 65537, "in 32-bit integers"),
-        (GREY.astype("int16") - 100, "-100–155 in 32-bit integers"),  # as Pillow holds them
+        (GREY.astype("int16") - 100, "-100–155 in 16-bit signed integers"),
     ],
 )
 @pytest.mark.parametrize("read", [image_header, read_image])
@@ -123,11 +123,17 @@ def test_an_opened_picture_is_judged_as_its_file(tmp_path):
     ],
 )
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_bands_that_are_neither_colours_nor_alpha(tmp_path, bands, photometric, extra, dtype):
+def test_bands_that_are_neither_colours_nor_alpha_are_kept(tmp_path, bands, photometric, extra, dtype):
     pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (8, 8, bands)).astype(dtype)
     (tmp_path / "a.tif").write_bytes(tiff(pixels, photometric=photometric, extra=extra))
-    for read in (image_header, read_image):
-        refused(read, tmp_path / "a.tif", f"{bands} bands", "1 or 3")
+    np.testing.assert_array_equal(read_numbers(tmp_path / "a.tif", None), pixels)
+    np.testing.assert_array_equal(read_numbers(tmp_path / "a.tif", bands), pixels)
+    if dtype == "uint8":
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif", None), pixels)
+        refused(read_image, tmp_path / "a.tif", f"has {bands} bands", "channels=3")
+    else:
+        for read in (image_header, read_image):
+            refused(read, tmp_path / "a.tif", f"in 16 bits, {bands} bands", "value_range=")
     with pytest.raises(ValueError, match=r"band|channel"):
         read_mask(tmp_path / "a.tif")
 
@@ -144,10 +150,10 @@ def test_alpha_that_says_so_may_go(tmp_path, bands, extra):
 @pytest.mark.parametrize(
     ("pixels", "words"),
     [
-        (np.zeros((8, 8), "float64"), ("1 bands of 64 bits, floats",)),
-        (np.zeros((8, 8, 3), "float32"), ("3 bands of 32 bits, floats",)),
-        (np.zeros((8, 8), "int8"), ("signed integers of 8 bits",)),
-        (np.zeros((8, 8, 3), "int8"), ("3 bands of 8 bits, signed",)),
+        (np.zeros((8, 8), "float64"), ("0–0 in 64-bit floats",)),
+        (np.ones((8, 8, 3), "float32"), ("1–1 in 32-bit floats, 3 bands",)),
+        (np.zeros((8, 8), "int8"), ("0–0 in 8-bit signed integers",)),
+        (np.zeros((8, 8, 3), "int8"), ("8-bit signed integers, 3 bands",)),
     ],
 )
 def test_tiffs_of_other_numbers_say_what_they_are(tmp_path, pixels, words):
@@ -229,11 +235,11 @@ def test_a_data_set_names_the_unfit_file_before_it_trains(make_files):
     root = make_files(["a", "b"], "train", ids=(0, 1))
     path = root / "train/images/a.png"
     path.unlink()
-    (root / "train/images/a.tif").write_bytes(tiff(np.zeros((12, 16, 5), "uint8"), extra=[0, 0]))
-    with pytest.raises(ValueError, match=r"a\.tif: has 5 bands"):
+    (root / "train/images/a.tif").write_bytes(tiff(np.ones((12, 16, 5), "uint16"), extra=[0, 0]))
+    with pytest.raises(ValueError, match=r"a\.tif: holds 1–1 in 16 bits, 5 bands"):
         kseg.data.from_directory(root)
     (problem,) = kseg.data.check(root).problems
-    assert "a.tif: has 5 bands" in problem
+    assert "a.tif: holds 1–1 in 16 bits, 5 bands" in problem
 
 
 @pytest.mark.parametrize("read", [image_header, mask_header, read_image, read_mask])
