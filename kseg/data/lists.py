@@ -6,8 +6,8 @@ from typing import Any
 from kseg.data.class_masks import MaskPath
 from kseg.data.colors import Colors
 from kseg.data.dataset import SegmentationDataset
-from kseg.data.directory import dataset_of
 from kseg.data.files import paired
+from kseg.data.opening import dataset_of
 from kseg.data.source import Source
 from kseg.types import PathLike
 

@@ -1,0 +1,59 @@
+"""A data set on disk is opened: its files are looked at, and pairs are read by number from then on."""
+
+from collections.abc import Callable
+
+from kseg.data.dataset import SegmentationDataset
+from kseg.data.files import read_headers
+from kseg.data.labels import read_labels
+from kseg.data.loading import PairReader
+from kseg.data.options import check_options, reading_options
+from kseg.data.pipeline import batches, checked_size
+from kseg.data.source import Source
+
+
+def dataset_of(
+    source: Source,
+    split: str,
+    *,
+    image_size: tuple[int, int] | None,
+    batch_size: int | None,
+    augment: Callable | None,
+    shuffle: bool,
+    seed: int,
+) -> SegmentationDataset:
+    """Return the dataset of a split of a source; arguments as for `from_directory`."""
+    if image_size is not None:
+        image_size = checked_size("image_size", image_size)
+    check_options(source.channels, source.value_range, source.page)
+    files = source.files(split)
+    image_headers, mask_headers = read_headers(files, source.page, source.value_range is not None)
+    sizes = {header.size for header in image_headers}
+    if len(sizes) > 1 and image_size is None and augment is None and batch_size not in (None, 1):
+        raise ValueError(
+            f"{source.root}: pictures of {len(sizes)} sizes cannot share a batch; give image_size, augment "
+            f"or batch_size=1"
+        )
+    labels = read_labels(source)
+    training = source.training_images(split) if source.value_range == "percentiles" else []
+    options = reading_options(
+        *(source.channels, source.value_range, source.page), files.images, image_headers, training
+    )
+    read = PairReader(files, image_headers, mask_headers, labels, options)
+    dataset = batches(
+        len(files),
+        read,
+        class_names=labels.class_names,
+        size=sizes.pop() if len(sizes) == 1 else None,
+        image_size=image_size,
+        augment=augment,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        channels=options.channels or 3,
+        dtype=options.dtype,
+        value_range=options.value_range and options.value_range.as_tuple(),
+        image_paths=[str(path) for path in files.images],
+        mask_paths=[str(path) for path in files.masks],
+    )
+    dataset.layout = source.layout
+    return dataset
