@@ -27,6 +27,14 @@ def is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0
 
 
+def checked_size(argument: str, size: Sequence[int], smallest: int = 1) -> tuple[int, int]:
+    """Return `size` as the tuple `(H, W)`; raise `ValueError` unless it is two ints from `smallest` on."""
+    sides = tuple(size) if isinstance(size, tuple | list) else ()
+    if len(sides) != 2 or not all(isinstance(side, int) and side >= smallest for side in sides):
+        raise ValueError(f"{argument} must be (H, W) in pixels, ints of {smallest} or more, got {size!r}")
+    return sides
+
+
 def check_choice(argument: str, value: object, known: Collection[Any]) -> None:
     """Raise unless `value` is one of the `known` values (strings or `None`)."""
     if value not in known:

@@ -1,6 +1,6 @@
 """A folder of pictures and masks as `tf.data`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kseg.data.colors import Colors
@@ -20,7 +20,8 @@ def from_directory(
     split_file: str | None = None,
     image_size: tuple[int, int] | None = None,
     batch_size: int | None = 8,
-    augment: Callable | None = None,
+    augment: Any = None,
+    cache: PathLike | None = None,
     label_map: Mapping[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     ignore_class: int | Sequence[int] = 255,
@@ -60,7 +61,13 @@ def from_directory(
         image_size: `None` or `(H, W)`: every picture is brought to this size (it may distort). Needed for
             batches of pictures of several sizes that are not augmented.
         batch_size: `None` for single pictures without a batch axis.
-        augment: `None` or `kseg.data.augment(...)`; it gives the size, `image_size` acts before it.
+        augment: `None`; `kseg.data.augment(...)`; a transform of albumentations; a Keras preprocessing layer;
+            or a function of `(image, mask)` or `(image, mask, seed)`, two int64 that fix what it draws. It
+            gives the size, `image_size` acts before it. What is not kseg's own is tried on a few pairs first:
+            pictures stay 0–255, ids stay ids, and one size shares a batch. What Keras' layers paint beyond
+            the picture becomes void; of albumentations say `fill_mask=255`.
+        cache: `None`; "memory", which keeps decoded pictures and masks; or a folder, which keeps them for
+            other runs too and may be deleted at any time. Files that change are read anew.
         label_map: `None` or `{id in the file: id}`, for instance `{11: 255}` where void is 11.
         class_names: `None` or one name per class; else `root/classes.txt`, one name per line; else
             "class 0", "class 1", ... up to the largest id in the masks.
@@ -128,6 +135,7 @@ def from_directory(
         image_size=image_size,
         batch_size=batch_size,
         augment=augment,
+        cache=cache,
         shuffle=split == "train" if shuffle is None else shuffle,
         seed=seed,
     )

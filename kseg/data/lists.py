@@ -1,6 +1,6 @@
 """Pictures and masks that two lists name, as `tf.data`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kseg.data.class_masks import MaskPath
@@ -18,7 +18,8 @@ def from_files(
     *,
     image_size: tuple[int, int] | None = None,
     batch_size: int | None = 8,
-    augment: Callable | None = None,
+    augment: Any = None,
+    cache: PathLike | None = None,
     label_map: Mapping[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     ignore_class: int | Sequence[int] = 255,
@@ -42,7 +43,7 @@ def from_files(
             these masks: give names where several lists must have the same classes.
         value_range: as for `from_directory`; percentiles are measured on these pictures.
         shuffle: draw an order for every epoch; the last, smaller batch is then left out.
-        image_size, batch_size, augment, label_map, ignore_class, colors, channels, page, seed: as for
+        image_size, batch_size, augment, cache, label_map, ignore_class, colors, channels, page, seed: as for
             `from_directory`.
 
     Returns:
@@ -80,6 +81,7 @@ def from_files(
         image_size=image_size,
         batch_size=batch_size,
         augment=augment,
+        cache=cache,
         shuffle=shuffle,
         seed=seed,
     )

@@ -1,14 +1,20 @@
 """A data set on disk is opened: its files are looked at, and pairs are read by number from then on."""
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
+
+from kseg.checks import checked_size
+from kseg.data.caching import CachedReader, check_cache
 from kseg.data.dataset import SegmentationDataset
 from kseg.data.files import read_headers
 from kseg.data.labels import read_labels
 from kseg.data.loading import PairReader
 from kseg.data.options import check_options, reading_options
-from kseg.data.pipeline import batches, checked_size
+from kseg.data.pipeline import batches
 from kseg.data.source import Source
+from kseg.types import PathLike
 
 
 def dataset_of(
@@ -17,7 +23,8 @@ def dataset_of(
     *,
     image_size: tuple[int, int] | None,
     batch_size: int | None,
-    augment: Callable | None,
+    augment: Any,
+    cache: PathLike | None,
     shuffle: bool,
     seed: int,
 ) -> SegmentationDataset:
@@ -38,11 +45,16 @@ def dataset_of(
     options = reading_options(
         *(source.channels, source.value_range, source.page), files.images, image_headers, training
     )
-    read = PairReader(files, image_headers, mask_headers, labels, options)
+    pixels = sum(height * width for height, width in (header.size for header in image_headers))
+    check_cache(cache, pixels * ((options.channels or 3) * np.dtype(options.dtype).itemsize + 1))
+    read: Callable[[int], tuple] = PairReader(files, image_headers, mask_headers, labels, options)
+    if cache is not None:
+        read = CachedReader(read, files.images, files.masks, cache, (options, labels))
     dataset = batches(
         len(files),
         read,
         class_names=labels.class_names,
+        ignore_class=labels.ignore_class,
         size=sizes.pop() if len(sizes) == 1 else None,
         image_size=image_size,
         augment=augment,

@@ -1,19 +1,14 @@
 """The last steps that every source shares: shuffle, load, augment, batch."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from kseg.data.augmentation.adapting import adapted
 from kseg.data.dataset import SegmentationDataset
-
-
-def checked_size(argument: str, size: Sequence[int], smallest: int = 1) -> tuple[int, int]:
-    """Return `size` as the tuple `(H, W)`; raise `ValueError` unless it is two ints from `smallest` on."""
-    sides = tuple(size) if isinstance(size, tuple | list) else ()
-    if len(sides) != 2 or not all(isinstance(side, int) and side >= smallest for side in sides):
-        raise ValueError(f"{argument} must be (H, W) in pixels, ints of {smallest} or more, got {size!r}")
-    return sides
+from kseg.masks import void_ids
 
 
 class Epochs:
@@ -76,7 +71,8 @@ def batches(
     dtype: str = "uint8",
     size: tuple[int, int] | None = None,
     image_size: tuple[int, int] | None = None,
-    augment: Callable | None,
+    augment: Any = None,
+    ignore_class: int | Sequence[int] | None = 255,
     batch_size: int | None,
     shuffle: bool,
     seed: int,
@@ -95,7 +91,8 @@ def batches(
         dtype: of a picture: `"uint8"`, or `"float32"`, values 0–255.
         size: `(H, W)` of all pictures, where they have one size.
         image_size: `(H, W)` to which every picture is brought, before it is augmented.
-        augment: `(image, mask, seed) -> (image, mask)`.
+        augment: `None`, or as for `kseg.data.from_directory`.
+        ignore_class: void.
         batch_size: `None` for single pictures.
         shuffle: draw an order; the last, smaller batch is then left out, unless it is the only one.
         seed: 0 or more.
@@ -105,6 +102,22 @@ def batches(
         raise ValueError(f"batch_size must be a positive int or None, got {batch_size!r}")
     epochs = Epochs(count, shuffle, seed)
     sides = size or (None, None)
+
+    def some():
+        """Return up to three pairs, which may be of several sizes."""
+        pairs = [read(index) for index in sorted({0, count // 2, count - 1})]
+        if image_size is not None:
+            pairs = [tuple(each.numpy() for each in resize_pair(*pair, image_size)) for pair in pairs]
+        return pairs
+
+    if augment is not None:
+        augment = adapted(
+            augment,
+            some,
+            class_names=class_names,
+            void=void_ids(ignore_class),
+            batched=batch_size not in (None, 1),
+        )
 
     def one(index, draw):
         image, mask = tf.numpy_function(read, [index], (dtype, tf.int32))

@@ -1,11 +1,12 @@
 """Generated scenes: a data set without a download, whose masks are exact."""
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from kseg.checks import checked_size
 from kseg.data.dataset import SegmentationDataset
-from kseg.data.pipeline import batches, checked_size
+from kseg.data.pipeline import batches
 
 CLASS_NAMES = ("background", "disk", "triangle", "cross", "ring", "line")
 _VOID = 255
@@ -16,7 +17,7 @@ def shapes(
     image_size: tuple[int, int] = (128, 128),
     *,
     batch_size: int | None = 8,
-    augment: Callable | None = None,
+    augment: Any = None,
     shuffle: bool = False,
     seed: int = 0,
 ) -> SegmentationDataset:
@@ -31,7 +32,7 @@ def shapes(
         count: number of scenes; they are made as they are read.
         image_size: `(H, W)` in pixels, 32 at least.
         batch_size: `None` for single scenes without a batch axis.
-        augment: `None` or `kseg.data.augment(...)`.
+        augment: as for `from_directory`.
         shuffle: draw an order for every epoch; the last, smaller batch is then left out.
         seed: scenes of different seeds have nothing in common.
 

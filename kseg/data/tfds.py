@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import re
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from kseg.checks import unknown_name
+from kseg.checks import checked_size, unknown_name
 from kseg.data.dataset import SegmentationDataset
 from kseg.data.headers import FORMATS, first_line
 from kseg.data.labels import checked_labels
 from kseg.data.mask_files import unscaled
-from kseg.data.pipeline import batches, checked_size
+from kseg.data.pipeline import batches
 from kseg.data.reading import check_pixels, damaged, in_channels
 from kseg.masks import void_ids
 from kseg.types import PathLike
@@ -54,7 +54,7 @@ def from_tfds(
     mask_key: str | None = None,
     image_size: tuple[int, int] | None = None,
     batch_size: int | None = 8,
-    augment: Callable | None = None,
+    augment: Any = None,
     label_map: Mapping[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     ignore_class: int | Sequence[int] = 255,
@@ -78,7 +78,7 @@ def from_tfds(
         image_key, mask_key: of the features; `None` finds them where there is no doubt.
         image_size: `None` or `(H, W)`: every picture is brought to this size.
         batch_size: `None` for single pictures without a batch axis.
-        augment: `None` or `kseg.data.augment(...)`; it gives the size, `image_size` acts before it.
+        augment: as for `from_directory`; it gives the size, `image_size` acts before it.
         label_map: `None` or `{id in the data set: id}`.
         class_names: `None` or one name per class; else, without a `label_map`, those of the data set; else
             "class 0", "class 1", ... up to the largest id in this split: give names where a split may lack
@@ -121,6 +121,7 @@ def from_tfds(
         len(pairs),
         read,
         class_names=labels.class_names,
+        ignore_class=labels.ignore_class,
         channels=channels,
         image_size=image_size,
         augment=augment,

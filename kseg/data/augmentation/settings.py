@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kseg.checks import check_choice
-from kseg.data.pipeline import checked_size
+from kseg.checks import check_choice, checked_size
 
 Flip = bool | Literal["horizontal", "vertical", "both"]
 _NOTHING = {"rotation": 0, "shear": 0, "perspective": 0, "hue": 0, "gamma": 0, "blur": 0, "cutout": 0}
