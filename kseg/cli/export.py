@@ -17,7 +17,7 @@ from kseg.cli.options import (
     with_classes_of,
 )
 from kseg.cli.values import layers
-from kseg.cli.words import keep_old_word
+from kseg.cli.words import add_option, keep_old_word
 
 
 def add_export(commands: Commands) -> None:
@@ -56,10 +56,7 @@ def add_export(commands: Commands) -> None:
         metavar="N | NAME,...",
         help="layers that int8 leaves in float: the N that lose most, or these",
     )
-    mediapipe = parser.add_argument(
-        "--mediapipe", "--m", action="store_true", help="refuse what MediaPipe could not run"
-    )
-    mediapipe.option_strings = ["--mediapipe"]  # --m begins --multilabel too
+    add_option(parser, "--mediapipe", "--m", action="store_true", help="refuse what MediaPipe could not run")
     add_data(parser, required=False, names_from="classes.txt beside MODEL, DIR/classes.txt")
     add_overwrite(parser, "what is at PATH")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from kseg.cli.values import label_map, number, positive, size, value_range
+from kseg.cli.words import add_option
 
 MODEL_FILE = ".keras, .tflite or .onnx file or SavedModel folder"  # what runs a model
 Commands = argparse._SubParsersAction  # it has no public name
@@ -55,15 +56,17 @@ def add_data(
         "another layout, see --layout",
     )
     _add_places(parser)
-    action = parser.add_argument(
-        *("--label-map", "--la", *abbreviations),
+    add_option(
+        parser,
+        "--label-map",
+        "--la",
+        *abbreviations,
         type=label_map,
         default={},
         metavar="OLD:NEW,...",
         help="ids in the masks to change, for instance 11:255 where void is 11 (255 is void); give it to "
         "every command that reads these masks",
     )
-    action.option_strings = ["--label-map"]  # the help shows the whole word
     parser.add_argument(
         "--colors",
         metavar="FILE",
@@ -122,19 +125,18 @@ def add_split(
 ) -> None:
     """Add the name of a split; `abbreviations` as for `add_output`."""
     shown = f"{what} (default: %(default)s)".strip()
-    action = parser.add_argument("--split", *abbreviations, default=default, help=shown)
-    action.option_strings = ["--split"]
+    add_option(parser, "--split", *abbreviations, default=default, help=shown)
 
 
 def add_classes(parser: argparse.ArgumentParser, names_from: str, abbreviations: Sequence[str] = ()) -> None:
     """Add the names of the classes; `abbreviations` as for `add_output`."""
-    action = parser.add_argument(
+    add_option(
+        parser,
         "--classes",
         *abbreviations,
         metavar="NAME,... | FILE",
         help=f"class names, or a file with one per line (default: {names_from}, else numbered)",
     )
-    action.option_strings = ["--classes"]  # the help shows the whole word
 
 
 def data_options(arguments: argparse.Namespace) -> dict:
@@ -226,10 +228,16 @@ def add_output(
     """
     shown = f"{what} (default: %(default)s)" if default else what
     required = default is None
-    action = parser.add_argument(
-        "--output", *abbreviations, type=Path, required=required, default=default, metavar="DIR", help=shown
+    add_option(
+        parser,
+        "--output",
+        *abbreviations,
+        type=Path,
+        required=required,
+        default=default,
+        metavar="DIR",
+        help=shown,
     )
-    action.option_strings = ["--output"]  # the help shows the whole word
 
 
 def add_output_kind(
@@ -246,8 +254,7 @@ def add_overwrite(parser: argparse.ArgumentParser, what: str) -> None:
 
 def add_input_size(parser: argparse.ArgumentParser, what: str, abbreviations: Sequence[str] = ()) -> None:
     """Add the size of the picture that a file takes; arguments as for `add_output`."""
-    action = parser.add_argument("--input-size", *abbreviations, type=size, metavar="HxW", help=what)
-    action.option_strings = ["--input-size"]
+    add_option(parser, "--input-size", *abbreviations, type=size, metavar="HxW", help=what)
 
 
 def add_epochs(parser: argparse.ArgumentParser, what: str, default: int | None = None) -> None:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from kseg.cli.augmentation import add_augmentation, augmentation_of
 from kseg.cli.options import (
     Commands,
     Progress,
@@ -14,7 +15,7 @@ from kseg.cli.options import (
     reading_options,
 )
 from kseg.cli.values import counts, positive, rate, size
-from kseg.cli.words import keep_old_word
+from kseg.cli.words import add_option, keep_old_word
 
 _DESCRIPTION = """Check the data, train, and keep the epoch with the best validation mean IoU.
 
@@ -39,17 +40,23 @@ def add_train(commands: Commands) -> None:
     add_output(parser, "new folder for the results")
     _add_model(parser.add_argument_group("model"))
     crop_size = _add_steps(parser.add_argument_group("steps"))
+    add_augmentation(parser)
     clipnorm, accumulation, ema = _add_optimizer(parser.add_argument_group("optimizer"))
     keep_old_word(parser, crop_size, "--crop", "--cro", "--cr")
     keep_old_word(parser, clipnorm, "--clip-norm")
     keep_old_word(parser, accumulation, "--accumulate")
     keep_old_word(parser, ema, "--ema", "--em")
+    parser.add_argument(
+        "--cache", metavar="memory | DIR", help="keep decoded pictures and masks in memory or in a folder"
+    )
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument(
         "--deterministic", action="store_true", help="operators that give the same sums each time"
     )
-    parser.add_argument(
+    add_option(
+        parser,
         "--resume",
+        "--r",
         action="store_true",
         help="go on with the training in --output; it ends as if it had never stopped",
     )
@@ -59,12 +66,13 @@ def add_train(commands: Commands) -> None:
 
 
 def _add_model(group):
-    model = group.add_argument(
-        *("--model", "--m"),
+    add_option(
+        group,
+        "--model",
+        "--m",
         default="unet",
         help="architecture (default: %(default)s); see kseg.list_models()",
     )
-    model.option_strings = ["--model"]  # --m begins --masks too
     group.add_argument(
         "--backbone", help="encoder; see kseg.list_backbones() (default: the architecture's own)"
     )
@@ -75,23 +83,24 @@ def _add_model(group):
         metavar="N,N,...",
         help="widths of the decoder on a backbone, coarse to fine, for instance 64,48,32,24,16",
     )
-    group.add_argument("--aux-heads", action="store_true", help="auxiliary heads, where the model has them")
+    what = "auxiliary heads, where the model has them"
+    add_option(group, "--aux-heads", "--a", "--au", action="store_true", help=what)
     group.add_argument(
         "--start-from",
         type=Path,
         metavar="MODEL",
         help="take the weights of this .keras file wherever the layers agree; the classes may be others",
     )
-    group.add_argument(
-        "--freeze-encoder", action="store_true", help="keep the encoder's weights and batch statistics"
-    )
-    action = group.add_argument(
-        *("--precision", "--p"),  # --page begins so too
+    what = "keep the encoder's weights and batch statistics"
+    add_option(group, "--freeze-encoder", "--f", action="store_true", help=what)
+    add_option(
+        group,
+        "--precision",
+        "--p",
         choices=("float32", "mixed_float16", "mixed_bfloat16"),
         default="float32",
         help="(default: %(default)s)",
     )
-    action.option_strings = ["--precision"]
 
 
 def _add_steps(group):
@@ -119,8 +128,13 @@ def _add_optimizer(group):
     group.add_argument(
         "--encoder-learning-rate", type=rate, help="peak for the encoder, a tenth for pretrained weights"
     )
-    group.add_argument(
-        "--schedule", choices=("poly", "cosine"), default="poly", help="(default: %(default)s)"
+    add_option(
+        group,
+        "--schedule",
+        "--sc",
+        choices=("poly", "cosine"),
+        default="poly",
+        help="(default: %(default)s)",
     )
     group.add_argument("--weight-decay", type=float, help="decoupled (default: 0.05; SGD: 0.001)")
     clipnorm = group.add_argument(
@@ -171,6 +185,8 @@ def _train(arguments: argparse.Namespace) -> int:
         gradient_accumulation_steps=arguments.gradient_accumulation_steps,
         ema_momentum=arguments.ema_momentum,
         reading=reading_options(arguments),
+        augmentation=augmentation_of(arguments),
+        cache=arguments.cache,
         **data_options(arguments),
     )
     return 0

@@ -24,6 +24,25 @@ def rate(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    """Return a finite number of 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of 0 or more, got {text!r}")
+    return value
+
+
+def factors(text: str) -> tuple[float, float]:
+    """Return `(low, high)` of `LOW,HIGH`, both above 0."""
+    ends = [rate(end) for end in text.split(",")]
+    if len(ends) != 2 or ends[0] > ends[1]:
+        raise argparse.ArgumentTypeError(f"expected LOW,HIGH, for instance 0.5,2, got {text!r}")
+    return ends[0], ends[1]
+
+
 def size(text: str) -> tuple[int, int]:
     """Return `(H, W)` of `HxW`."""
     found = re.fullmatch(r"(\d+)[xX×](\d+)", text)

@@ -4,6 +4,7 @@ import argparse
 import re
 import shlex
 import sys
+from typing import Any
 
 # whose flag is another word
 _FLAGS = {
@@ -12,6 +13,22 @@ _FLAGS = {
     "class_names": "--classes",
     "class_weights": "--class-weights",
 }
+
+
+def add_option(
+    parser: argparse._ActionsContainer, word: str, *beginnings: str, **keywords: Any
+) -> argparse.Action:
+    """Add an option of which some beginnings are beginnings of another option too, and stay its own.
+
+    Args:
+        parser: or a group of one.
+        word: what the help shows.
+        beginnings: of two words argparse would take neither.
+        **keywords: as for `add_argument`.
+    """
+    action = parser.add_argument(word, *beginnings, **keywords)
+    action.option_strings = [word]  # the help shows the whole word
+    return action
 
 
 def keep_old_word(

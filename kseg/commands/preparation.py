@@ -54,14 +54,34 @@ class Datasets:
 
 
 def read_datasets(
-    root: PathLike, labels: dict, crop_size: tuple[int, int] | None, batch_size: int, seed: int
+    root: PathLike,
+    labels: dict,
+    crop_size: tuple[int, int] | None,
+    batch_size: int,
+    seed: int,
+    augmentation: Mapping[str, Any],
+    cache: PathLike | None,
 ) -> Datasets:
-    """Open the splits of a folder; `None` as the size of a crop is that of the pictures, 320 at most."""
-    validation = data.from_directory(root, "val", batch_size=1, shuffle=False, **labels)
+    """Open the splits of a folder.
+
+    Args:
+        root, labels, batch_size, seed, cache: for `kseg.data.from_directory`.
+        crop_size: `(H, W)`; `None` is the size of the pictures, 320 at most.
+        augmentation: for `kseg.data.augment`; a method of `kseg.data.class_weights` is measured.
+    """
+    validation = data.from_directory(root, "val", batch_size=1, shuffle=False, cache=cache, **labels)
     pictures = data.from_directory(root, "train", batch_size=None, shuffle=False, **labels)
     crop_size = tuple(crop_size or _default_crop(pictures))
-    augment = data.augment(crop_size)
-    crops = data.from_directory(root, "train", augment=augment, batch_size=batch_size, seed=seed, **labels)
+    if isinstance(method := augmentation.get("class_weights"), str):
+        augmentation = {**augmentation, "class_weights": data.class_weights(pictures, method)}
+    crops = data.from_directory(
+        *(root, "train"),
+        augment=data.augment(crop_size, **augmentation),
+        batch_size=batch_size,
+        seed=seed,
+        cache=cache,
+        **labels,
+    )
     return Datasets(crops, pictures, validation, crop_size)
 
 
@@ -97,10 +117,11 @@ def run_config(
     }
 
 
-def as_asked(reading: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return how the files are found and read as a run keeps it; states without it go on."""
+def as_asked(reading: Mapping[str, Any] | None, augmentation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how files are read and pictures varied as a run keeps it; states without it go on."""
     kept = {word: value for word, value in (reading or {}).items() if word not in ("channels", "value_range")}
-    return {"reading": kept} if kept else {}
+    varied = {word: list(v) if isinstance(v, tuple) else v for word, v in augmentation.items()}
+    return {name: told for name, told in (("reading", kept), ("augmentation", varied)) if told}
 
 
 def _reading(dataset):

@@ -45,6 +45,8 @@ def train(
     label_map: dict[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     reading: Mapping[str, Any] | None = None,
+    augmentation: Mapping[str, Any] | None = None,
+    cache: PathLike | None = None,
     seed: int = 0,
     deterministic: bool = False,
     resume: bool = False,
@@ -62,6 +64,9 @@ def train(
         root, label_map, class_names: as for `kseg.data.from_directory`; "train" trains, "val" validates.
         reading: further arguments of it: `layout`, `images`, `masks`, `split_file`, `group`, `colors`,
             `channels`, `value_range`, `page`. The model keeps the range.
+        augmentation: arguments of `kseg.data.augment` beside the size of a crop; `class_weights` may be a
+            method of `kseg.data.class_weights`.
+        cache: as for `kseg.data.from_directory`.
         output: new or empty folder: `model.keras`, `classes.txt`, `history.csv`, `learning_curve.png`,
             `predictions.png`, and `states/`, which may be deleted when the training is over.
         model: one of `kseg.list_models()`.
@@ -105,8 +110,8 @@ def train(
     _check_arguments(model, of_model, precision, options, start_from, freeze_encoder, seed)
     labels = {"label_map": label_map, "class_names": class_names, **(reading or {})}
     labels["class_names"] = preparation.check_data(root, labels, progress)
-    datasets = preparation.read_datasets(root, labels, crop_size, batch_size, seed)
-    asked = preparation.as_asked(reading)
+    augmentation = dict(augmentation or {})
+    datasets = preparation.read_datasets(root, labels, crop_size, batch_size, seed, augmentation, cache)
     config = preparation.run_config(
         *(datasets, of_model, label_map, start_from, options),
         model=model,
@@ -117,7 +122,7 @@ def train(
         precision=precision,
         seed=seed,
         deterministic=deterministic,
-        **asked,
+        **preparation.as_asked(reading, augmentation),
     )
     _seed(seed, deterministic)
     weights = data.class_weights(datasets.pictures, class_weights) if class_weights else None

@@ -12,7 +12,14 @@ import kseg.commands
 from kseg.cli import COMMANDS, main, make_parser
 
 ROOT = Path(__file__).parents[2]
-SHARED = {"__init__", "__main__", "options", "values", "words"}  # files of kseg/cli that are no command
+SHARED = {
+    "__init__",
+    "__main__",
+    "augmentation",
+    "options",
+    "values",
+    "words",
+}  # files of kseg/cli that are no command
 NAMES = sorted({path.stem for path in (ROOT / "kseg" / "cli").glob("*.py")} - SHARED)
 NEEDED = {  # words without which a command does not begin
     "benchmark": ["m.keras"],
@@ -25,6 +32,7 @@ NEEDED = {  # words without which a command does not begin
 }
 # No words of the deed's arguments: files by their place, names read from a file, the shell's own.
 OF_THE_SHELL = {"name", "command", "debug", "data", "classes", "inspect", "json", "model"}
+OF_THE_SHELL |= {"augment", "rare_crops"}  # the strength, and weights that are measured
 
 
 def deed(name):
@@ -79,6 +87,8 @@ def test_an_option_has_the_word_of_the_argument(name):
         known |= set(inspect.signature(kseg.compile).parameters)
     if "reading" in known:
         known |= set(inspect.signature(kseg.data.from_directory).parameters)
+    if "augmentation" in known:
+        known |= set(inspect.signature(kseg.data.augment).parameters)
     assert words - OF_THE_SHELL <= known
 
 
@@ -87,6 +97,6 @@ def test_an_option_is_defined_once():
     defined = Counter()
     for path in (ROOT / "kseg" / "cli").glob("*.py"):
         text = path.read_text(encoding="utf-8")
-        defined.update(re.findall(r'add_argument\(\s*"(--[a-z-]+)"', text))
+        defined.update(re.findall(r'add_(?:argument\(|option\(\s*\w+,)\s*"(--[a-z-]+)"', text))
     assert {"--data", "--output", "--overwrite", "--epochs"} <= set(defined)
     assert [word for word, count in defined.items() if count > 1] == []

@@ -121,6 +121,9 @@ def test_train_refuses_bad_data_in_one_line(folder, spoil, message, refused):
         (["--seed", "-1"], "seed must be an int of 0 or more"),
         (["--gradient-accumulation-steps", "99"], "gradient_accumulation_steps=99 is more than all"),
         (["--aux-heads"], "'unet' takes no argument 'aux_heads'"),
+        (["--rotation", "200"], "rotation must be an angle in degrees in [0, 180], got 200.0"),
+        (["--color", "1"], "color must be a number in [0, 1), got 1.0"),
+        (["--cache", ""], "cache must be None, 'memory' or the path of a folder"),
     ],
 )
 def test_train_refuses_bad_options_in_one_line(folder, options, message, refused):
@@ -189,6 +192,27 @@ def test_train_takes_every_option(folder, shell):
     assert kinds == {"train", "validation", "predictions"}
     model = kseg.load(output / "model.keras")
     assert model.output_shape[-1] == 7 and model.optimizer.use_ema
+
+
+def test_a_training_varies_its_crops_as_asked(folder, shell, refused, monkeypatch):
+    seen = {}
+    augment = kseg.data.augment
+
+    def watched(crop_size, **options):
+        seen.update(options)
+        return augment(crop_size, **options)
+
+    monkeypatch.setattr(kseg.data, "augment", watched)
+    place = ["--data", folder, "--output", folder.parent / "run", *SMALL, "1"]
+    varied = ["--augment", "strong", "--rotation", "10", "--scale", "0.5,2", "--flip", "none", "--rare-crops"]
+    code, _, err = shell("train", *place, *varied, "--cache", folder.parent / "kept")
+    assert code == 0, err
+    weights = seen.pop("class_weights")
+    assert len(weights) == 6 and all(weight > 0 for weight in weights)
+    assert seen == {"strength": "strong", "rotation": 10.0, "scale": (0.5, 2.0), "flip": False}
+    assert len(list((folder.parent / "kept").glob("*.pair"))) == 8 + 3
+    assert shell("train", *place, *varied, "--resume")[0] == 0  # a cache is no part of what was asked
+    assert "augmentation" in refused("train", *place, *varied, "--hue", "3", "--resume")
 
 
 def test_resume_needs_states(trained, folder, tmp_path, refused):
