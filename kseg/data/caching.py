@@ -83,7 +83,7 @@ class CachedReader:
             self.folder.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, index: int) -> Pair:
-        """Return picture and ids int32.
+        """Return picture and integer ids.
 
         Raises:
             ValueError: as what reads.
@@ -94,7 +94,7 @@ class CachedReader:
             pair = self.read(index)
             if None not in stamps and self._stamps(index) == stamps:
                 self._keep(index, stamps, (pair[0], _narrow(pair[1])))
-        return pair[0], pair[1].astype("int32", copy=False)
+        return pair
 
     def _stamps(self, index):
         mask = self.masks[index]

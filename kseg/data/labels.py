@@ -72,9 +72,15 @@ class Labels:
         return f"{what}; map them by label_map, for instance label_map={example}"
 
     def mapped(self, mask: np.ndarray, path: MaskPath) -> np.ndarray:
-        """Return the ids int32 of a mask of the ids in its file; an id outside is an error that names it."""
-        ids = self._table[mask]
-        outside = ids == NO_CLASS
+        """Return the ids, uint8 or int32, of a mask of those in its file; one outside is an error by name."""
+        import cv2
+
+        if mask.dtype == np.uint8 and self._small_table is not None:
+            table, no_class = self._small_table
+            ids = cv2.LUT(mask, table)
+        else:
+            ids, no_class = self._table[mask], NO_CLASS
+        outside = ids == no_class
         if outside.any():
             found = Counter(mask.ravel().tolist())
             raise ValueError(f"{name_of(path)}: {self.complaint(np.unique(mask[outside]).tolist(), found)}")
@@ -83,6 +89,16 @@ class Labels:
     @cached_property
     def _table(self):
         return self.table()
+
+    @cached_property
+    def _small_table(self):
+        """The table of ids of 8 bits and the number of what is no class; `None` where they do not fit."""
+        table = self._table[:256]
+        known = set(table[table != NO_CLASS].tolist())
+        free = set(range(256)) - known
+        if not free or not known <= set(range(256)):
+            return None
+        return np.where(table == NO_CLASS, max(free), table).astype("uint8"), max(free)
 
 
 def read_labels(source: Source, lenient: bool = False) -> Labels:

@@ -10,6 +10,8 @@ from kseg.data.augmentation.adapting import adapted
 from kseg.data.dataset import SegmentationDataset
 from kseg.masks import void_ids
 
+_MANY = tf.data.AUTOTUNE
+
 
 class Epochs:
     """What an epoch of a dataset draws: its order and its augmentation follow from the seed and its number.
@@ -85,7 +87,7 @@ def batches(
 
     Args:
         count: of the items.
-        read: function of an index that returns a picture `(H, W, channels)` and its ids `(H, W)` int32.
+        read: function of an index that returns a picture `(H, W, channels)` and its integer ids `(H, W)`.
         class_names: one per class.
         channels: of a picture.
         dtype: of a picture: `"uint8"`, or `"float32"`, values 0–255.
@@ -101,11 +103,11 @@ def batches(
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
         raise ValueError(f"batch_size must be a positive int or None, got {batch_size!r}")
     epochs = Epochs(count, shuffle, seed)
-    sides = size or (None, None)
 
     def some():
         """Return up to three pairs, which may be of several sizes."""
         pairs = [read(index) for index in sorted({0, count // 2, count - 1})]
+        pairs = [(image, mask.astype("int32")) for image, mask in pairs]
         if image_size is not None:
             pairs = [tuple(each.numpy() for each in resize_pair(*pair, image_size)) for pair in pairs]
         return pairs
@@ -118,18 +120,17 @@ def batches(
             void=void_ids(ignore_class),
             batched=batch_size not in (None, 1),
         )
-
-    def one(index, draw):
-        image, mask = tf.numpy_function(read, [index], (dtype, tf.int32))
-        image, mask = tf.ensure_shape(image, (*sides, channels)), tf.ensure_shape(mask, sides)
-        if image_size is not None:
-            image, mask = resize_pair(image, mask, image_size)
-        return (image, mask) if augment is None else augment(image, mask, draw)
-
-    dataset = epochs.dataset().map(one, num_parallel_calls=tf.data.AUTOTUNE)
-    if batch_size is not None:
-        dataset = dataset.batch(batch_size, drop_remainder=shuffle and count >= batch_size)
-    dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    is_last = shuffle and count >= (batch_size or 1)
+    rows = epochs.dataset()
+    if image_size is None and augment is not None and augment.takes_arrays and augment.size and batch_size:
+        many = _in_batches(read, augment, dtype, (*augment.size, channels))
+        dataset = rows.batch(batch_size, drop_remainder=is_last).map(many, _MANY)
+    else:
+        shape = (*(size or (None, None)), channels)
+        dataset = rows.map(_one_by_one(read, augment, image_size, dtype, shape), _MANY)
+        if batch_size is not None:
+            dataset = dataset.batch(batch_size, drop_remainder=is_last)
+    dataset = dataset.prefetch(_MANY)
     known = {
         "class_names": list(class_names),
         "num_classes": len(class_names),
@@ -139,6 +140,44 @@ def batches(
         "epochs": epochs,
     }
     return SegmentationDataset(dataset, known | facts)
+
+
+def _in_batches(read, augment, dtype, shape):
+    """Return the function `(indices, draws) -> (images, masks)` of a batch, read and augmented in NumPy.
+
+    It is one call of Python for a batch: each costs TensorFlow a copy of what it takes and gives.
+    """
+
+    def load(indices, draws):
+        images = np.empty((len(indices), *shape), dtype)
+        masks = np.empty(images.shape[:3], "int32")
+        for place, (index, draw) in enumerate(zip(indices, draws, strict=True)):
+            images[place], masks[place] = augment.on_arrays(*read(index), draw)
+        return images, masks
+
+    def load_in_graph(indices, draws):
+        images, masks = tf.numpy_function(load, [indices, draws], (dtype, tf.int32))
+        size = indices.shape[0]
+        return tf.ensure_shape(images, (size, *shape)), tf.ensure_shape(masks, (size, *shape[:2]))
+
+    return load_in_graph
+
+
+def _one_by_one(read, augment, image_size, dtype, shape):
+    """Return the function `(index, draw) -> (image, mask)` of one pair, resized and augmented in a graph."""
+
+    def load(index):
+        image, mask = read(index)
+        return image, mask.astype("int32", copy=False)
+
+    def load_in_graph(index, draw):
+        image, mask = tf.numpy_function(load, [index], (dtype, tf.int32))
+        image, mask = tf.ensure_shape(image, shape), tf.ensure_shape(mask, shape[:2])
+        if image_size is not None:
+            image, mask = resize_pair(image, mask, image_size)
+        return (image, mask) if augment is None else augment(image, mask, draw)
+
+    return load_in_graph
 
 
 def resize_pair(image: tf.Tensor, mask: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:

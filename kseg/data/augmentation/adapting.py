@@ -24,7 +24,7 @@ def adapted(
     class_names: Sequence[str],
     void: Sequence[int],
     batched: bool,
-) -> Callable[..., Any]:
+) -> Augmentation | Adapted:
     """Return a function of tensors `(image, mask, seed) -> (image, mask)` for `dataset.map`.
 
     Args:
@@ -38,7 +38,7 @@ def adapted(
         ValueError: for what is no augmentation, or gives no picture of 0–255 and the ids that it took.
     """
     if not isinstance(augment, Augmentation):
-        return _Adapted(augment, pairs(), class_names, tuple(void), batched)
+        return Adapted(augment, pairs(), class_names, tuple(void), batched)
     own = augment.settings.ignore_class
     if void and own not in void:
         raise ValueError(
@@ -48,12 +48,25 @@ def adapted(
     return augment
 
 
-class _Adapted:
-    """An augmentation that is not kseg's, in a graph; arguments as for `adapted`."""
+class Adapted:
+    """An augmentation that is not kseg's; arguments as for `adapted`.
 
-    def __init__(self, augment, pairs, class_names, void, batched):
-        self.size = None
-        self.function, self.on_arrays = of_kind(augment, void[0] if void else None)
+    Attributes:
+        takes_arrays: whether `on_arrays` is for it; else it is of tensors in a graph.
+        size: `(H, W)` of what it gives, `None` where that differs.
+    """
+
+    size: tuple[int, int] | None = None
+
+    def __init__(
+        self,
+        augment: Any,
+        pairs: Sequence[Arrays],
+        class_names: Sequence[str],
+        void: tuple[int, ...],
+        batched: bool,
+    ) -> None:
+        self.function, self.takes_arrays = of_kind(augment, void[0] if void else None)
         tried = self._tried(pairs)
         fills = self._fills_with_zero(pairs, class_names, void)
         if fills:
@@ -73,8 +86,10 @@ class _Adapted:
     def __call__(self, image: tf.Tensor, mask: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the augmented pair of tensors, of the dtypes that they were."""
         channels, sides = image.shape[-1], self.size or (None, None)
-        if self.on_arrays:
-            pair = tf.numpy_function(self._run, [image, mask, seed], (image.dtype, tf.int32), stateful=False)
+        if self.takes_arrays:
+            pair = tf.numpy_function(
+                self.on_arrays, [image, mask, seed], (image.dtype, tf.int32), stateful=False
+            )
         else:
             pair = self._traced(image, mask, seed)
             if pair[0].dtype != image.dtype:
@@ -83,8 +98,9 @@ class _Adapted:
         image, mask = pair[0], tf.cast(pair[1], tf.int32)
         return tf.ensure_shape(image, (*sides, channels)), tf.ensure_shape(mask, sides)
 
-    def _run(self, image, mask, seed):
-        return as_pair(self.function(image, mask, seed), image, self.size)
+    def on_arrays(self, image: np.ndarray, mask: np.ndarray, seed: np.ndarray) -> Arrays:
+        """Return the augmented pair of arrays, where `takes_arrays`."""
+        return as_pair(self.function(image, mask.astype("int32", copy=False), seed), image, self.size)
 
     def _traced(self, image, mask, seed):
         """Return what a function of tensors gives, checked as far as a graph knows it."""
@@ -105,7 +121,7 @@ class _Adapted:
         try:
             return [self._draws(*pair) for pair in pairs]
         except Exception as error:
-            self.on_arrays = not self.on_arrays
+            self.takes_arrays = not self.takes_arrays
             try:
                 return [self._draws(*pair) for pair in pairs]
             except Exception:
@@ -113,7 +129,7 @@ class _Adapted:
 
     def _draws(self, image, mask):
         seeds = np.random.default_rng(0).integers(0, 2**31, (_DRAWS, 2))
-        if self.on_arrays:
+        if self.takes_arrays:
             given = [self.function(image, mask, seed) for seed in seeds]
         else:
             picture, ids = tf.constant(image), tf.constant(mask)

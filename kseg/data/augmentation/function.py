@@ -19,10 +19,17 @@ class Augmentation:
 
     Args:
         settings: what it draws from.
+
+    Attributes:
+        takes_arrays: true; `on_arrays` is the whole of it.
+        size: `(H, W)` of what it gives.
     """
+
+    takes_arrays = True
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.size = settings.crop_size
 
     def __call__(self, image: Any, mask: Any, seed: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Return the augmented pair as tensors; it runs eagerly and in a graph."""

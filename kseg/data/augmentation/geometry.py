@@ -117,7 +117,11 @@ def warp_pair(
     matrix = move @ matrix
     fill = _fill(settings.fill, image.shape[-1])
     shrunk, to_shrunk = _shrunk(image, step)
-    if image.shape[-1] <= _GROUP:
+    if image.shape[-1] == 3:  # OpenCV resamples four channels in half the time of three
+        shrunk = cv2.cvtColor(shrunk, cv2.COLOR_RGB2RGBA)
+        four = _warp(shrunk, to_shrunk @ matrix, settings.crop_size, cv2.INTER_LINEAR, (*fill, 0))
+        groups = [cv2.cvtColor(four, cv2.COLOR_RGBA2RGB)]
+    elif image.shape[-1] <= _GROUP:
         groups = [_warp(shrunk, to_shrunk @ matrix, settings.crop_size, cv2.INTER_LINEAR, fill)]
     else:
         starts = range(0, image.shape[-1], _GROUP)
