@@ -51,3 +51,22 @@ def test_folder_to_phone_runs(tmp_path, monkeypatch):
     example.main()
     assert np.asarray(Image.open("overlay.png")).shape[0] == 40
     assert Path("int8.tflite").stat().st_size > 1000
+
+
+def test_augmented_samples_shows_a_row_for_each_kind(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["augmented_samples.py", "--crop-size", "48"])
+    monkeypatch.chdir(tmp_path)
+    load(FOLDER / "augmented_samples.py").main()
+    sheet = np.asarray(Image.open("augmented_samples.png"))
+    assert sheet.shape == (5 * 52 - 4, 7 * 52 - 4, 3)
+    tiles = [sheet[y : y + 48, x : x + 48] for y in range(0, 256, 52) for x in range(52, 360, 52)]
+    assert len({tile.tobytes() for tile in tiles}) > 25  # draws differ, and rows
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_augmentation_runs(tmp_path, monkeypatch, capsys):
+    example = load(FOLDER / "benchmarks/augmentation.py")
+    example.GENERATED = 16
+    monkeypatch.setattr(sys, "argv", ["augmentation.py", "--rounds", "1"])
+    example.main()
+    assert "kseg, cached in memory" in capsys.readouterr().out

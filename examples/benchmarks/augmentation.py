@@ -2,7 +2,7 @@
 
     python examples/benchmarks/augmentation.py [DIR]
 
-DIR is a folder as `kseg train` takes it, with pictures of one size, 360×480 or near; without it, scenes are
+Data: DIR, a folder as `kseg train` takes it, with pictures of one size, 360×480 or near; without it, scenes,
 generated as JPEG and PNG. Each gives batches of 8 crops of 256×256, flipped, turned by up to 10 degrees,
 zoomed 0.5 to 2 times, changed in brightness, contrast and saturation. Prints pictures per second, medians of
 rounds in turn, and ratios. `decoding alone` is the limit of what reads files: OpenCV in two threads.

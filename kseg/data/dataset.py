@@ -49,7 +49,7 @@ class SegmentationDataset(tf.data.Dataset):
         value_range: `(low, high)`, what the files hold for black and white, `None` for 0–255.
         layout: name of the layout of a folder, `None` where patterns told it.
         batch_size: int, or `None` for single pictures; lost where elements are put together otherwise.
-        epochs: `kseg.data.pipeline.Epochs`, which items come; lost, as the next two are, where others come,
+        epochs: `kseg.data.epochs.Epochs`, which items come; lost, as the next two are, where others come,
             in another order, or always those of the first epoch. What a function given to `map` draws by
             itself is not among what is known, and not repeated.
         image_paths, mask_paths: lists of str, the file of each item; of a dataset of files.
