@@ -39,7 +39,8 @@ class Seen:
         digest: of the pixels of the picture.
         size: `(H, W)`.
         low, high: pixel values of the picture.
-        deep: `None`, or the least and the largest number of a picture that needs a range to be read.
+        channels: of the picture.
+        deep: `None`, or of a picture that needs a range the error, its least and its largest number.
     """
 
     split: str
@@ -52,7 +53,8 @@ class Seen:
     size: tuple[int, int] = (0, 0)
     low: float = 0
     high: float = 0
-    deep: tuple[float, float] | None = None
+    channels: int = 0
+    deep: tuple[str, float, float] | None = None
 
 
 def check(
@@ -143,10 +145,27 @@ def _add_up(report, seen):
     for one in sound:
         report.pixels[one.split] += one.pixels
         report.void[one.split] += one.void
-    report.problems += [one.problem for one in seen if one.problem]
+    report.problems += [one.problem for one in seen if one.problem] + _of_pictures(sound)
     report.sizes = dict(Counter(one.size for one in sound))
     if sound:
         report.value_range = min(one.low for one in sound), max(one.high for one in sound)
+
+
+def _of_pictures(sound):
+    """Return what is wrong with the pictures as a whole: they need a range, or their bands differ."""
+    lines = []
+    if deep := [one for one in sound if one.deep]:
+        low, high = min(one.deep[1] for one in deep), max(one.deep[2] for one in deep)
+        more = f" (and {len(deep) - 1} more pictures, {low:g}–{high:g} in all)" if len(deep) > 1 else ""
+        lines.append(deep[0].deep[0] + more)
+    channels = {one.channels: one.path for one in reversed(sound)}
+    if len(channels) > 1:
+        told = ", ".join(f"{count} in {path.name}" for count, path in sorted(channels.items()))
+        lines.append(
+            f"{sound[0].path}: the pictures have several numbers of channels ({told}); give channels=, or "
+            "make them alike"
+        )
+    return lines
 
 
 def _problems_of_ids(root, report, seen, labels):
@@ -161,26 +180,31 @@ def _problems_of_ids(root, report, seen, labels):
             lines = [f"{root}: {found.text}"]
             return (lines, [], found.label_map) if found.certain else ([], lines, found.label_map)
     pixels, void = sum(report.pixels.values()), sum(report.void.values())
-    if labels.num_classes < 2 or not void or pixels[1:].any():
+    is_one_class = labels.num_classes < 2 and not labels.counted
+    if is_one_class or not void or pixels[1:].any():
         return [], [], {}
     held = f"class 0 and void ({labels.ignore_class}) alone" if pixels[0] else "void alone"
     unmapped = [id for id in void_ids(labels.ignore_class) if id not in labels.label_map.values()]
     mend = {unmapped[0]: 1} if unmapped and labels.colors is None else {}
     hint = f"if void is a class, map it: label_map={mend}" if mend else "map its ids anew"
-    return [f"{root}: the masks hold {held}, and there are {labels.num_classes} classes; {hint}"], [], mend
+    known = "nothing names the classes" if labels.counted else f"there are {labels.num_classes} classes"
+    return [f"{root}: the masks hold {held}, and {known}; {hint}"], [], mend
 
 
-def _numbers_of(path, source):
-    """Return the least and the largest number of a picture that is not of 0–255 in 8 bits, else `None`."""
+def _picture(path, source, seen):
+    """Return a picture as it is read, or in its own numbers where it needs a range first, which is kept."""
+    options = {"channels": source.channels, "page": source.page}
+    if source.value_range is not None:
+        return read_numbers(path, **options)
     try:
-        read_image(path, source.channels, page=source.page)
-    except (ValueError, OSError):
+        return read_image(path, **options)
+    except (ValueError, OSError) as error:
         try:
-            numbers = read_numbers(path, source.channels, page=source.page)
+            numbers = read_numbers(path, **options)
         except (ValueError, OSError):
-            return None
-        return numbers.min().item(), numbers.max().item()
-    return None
+            raise error from None
+        seen.deep = str(error), numbers.min().item(), numbers.max().item()
+        return numbers
 
 
 def _visit(
@@ -188,13 +212,11 @@ def _visit(
 ) -> Seen:
     """Return what one pair holds, or its problem."""
     seen = Seen(split, image_path)
-    read = read_image if source.value_range is None else read_numbers
     try:
-        image = read(image_path, source.channels, page=source.page)
+        image = _picture(image_path, source, seen)
         mask = read_mask(mask_path, labels.colors)
     except (ValueError, OSError) as error:
         seen.problem = str(error)
-        seen.deep = _numbers_of(image_path, source)
         return seen
     if image.shape[:2] != mask.shape:
         seen.problem = size_mismatch(image_path, image.shape[:2], mask_path, mask.shape)
@@ -211,4 +233,5 @@ def _visit(
     seen.void = int(counts[np.isin(ids, void_ids(labels.ignore_class))].sum())
     seen.digest = hashlib.blake2b(image.tobytes() + str(image.shape).encode(), digest_size=16).digest()
     seen.size, seen.low, seen.high = mask.shape, image.min().item(), image.max().item()
+    seen.channels = image.shape[-1]
     return seen

@@ -85,7 +85,7 @@ def suggestions(report: CheckReport, seen: list[Seen], label_map: dict[int, int]
     """Return the arguments that fit the data; `label_map` is that of the diagnosis."""
     lines = [f"label_map={label_map}"] if label_map else []
     if deep := [one.deep for one in seen if one.deep]:
-        low, high = min(low for low, _ in deep), max(high for _, high in deep)
+        low, high = min(each[1] for each in deep), max(each[2] for each in deep)
         lines.append(f"value_range=({low:g}, {high:g})")
     pixels = report.pixels.get("train", np.zeros(len(report.class_names)))
     present = pixels[pixels > 0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kseg.data import check
+from kseg.data import check, from_directory
 from kseg.data.checking import CheckReport
 
 
@@ -251,3 +251,35 @@ def test_the_report_goes_into_json(broken):
     assert found["problems"] == report.problems and found["pairs"] == report.pairs
     assert found["pixels"]["train"] == report.pixels["train"].tolist()
     assert sum(size["pictures"] for size in found["sizes"]) == 1
+
+
+def test_deep_pictures_are_one_problem_with_their_range_and_their_masks_are_counted(make_files):
+    root = make_files("abc", "train")
+    for number, path in enumerate(sorted(root.glob("train/images/*.png"))):
+        pixels = np.full((12, 16), 100 + number, "uint16")
+        pixels[0, 0] = 4000 + number
+        Image.fromarray(pixels).save(path)
+    report = check(root, class_names=["a", "b", "c"])
+    (problem,) = report.problems
+    assert problem.startswith(f"{root / 'train/images/a.png'}: holds 100–4000 in 16 bits")
+    assert problem.endswith("(and 2 more pictures, 100–4002 in all)")
+    assert "value_range=(100, 4002)" in report.suggestions
+    assert report.pixels["train"].sum() + report.void["train"] == 3 * 12 * 16
+    assert check(root, class_names=["a", "b", "c"], value_range=(0, 4095)).problems == []
+
+
+def test_pictures_of_several_numbers_of_channels_are_a_problem(make_files):
+    root = make_files("abc", "train")
+    np.save(root / "train/images/b.npy", np.zeros((12, 16, 4), "uint8"))
+    (root / "train/images/b.png").unlink()
+    (problem,) = check(root, class_names=["a", "b", "c"]).problems
+    assert "several numbers of channels (3 in a.png, 4 in b.npy)" in problem
+    with pytest.raises(ValueError, match=r"b\.npy: has channels 4, and .*a\.png has 3"):
+        from_directory(root, class_names=["a", "b", "c"])
+
+
+def test_masks_of_0_and_255_are_diagnosed_without_names_too(make_files):
+    report = check(make_files("abc", "train", ids=(0, 255)))
+    (problem,) = report.problems
+    assert "hold class 0 and void (255) alone, and nothing names the classes" in problem
+    assert report.suggestions[0] == "label_map={255: 1}"
