@@ -22,6 +22,28 @@ _WORDS = {"u": "integers", "i": "integers", "f": "floats"}
 _DEEP = {"I": "32-bit integers", "F": "32-bit floats"}  # modes whose numbers have no common range
 
 
+class DepthError(ValueError):
+    """A picture that holds other numbers than 0–255 in 8 bits.
+
+    Args:
+        name: of the file.
+        low, high: the least and the largest number in it.
+        kind: of number, in words.
+
+    Attributes:
+        seen: str, what it holds; the error adds what to do where data are read.
+        ends: str, `(low, high)`.
+    """
+
+    def __init__(self, name: PathLike, low: float, high: float, kind: str) -> None:
+        self.seen = f"{name}: holds {low:g}–{high:g} in {kind}"
+        self.ends = f"({low:g}, {high:g})"
+        super().__init__(
+            f"{self.seen}, pictures 0–255 in 8 bits; say what is black and what is white by value_range=, "
+            f"for instance value_range={self.ends}, or bring it to 0–255 and save it as PNG"
+        )
+
+
 @dataclass(frozen=True)
 class Header:
     """What a file says of itself before it is decoded.
@@ -64,7 +86,7 @@ def image_header(path: PathLike, page: int | None = None, deep: bool = False) ->
     if bands.is_array(path) or (tags and (page is not None or tiff.needs_library(tags, deep))):
         header = _bands_header(path, page)
         if header.dtype != "uint8" and not deep:
-            refuse(path, _seen(path, page, header))
+            raise _too_deep(path, page, header)
         return header
     with opened(path, page) as image:
         bits = bits_of(image, path)
@@ -122,14 +144,14 @@ def named(path: PathLike) -> Iterator[None]:
         ) from error
 
 
-def _seen(path, page, header):
-    """Return what a picture of other numbers than 0–255 holds, and the mend."""
+def _too_deep(path, page, header):
+    """Return the error that a picture holds other numbers than 0–255."""
     pixels, has_alpha = read_bands(path, page)
     pixels = pixels[..., : -1 if has_alpha else None]
     kind = f"{header.bits}-bit {_WORDS[pixels.dtype.kind]}" if header.bits != 16 else "16 bits"
     kind = kind if pixels.dtype.kind != "i" or header.bits > 16 else f"{header.bits}-bit signed integers"
     kind += f", {pixels.shape[-1]} bands" if pixels.shape[-1] > 1 else ""
-    return out_of_range(np.nanmin(pixels), np.nanmax(pixels), kind)
+    return DepthError(path, np.nanmin(pixels), np.nanmax(pixels), kind)
 
 
 def opened(path: PathLike, page: int | None = None) -> Image.Image:
@@ -208,22 +230,13 @@ def _too_large(path):
     return ValueError(f"{path}: has more than {MAX_PIXELS:,} pixels; cut it into tiles")
 
 
-def depth_problem(image: Image.Image) -> str:
-    """Return what is wrong with a picture of 32 bits a pixel, with the range that is in it."""
+def depth_error(image: Image.Image, name: PathLike) -> ValueError:
+    """Return the error of a picture of 32 bits a pixel, with the range that is in it."""
     try:
         pixels = np.asarray(image)
     except Exception as error:  # of any type: Pillow's decoders raise what they stumble on
-        return f"the picture is damaged ({first_line(error)}); restore or remove it"
-    return out_of_range(pixels.min(), pixels.max(), _DEEP[image.mode])
-
-
-def out_of_range(low: float, high: float, kind: str) -> str:
-    """Return what is wrong with a picture that holds `low` to `high`, and the mend."""
-    return (
-        f"holds {low:g}–{high:g} in {kind}, pictures 0–255 in 8 bits; say what is black and what is white by "
-        f"value_range=, for instance value_range=({low:g}, {high:g}) (of a model by kseg.with_value_range), "
-        "or bring it to 0–255 and save it as PNG"
-    )
+        return ValueError(f"{name}: the picture is damaged ({first_line(error)}); restore or remove it")
+    return DepthError(name, pixels.min(), pixels.max(), _DEEP[image.mode])
 
 
 def size_of(image: Image.Image) -> tuple[int, int]:

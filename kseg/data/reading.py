@@ -11,15 +11,15 @@ from PIL import Image, ImageOps
 from kseg.data.bands import deep_png
 from kseg.data.damage import damage_in
 from kseg.data.headers import (
+    DepthError,
     Header,
     bits_of,
-    depth_problem,
+    depth_error,
     first_line,
     image_header,
     named,
     opened,
     orientation_of,
-    out_of_range,
     read_bands,
 )
 from kseg.types import PathLike
@@ -215,7 +215,7 @@ def pixels_of(
             numbers = pixels_of(image, channels, name, bits)
         return value_range.to_pixels(numbers)
     if image.mode in ("I", "F"):
-        raise ValueError(f"{name}: {depth_problem(image)}")
+        raise depth_error(image, name)
     if orientation_of(image) != 1:
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
@@ -239,7 +239,7 @@ def in_channels(image: Image.Image, channels: int) -> np.ndarray:
 def _check_16_bits(low, high, name):
     """Refuse what has 14 bits or less in 16: a camera's, a scanner's or a satellite's numbers."""
     if 0 < high < _FULL_RANGE:
-        raise ValueError(f"{name}: {out_of_range(low, high, '16 bits')}")
+        raise DepthError(name, low, high, "16 bits")
 
 
 def damaged(name: PathLike, kind: str, error: Exception) -> ValueError:
