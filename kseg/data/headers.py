@@ -10,6 +10,8 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kseg.data import bands, tiff
+from kseg.data.file_errors import DepthError, UnfitError
+from kseg.data.segments import Window, spread_windows
 from kseg.disk import check_regular, stamp
 from kseg.types import PathLike
 
@@ -20,28 +22,6 @@ _ORIENTATION = 274  # EXIF tag
 _WIDTH, _HEIGHT = 256, 257  # TIFF tags
 _WORDS = {"u": "integers", "i": "integers", "f": "floats"}
 _DEEP = {"I": "32-bit integers", "F": "32-bit floats"}  # modes whose numbers have no common range
-
-
-class DepthError(ValueError):
-    """A picture that holds other numbers than 0–255 in 8 bits.
-
-    Args:
-        name: of the file.
-        low, high: the least and the largest number in it.
-        kind: of number, in words.
-
-    Attributes:
-        seen: str, what it holds; the error adds what to do where data are read.
-        ends: str, `(low, high)`.
-    """
-
-    def __init__(self, name: PathLike, low: float, high: float, kind: str) -> None:
-        self.seen = f"{name}: holds {low:g}–{high:g} in {kind}"
-        self.ends = f"({low:g}, {high:g})"
-        super().__init__(
-            f"{self.seen}, pictures 0–255 in 8 bits; say what is black and what is white by value_range=, "
-            f"for instance value_range={self.ends}, or bring it to 0–255 and save it as PNG"
-        )
 
 
 @dataclass(frozen=True)
@@ -65,14 +45,22 @@ class Header:
     bits: int = 8
     by_bands: bool = False
 
+    @property
+    def is_large(self) -> bool:
+        """Whether it has more pixels than are decoded at once."""
+        return self.size[0] * self.size[1] > MAX_PIXELS
 
-def image_header(path: PathLike, page: int | None = None, deep: bool = False) -> Header:
+
+def image_header(
+    path: PathLike, page: int | None = None, deep: bool = False, windows: bool = False
+) -> Header:
     """Return the header of a picture.
 
     Args:
         path: the file.
         page: number of the page or frame, from 0; `None` is the only one.
         deep: whether numbers other than 0–255 are wanted as they are.
+        windows: whether windows of it are read, so that a TIFF or `.npy` may have any size.
 
     Raises:
         ValueError: if the file is no file, empty, cut short, no picture, of several without `page`, of more
@@ -83,8 +71,9 @@ def image_header(path: PathLike, page: int | None = None, deep: bool = False) ->
     tags = tiff.tiff_tags(path) if path.is_file() else None
     if tags is not None:
         refuse(path, tiff.white_problem(tags))
-    if bands.is_array(path) or (tags and (page is not None or tiff.needs_library(tags, deep))):
-        header = _bands_header(path, page)
+    of_library = tags and (page is not None or tiff.needs_library(tags, deep) or (windows and is_large(tags)))
+    if bands.is_array(path) or of_library:
+        header = _bands_header(path, page, windows)
         if header.dtype != "uint8" and not deep:
             raise _too_deep(path, page, header)
         return header
@@ -96,7 +85,12 @@ def image_header(path: PathLike, page: int | None = None, deep: bool = False) ->
         return Header(size_of(image), plain, stamp(path), dtype=dtype, bits=max(bits, 8))
 
 
-def _bands_header(path, page):
+def is_large(tags: dict) -> bool:
+    """Tell whether a TIFF has more pixels than are decoded at once, by its tags."""
+    return tiff.first(tags, _WIDTH, 0) * tiff.first(tags, _HEIGHT, 0) > MAX_PIXELS
+
+
+def _bands_header(path, page, windows):
     """Return the header of a file that `kseg.data.bands` reads."""
     check_regular(path)
     with named(path):
@@ -109,24 +103,28 @@ def _bands_header(path, page):
             with bands.TiffPage(path, page) as opened_page:
                 size, count = opened_page.size, opened_page.bands
                 dtype, bits = np.dtype(opened_page.dtype), opened_page.bits
-    if size[0] * size[1] > MAX_PIXELS:
-        raise _too_large(path)
+    if size[0] * size[1] > MAX_PIXELS and not windows:
+        raise too_large(path)
     if count == 1:
         count = 3  # grey counts as colours
     return Header(size, False, stamp(path), count, dtype.name, max(bits, 8), by_bands=True)
 
 
-def read_bands(path: PathLike, page: int | None = None) -> tuple[np.ndarray, bool]:
+def read_bands(
+    path: PathLike, page: int | None = None, window: Window | None = None
+) -> tuple[np.ndarray, bool]:
     """Return the bands `(H, W, C)` in the numbers of the file, and whether the last one is an alpha channel.
+
+    Of a window, rows and columns as displayed, only those are read.
 
     Raises:
         ValueError: if they cannot be read; it names the file.
     """
     with named(path):
         if bands.is_array(path):
-            return np.array(bands.array_of(path)), False
+            return np.array(bands.array_of(path)[window or ...]), False
         with bands.TiffPage(path, page) as opened_page:
-            return opened_page.pixels(), opened_page.has_alpha
+            return opened_page.pixels(window), opened_page.has_alpha
 
 
 @contextlib.contextmanager
@@ -136,7 +134,7 @@ def named(path: PathLike) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
-    except bands.UnfitError as error:
+    except UnfitError as error:
         raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # of any type: decoders raise what they stumble on
         raise ValueError(
@@ -146,8 +144,11 @@ def named(path: PathLike) -> Iterator[None]:
 
 def _too_deep(path, page, header):
     """Return the error that a picture holds other numbers than 0–255."""
-    pixels, has_alpha = read_bands(path, page)
-    pixels = pixels[..., : -1 if has_alpha else None]
+    parts = spread_windows(header.size) if header.is_large else [None]
+    read = [read_bands(path, page, window) for window in parts]
+    pixels = np.concatenate(
+        [part[..., : -1 if alpha else None].reshape(-1, part.shape[-1] - alpha) for part, alpha in read]
+    )
     kind = f"{header.bits}-bit {_WORDS[pixels.dtype.kind]}" if header.bits != 16 else "16 bits"
     kind = kind if pixels.dtype.kind != "i" or header.bits > 16 else f"{header.bits}-bit signed integers"
     kind += f", {pixels.shape[-1]} bands" if pixels.shape[-1] > 1 else ""
@@ -166,7 +167,7 @@ def opened(path: PathLike, page: int | None = None) -> Image.Image:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(path) from error
+        raise too_large(path) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise _unreadable(path, error) from error
     try:
@@ -186,12 +187,12 @@ def _check_opened(path, image, page):
         page = 0 if of_film else bands.check_page(page, count, "frames")
         if page:
             image.seek(page)
-    except bands.UnfitError as error:
+    except UnfitError as error:
         raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # of any type: Pillow's parsers raise what they stumble on
         raise _unreadable(path, error) from error
     if image.width * image.height > MAX_PIXELS:
-        raise _too_large(path)
+        raise too_large(path)
     if image.format in ("JPEG", "PNG") and not _is_whole(path, image.format):
         raise ValueError(
             f"{path}: the file is cut short ({image.format} without its end); restore or remove it"
@@ -226,8 +227,12 @@ def refuse(path: PathLike, problem: str | None) -> None:
         raise ValueError(f"{path}: {problem}")
 
 
-def _too_large(path):
-    return ValueError(f"{path}: has more than {MAX_PIXELS:,} pixels; cut it into tiles")
+def too_large(path: PathLike) -> ValueError:
+    """Return the error that a file has more pixels than are decoded at once."""
+    return ValueError(
+        f"{path}: has more than {MAX_PIXELS:,} pixels; cut it into tiles, or save it as a tiled TIFF or "
+        ".npy, of which kseg.data.augment reads crops"
+    )
 
 
 def depth_error(image: Image.Image, name: PathLike) -> ValueError:

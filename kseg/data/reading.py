@@ -10,8 +10,8 @@ from PIL import Image, ImageOps
 
 from kseg.data.bands import deep_png
 from kseg.data.damage import damage_in
+from kseg.data.file_errors import DepthError
 from kseg.data.headers import (
-    DepthError,
     Header,
     bits_of,
     depth_error,

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from kseg.checks import check_choice
-from kseg.data.headers import DepthError
+from kseg.data.file_errors import DepthError
 from kseg.data.reading import pixels_of, read_image
 from kseg.inference.files import check_file, digest_in, facts_of, load, open_model, report_path
 from kseg.inference.resizing import Resize

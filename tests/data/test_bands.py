@@ -238,7 +238,7 @@ def test_augmented_bands_stay_within_0_and_255(bands, dtype, ends, strength, see
     augment = kseg.data.augment((16, 12), strength=strength, fill=0 if ends else 127)
     image, ids = augment(pixels.astype(dtype), mask, (seed, 1))
     assert image.dtype == dtype and image.shape == (16, 12, bands)
-    assert 0 <= image.numpy().min() and image.numpy().max() <= 255
+    assert image.numpy().min() >= 0 and image.numpy().max() <= 255
     assert set(np.unique(ids)) <= {0, 1, 2, 255}
 
 
@@ -251,7 +251,7 @@ def test_augmented_crops_of_bands_of_a_folder(tmp_path, bands):
     again = kseg.data.from_directory(root, augment=augment, **options)
     for (images, masks), (same, _) in zip(dataset, again, strict=True):
         assert images.shape == (2, 16, 16, bands) and images.dtype == "float32"
-        assert 0 <= images.numpy().min() and 20 < images.numpy().max() <= 255
+        assert images.numpy().min() >= 0 and 20 < images.numpy().max() <= 255
         assert len(np.unique(images)) > 100  # no level is rounded away
         np.testing.assert_array_equal(images, same)
         assert set(np.unique(masks)) <= {0, 1, 2, 255}
