@@ -94,7 +94,8 @@ class TiffPage:
         model = int(page.photometric)
         if model not in _COLOUR_MODELS or (model == _YCBCR and int(page.compression) not in _JPEG):
             raise UnfitError(f"has colours as {page.photometric.name}; save it in RGB")
-        if page.dtype.kind not in "uif" or (model in (_WHITE_IS_ZERO, _PALETTE) and page.dtype != np.uint8):
+        in_bytes = page.dtype in (np.uint8, bool)  # bool is one bit
+        if page.dtype.kind not in "uifb" or (model in (_WHITE_IS_ZERO, _PALETTE) and not in_bytes):
             raise UnfitError(f"holds {page.photometric.name} in {page.dtype}; save it with 0 for black")
         shape = dict(zip(axes, page.shape, strict=True))
         orientation = int(page.tags.valueof(274, default=1))
@@ -102,7 +103,8 @@ class TiffPage:
         self.size = (shape["Y"], shape["X"]) if self._orientation < 5 else (shape["X"], shape["Y"])
         total = 3 if model == _PALETTE else shape.get("S", 1)
         self.bands = tiff.colour_bands(total, tuple(map(int, page.extrasamples)))
-        self.has_alpha, self.dtype, self.bits = self.bands < total, page.dtype.name, int(page.bitspersample)
+        self.has_alpha, self.bits = self.bands < total, int(page.bitspersample)
+        self.dtype = "uint8" if page.dtype == bool else page.dtype.name
 
     def pixels(self, window: Window | None = None) -> np.ndarray:
         """Return all bands and the alpha channel `(H, W, C)` as displayed, in the numbers of the file.
@@ -121,6 +123,10 @@ class TiffPage:
             array = (array.astype("uint8") * (255 // (2**self.bits - 1))).astype("uint8")
         return 255 - array if model == _WHITE_IS_ZERO else array
 
+    def check_pieces(self) -> None:
+        """Raise `UnfitError` if windows cannot be read, as its tiles or strips are too large."""
+        segments.check_pieces(self._page)
+
     def stored(self, window: Window | None = None) -> np.ndarray:
         """Return what `pixels` does without a change: indices of a palette, grey of few bits as it is."""
         if window is None:
@@ -129,6 +135,7 @@ class TiffPage:
             array = np.moveaxis(array, self._page.axes.index("S"), -1) if separate else array[..., None]
         else:
             array = segments.read(self._page, lying(window, self.size, self._orientation))
+        array = array.astype("uint8") if array.dtype == bool else array
         return turned(array, self._orientation)
 
 

@@ -103,6 +103,8 @@ def _bands_header(path, page, windows):
             with bands.TiffPage(path, page) as opened_page:
                 size, count = opened_page.size, opened_page.bands
                 dtype, bits = np.dtype(opened_page.dtype), opened_page.bits
+                if windows and size[0] * size[1] > MAX_PIXELS:
+                    opened_page.check_pieces()
     if size[0] * size[1] > MAX_PIXELS and not windows:
         raise too_large(path)
     if count == 1:

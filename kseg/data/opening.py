@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from kseg.data.augmentation import Augmentation
+from kseg.data.crops import CropReader
 from kseg.data.dataset import SegmentationDataset
 from kseg.data.files import read_headers
 from kseg.data.labels import read_labels
@@ -26,7 +28,9 @@ def dataset_of(
         image_size = checked_size("image_size", image_size)
     check_options(source.channels, source.value_range, source.page)
     files = source.files(split)
-    image_headers, mask_headers = read_headers(files, source.page, source.value_range is not None)
+    windows = isinstance(augment, Augmentation) and image_size is None
+    deep = source.value_range is not None
+    image_headers, mask_headers = read_headers(files, source.page, deep, windows)
     sizes = {header.size for header in image_headers}
     if len(sizes) > 1 and image_size is None and augment is None and batch_size not in (None, 1):
         raise ValueError(
@@ -39,21 +43,27 @@ def dataset_of(
         *(source.channels, source.value_range, source.page), files.images, image_headers, training
     )
     read = PairReader(files, image_headers, mask_headers, labels, options)
+    size = sizes.pop() if len(sizes) == 1 else None
+    items, crops = list(range(len(files))), None
+    if isinstance(augment, Augmentation) and any(header.is_large for header in image_headers):
+        crops = CropReader(read, augment)
+        items, size = crops.files.tolist(), augment.settings.crop_size
     dataset = batches(
-        len(files),
-        read,
+        len(items),
+        crops or read,
         class_names=labels.class_names,
-        size=sizes.pop() if len(sizes) == 1 else None,
+        size=size,
         image_size=image_size,
-        augment=augment,
+        augment=None if crops else augment,
+        seeded=crops is not None,
         batch_size=batch_size,
         shuffle=shuffle,
         seed=seed,
         channels=options.channels or 3,
         dtype=options.dtype,
         value_range=options.value_range and options.value_range.as_tuple(),
-        image_paths=[str(path) for path in files.images],
-        mask_paths=[str(path) for path in files.masks],
+        image_paths=[str(files.images[item]) for item in items],
+        mask_paths=[str(files.masks[item]) for item in items],
     )
     dataset.layout = source.layout
     return dataset

@@ -69,7 +69,7 @@ class Epochs:
 
 def batches(
     count: int,
-    read: Callable[[int], tuple[np.ndarray, np.ndarray]],
+    read: Callable[..., tuple[np.ndarray, np.ndarray]],
     *,
     class_names: Sequence[str],
     channels: int = 3,
@@ -80,6 +80,7 @@ def batches(
     batch_size: int | None,
     shuffle: bool,
     seed: int,
+    seeded: bool = False,
     **facts: object,
 ) -> SegmentationDataset:
     """Return the dataset of batches.
@@ -99,6 +100,7 @@ def batches(
         batch_size: `None` for single pictures.
         shuffle: draw an order; the last, smaller batch is then left out, unless it is the only one.
         seed: 0 or more.
+        seeded: whether `read` takes the seed of its item too, two int64, as it draws by itself.
         facts: what else the dataset tells, as `SegmentationDataset` lists it.
     """
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
@@ -107,7 +109,7 @@ def batches(
     sides = size or (None, None)
 
     def one(index, draw):
-        image, mask = tf.numpy_function(read, [index], (dtype, tf.int32))
+        image, mask = tf.numpy_function(read, [index, draw] if seeded else [index], (dtype, tf.int32))
         image, mask = tf.ensure_shape(image, (*sides, channels)), tf.ensure_shape(mask, sides)
         if image_size is not None:
             image, mask = resize_pair(image, mask, image_size)

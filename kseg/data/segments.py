@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -47,8 +48,14 @@ def read(page: Any, window: Window) -> np.ndarray:
     return result
 
 
+def check_pieces(page: Any) -> None:
+    """Raise `UnfitError` if the tiles or strips of a page are too large to be read one by one."""
+    if not page.is_memmappable:
+        _segment_size(page)
+
+
 def _segment_size(page):
-    """Return `(H, W)` of a tile or strip; raise if one is hardly smaller than the picture."""
+    """Return `(H, W)` of a tile or strip; raise if it is too large."""
     size = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
     height, width = min(size[0], page.imagelength), min(size[1], page.imagewidth)
     if height * width > _LARGEST:
@@ -78,6 +85,12 @@ def _decoded(page, window, size):
         options |= {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
     for data, number in page.parent.filehandle.read_segments(offsets, counts, indices=numbers, flat=True):
         yield page.decode(data, number, **options)
+
+
+def blocks(size: tuple[int, int], side: int = 2048) -> Iterator[Window]:
+    """Yield the windows of at most `side` pixels that a picture of a size `(H, W)` consists of."""
+    for top, left in product(range(0, size[0], side), range(0, size[1], side)):
+        yield slice(top, min(top + side, size[0])), slice(left, min(left + side, size[1]))
 
 
 def spread_windows(size: tuple[int, int], count: int = 16, side: int = 256) -> list[Window]:

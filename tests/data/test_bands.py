@@ -266,3 +266,9 @@ def test_augmented_bands_in_fit(tmp_path):
     kseg.compile(model, len(data), jit_compile=False)
     history = model.fit(data, epochs=1, shuffle=False, verbose=0).history
     assert np.isfinite(history["loss"]).all()
+
+
+def test_a_page_of_one_bit(tmp_path):
+    pages = rng.integers(0, 2, (3, 12, 10)).astype(bool)
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", 1, page=1)[..., 0], 255 * pages[1])
