@@ -60,11 +60,13 @@ class CropReader:
 
     Attributes:
         files: the number of the pair of each item.
+        size: `(H, W)` of a crop.
     """
 
     def __init__(self, pairs: PairReader, augment: Augmentation) -> None:
         self.pairs, self.augment = pairs, augment
         settings = augment.settings
+        self.size = settings.crop_size
         covered = math.prod(settings.crop_size) / math.prod(settings.scale)  # pixels, at the mean zoom
         headers = pairs.images.headers
         counts = [math.ceil(math.prod(each.size) / covered) if each.is_large else 1 for each in headers]

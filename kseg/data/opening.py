@@ -43,18 +43,17 @@ def dataset_of(
         *(source.channels, source.value_range, source.page), files.images, image_headers, training
     )
     read = PairReader(files, image_headers, mask_headers, labels, options)
-    size = sizes.pop() if len(sizes) == 1 else None
-    items, crops = list(range(len(files))), None
+    crops = None
     if isinstance(augment, Augmentation) and any(header.is_large for header in image_headers):
         crops = CropReader(read, augment)
-        items, size = crops.files.tolist(), augment.settings.crop_size
+    items = list(range(len(files))) if crops is None else crops.files.tolist()
     dataset = batches(
         len(items),
-        crops or read,
+        read if crops is None else crops,
         class_names=labels.class_names,
-        size=size,
+        size=crops.size if crops else sizes.pop() if len(sizes) == 1 else None,
         image_size=image_size,
-        augment=None if crops else augment,
+        augment=augment if crops is None else None,  # the reader makes the crops
         seeded=crops is not None,
         batch_size=batch_size,
         shuffle=shuffle,

@@ -244,6 +244,27 @@ def test_large_and_small_pictures_in_one_folder(folder):
     assert names == ["a"] + ["b"] * 5 + ["c"] * 4  # crops of 32² cover 4,800 and 3,200 pixels
     assert [path[-5:-4] for path in dataset.mask_paths] == names
     assert len(list(dataset)) == 10
+    assert dataset.element_spec[0].shape == (16, 16, 3) and dataset.element_spec[1].shape == (16, 16)
+
+
+@pytest.mark.usefixtures("small_is_large")
+def test_a_large_picture_trains_and_every_epoch_draws_other_crops(folder):
+    write_pair(folder, bands=2, dtype="uint16")
+    given = kseg.data.from_files(
+        [folder / "train/images/a.tif"],
+        [folder / "train/masks/a.tif"],
+        augment=kseg.data.augment((16, 16), strength="strong"),
+        value_range=(0, 255),
+        class_names=list("abcd"),
+        shuffle=True,
+        batch_size=4,
+    )
+    first, second = (np.concatenate([images for images, _ in given]) for _ in range(2))
+    assert first.shape == second.shape and not np.array_equal(first, second)
+    model = kseg.build_conv_stack(4, input_shape=(None, None, 2), depth=1, filters=2)
+    kseg.compile(model, len(given), jit_compile=False)
+    history = model.fit(given, epochs=2, shuffle=False, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
 
 
 @pytest.mark.usefixtures("small_is_large")
