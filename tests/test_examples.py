@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import kseg
 from kseg.data.shapes import scene
 from kseg.export.verification import Tolerance
 
@@ -70,3 +71,22 @@ def test_the_benchmark_of_augmentation_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["augmentation.py", "--rounds", "1"])
     example.main()
     assert "kseg, cached in memory" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_train_on_bands_runs(tmp_path, monkeypatch, capsys):
+    example = load(FOLDER / "train_on_bands.py")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train_on_bands.py", "--epochs", "2"])
+    example.main()
+    assert "for 100.00% of the pixels" in capsys.readouterr().out
+    (low, high) = kseg.inference.open_model("bands.tflite").value_range.as_tuple()
+    assert len(low) == 13 and max(high) < 6000
+
+
+def test_the_scenes_of_bands_are_of_13_bands_and_sound(tmp_path):
+    example = load(FOLDER / "train_on_bands.py")
+    example.make_data(tmp_path, {"train": 2, "val": 1}, size=(40, 48))
+    report = kseg.data.check(tmp_path, value_range="percentiles")
+    assert report.problems == [] and report.class_names == example.NAMES
+    assert kseg.data.from_directory(tmp_path, "val", value_range="percentiles").channels == 13

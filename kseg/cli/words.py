@@ -15,9 +15,7 @@ _FLAGS = {
 }
 
 
-def add_option(
-    parser: argparse._ActionsContainer, word: str, *beginnings: str, **keywords: Any
-) -> argparse.Action:
+def add_option(parser: Any, word: str, *beginnings: str, **keywords: Any) -> argparse.Action:
     """Add an option of which some beginnings are beginnings of another option too, and stay its own.
 
     Args:

@@ -13,7 +13,7 @@ from kseg.checks import check_choice
 from kseg.data.headers import image_header
 from kseg.data.sampling import sample_evenly
 from kseg.disk import remove_partial_files, whole_file
-from kseg.inference import as_picture, open_model
+from kseg.inference import as_picture, open_model, range_asked_of
 from kseg.inference.resizing import Resize
 from kseg.types import Dataset, InputRange, PathLike, StatedActivation
 
@@ -70,14 +70,16 @@ def predict_files(
     _check_targets(output, paths, [".png", ".npy"][output_kind != "classes"], overwrite)
     stated: dict[str, Any] = {"activation": activation, "input_range": input_range, "multilabel": multilabel}
     runner = open_model(model, **stated, resize=resize)
-    for path in paths:
-        image_header(path, deep=runner.value_range is not None)
+    with range_asked_of(runner):
+        for path in paths:
+            image_header(path, deep=runner.value_range is not None)
     end = ".png" if output_kind == "classes" and not runner.multilabel else ".npy"
     targets = _check_targets(output, paths, end, overwrite)
     remove_partial_files([target for pair in targets.values() for target in pair])
     runner = runner.settled(scores=output_kind == "probabilities")
     for done, (path, (target, overlay_path)) in enumerate(targets.items(), start=1):
-        image = as_picture(path, runner.channels, runner.value_range)
+        with range_asked_of(runner):
+            image = as_picture(path, runner.channels, runner.value_range)
         give = runner.masks if output_kind == "classes" else runner.probabilities
         result = give(image[None], crf)[0]
         mask = _shown(result, runner.multilabel)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kseg.data.headers import MAX_PIXELS, Header
+from kseg.data import headers
+from kseg.data.headers import Header
 from kseg.disk import stamp
 
 _MAGIC = b"\x93NUMPY"
@@ -19,17 +20,19 @@ def is_array_file(path: Path) -> bool:
         return file.read(len(_MAGIC)) == _MAGIC or path.suffix.lower() == ".npy"
 
 
-def array_header(path: Path) -> Header:
-    """Return the header of a mask in a `.npy` file.
+def array_header(path: Path, windows: bool = False) -> Header:
+    """Return the header of a mask in a `.npy` file; of any size where `windows` of it are read.
 
     Raises:
         ValueError: if it is damaged or its shape or dtype is none of a mask.
     """
-    return Header(array_mask(path).shape[:2], False, stamp(path))
+    return Header(array_mask(path, windows).shape[:2], False, stamp(path))
 
 
-def array_mask(path: Path) -> np.ndarray:
+def array_mask(path: Path, windows: bool = False) -> np.ndarray:
     """Return the integers `(H, W)`, or colours `(H, W, 3)` uint8, of a `.npy` file, not yet in memory.
+
+    Where `windows` of it are read, it has any size.
 
     Raises:
         ValueError: if it is damaged or its shape or dtype is none of a mask.
@@ -47,8 +50,8 @@ def array_mask(path: Path) -> np.ndarray:
         )
     if array.dtype.kind not in "iub" or (array.ndim == 3 and array.dtype != "uint8"):
         raise ValueError(f"{path}: a mask holds integer class ids, this {array.dtype}; save it as uint8")
-    if array.shape[0] * array.shape[1] > MAX_PIXELS:
-        raise ValueError(f"{path}: has more than {MAX_PIXELS:,} pixels; cut it into tiles")
+    if array.shape[0] * array.shape[1] > headers.MAX_PIXELS and not windows:
+        raise headers.too_large(path)
     return array
 
 
@@ -67,14 +70,14 @@ def tiff_array(path: Path) -> np.ndarray:
     try:
         with tifffile.TiffFile(path) as file:
             shape, count = file.pages[0].shape, len(file.pages)
-            if len(shape) == 2 and count == 1 and shape[0] * shape[1] <= MAX_PIXELS:
+            if len(shape) == 2 and count == 1 and shape[0] * shape[1] <= headers.MAX_PIXELS:
                 return file.pages[0].asarray()
     except Exception as error:  # of any type: its parser raises what it stumbles on
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: the mask is damaged ({reason}); restore or remove it") from error
     raise ValueError(
-        f"{path}: a mask is one picture (H, W) of at most {MAX_PIXELS:,} pixels, this file holds {count} of "
-        f"{shape}; save one mask"
+        f"{path}: a mask is one picture (H, W) of at most {headers.MAX_PIXELS:,} pixels, this file holds "
+        f"{count} of {shape}; save one mask"
     )
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from kseg.data import tiff
+from kseg.data import segments, tiff
+from kseg.data.file_errors import UnfitError
+from kseg.data.segments import Window
 from kseg.types import PathLike
 
 _COLOUR_MODELS = (0, 1, 2, 3, 6)  # white is zero, black is zero, RGB, palette, YCbCr
@@ -22,10 +24,6 @@ _TURNS = {
     **{1: (False, ()), 2: (False, (1,)), 3: (False, (0, 1)), 4: (False, (0,))},
     **{5: (True, ()), 6: (True, (1,)), 7: (True, (0, 1)), 8: (True, (0,))},
 }
-
-
-class UnfitError(ValueError):
-    """What is wrong with a file, and the mend; the file is named by who asked."""
 
 
 def is_array(path: PathLike) -> bool:
@@ -96,7 +94,8 @@ class TiffPage:
         model = int(page.photometric)
         if model not in _COLOUR_MODELS or (model == _YCBCR and int(page.compression) not in _JPEG):
             raise UnfitError(f"has colours as {page.photometric.name}; save it in RGB")
-        if page.dtype.kind not in "uif" or (model in (_WHITE_IS_ZERO, _PALETTE) and page.dtype != np.uint8):
+        in_bytes = page.dtype in (np.uint8, bool)  # bool is one bit
+        if page.dtype.kind not in "uifb" or (model in (_WHITE_IS_ZERO, _PALETTE) and not in_bytes):
             raise UnfitError(f"holds {page.photometric.name} in {page.dtype}; save it with 0 for black")
         shape = dict(zip(axes, page.shape, strict=True))
         orientation = int(page.tags.valueof(274, default=1))
@@ -104,18 +103,39 @@ class TiffPage:
         self.size = (shape["Y"], shape["X"]) if self._orientation < 5 else (shape["X"], shape["Y"])
         total = 3 if model == _PALETTE else shape.get("S", 1)
         self.bands = tiff.colour_bands(total, tuple(map(int, page.extrasamples)))
-        self.has_alpha, self.dtype, self.bits = self.bands < total, page.dtype.name, int(page.bitspersample)
+        self.has_alpha, self.bits = self.bands < total, int(page.bitspersample)
+        self.dtype = "uint8" if page.dtype == bool else page.dtype.name
 
-    def pixels(self) -> np.ndarray:
-        """Return all bands and the alpha channel `(H, W, C)` as displayed, in the numbers of the file."""
+    def pixels(self, window: Window | None = None) -> np.ndarray:
+        """Return all bands and the alpha channel `(H, W, C)` as displayed, in the numbers of the file.
+
+        Args:
+            window: rows and columns as displayed; `None` is all.
+
+        Raises:
+            UnfitError: if the window lies in pieces of the file that are too large to be decoded.
+        """
         page, model = self._page, int(self._page.photometric)
-        array = page.asarray()
-        array = np.moveaxis(array, page.axes.index("S"), -1) if "S" in page.axes else array[..., None]
+        array = self.stored(window)
         if model == _PALETTE:
             array = (np.moveaxis(page.colormap, 0, -1) >> 8).astype("uint8")[array[..., 0]]
         elif self.bits < 8:
             array = (array.astype("uint8") * (255 // (2**self.bits - 1))).astype("uint8")
-        array = 255 - array if model == _WHITE_IS_ZERO else array
+        return 255 - array if model == _WHITE_IS_ZERO else array
+
+    def check_pieces(self) -> None:
+        """Raise `UnfitError` if windows cannot be read, as its tiles or strips are too large."""
+        segments.check_pieces(self._page)
+
+    def stored(self, window: Window | None = None) -> np.ndarray:
+        """Return what `pixels` does without a change: indices of a palette, grey of few bits as it is."""
+        if window is None:
+            array = self._page.asarray()
+            separate = "S" in self._page.axes
+            array = np.moveaxis(array, self._page.axes.index("S"), -1) if separate else array[..., None]
+        else:
+            array = segments.read(self._page, lying(window, self.size, self._orientation))
+        array = array.astype("uint8") if array.dtype == bool else array
         return turned(array, self._orientation)
 
 
@@ -146,6 +166,22 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     swaps, backwards = _TURNS[orientation]
     pixels = np.swapaxes(pixels, 0, 1) if swaps else pixels
     return np.flip(pixels, backwards) if backwards else pixels
+
+
+def lying(window: Window, size: tuple[int, int], orientation: int) -> Window:
+    """Return the rows and columns of a window in the file, by those as displayed.
+
+    Args:
+        window: rows and columns, each with a start and a stop.
+        size: `(H, W)` as displayed.
+        orientation: of EXIF, 1 to 8.
+    """
+    swaps, backwards = _TURNS[orientation]
+    rows, columns = (
+        slice(length - part.stop, length - part.start) if axis in backwards else part
+        for axis, (part, length) in enumerate(zip(window, size, strict=True))
+    )
+    return (columns, rows) if swaps else (rows, columns)
 
 
 def _tifffile():

@@ -46,6 +46,10 @@ def from_directory(
     stray files do not count. Every header is read first, so a missing, mismatched or unreadable file fails
     here and by name; one that is damaged, vanishes or changes is named when it is read.
 
+    Pictures above 89 million pixels are read by windows, for crops: give `augment=kseg.data.augment(...)`,
+    and save them and their masks as TIFF in tiles or strips, or as `.npy`. Of such a picture only what a crop
+    shows is read, and it counts as as many items of an epoch as crops cover it.
+
     Args:
         root: the folder.
         split: "train", "val" or another one. What is not there by this name is looked for by others in use,

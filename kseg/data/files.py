@@ -151,15 +151,17 @@ def _expanded(mask):
     return Path(mask).expanduser()
 
 
-def read_headers(pairs: ImageMaskFiles, page: int | None = None, deep: bool = False) -> tuple[list, list]:
-    """Return `(image headers, mask headers)`, read in parallel; `page` and `deep` as for `image_header`.
+def read_headers(
+    pairs: ImageMaskFiles, page: int | None = None, deep: bool = False, windows: bool = False
+) -> tuple[list, list]:
+    """Return `(image headers, mask headers)`, read in parallel; arguments as for `image_header`.
 
     Raises:
         ValueError: for an unreadable file, or a mask whose size is not its picture's; it names the file.
     """
     with ThreadPoolExecutor() as pool:
-        images = list(pool.map(lambda path: headers.image_header(path, page, deep), pairs.images))
-        masks = list(pool.map(mask_header, pairs.masks))
+        images = list(pool.map(lambda path: headers.image_header(path, page, deep, windows), pairs.images))
+        masks = list(pool.map(lambda path: mask_header(path, windows), pairs.masks))
     for path, image, mask, mask_path in zip(pairs.images, images, masks, pairs.masks, strict=True):
         if image.size != mask.size:
             raise ValueError(size_mismatch(path, image.size, mask_path, mask.size))

@@ -86,7 +86,7 @@ def suggestions(report: CheckReport, seen: list[Seen], label_map: dict[int, int]
     lines = [f"label_map={label_map}"] if label_map else []
     if deep := [one.deep for one in seen if one.deep]:
         low, high = min(each[1] for each in deep), max(each[2] for each in deep)
-        lines.append(f"value_range=({low:g}, {high:g})")
+        lines += [f"value_range=({low:g}, {high:g})"] if low < high else []
     pixels = report.pixels.get("train", np.zeros(len(report.class_names)))
     present = pixels[pixels > 0]
     if len(present) > 1 and present.max() > _RARE * present.min():

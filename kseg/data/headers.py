@@ -10,6 +10,8 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kseg.data import bands, tiff
+from kseg.data.file_errors import DepthError, UnfitError
+from kseg.data.segments import Window, spread_windows
 from kseg.disk import check_regular, stamp
 from kseg.types import PathLike
 
@@ -43,14 +45,22 @@ class Header:
     bits: int = 8
     by_bands: bool = False
 
+    @property
+    def is_large(self) -> bool:
+        """Whether it has more pixels than are decoded at once."""
+        return self.size[0] * self.size[1] > MAX_PIXELS
 
-def image_header(path: PathLike, page: int | None = None, deep: bool = False) -> Header:
+
+def image_header(
+    path: PathLike, page: int | None = None, deep: bool = False, windows: bool = False
+) -> Header:
     """Return the header of a picture.
 
     Args:
         path: the file.
         page: number of the page or frame, from 0; `None` is the only one.
         deep: whether numbers other than 0–255 are wanted as they are.
+        windows: whether windows of it are read, so that a TIFF or `.npy` may have any size.
 
     Raises:
         ValueError: if the file is no file, empty, cut short, no picture, of several without `page`, of more
@@ -61,10 +71,11 @@ def image_header(path: PathLike, page: int | None = None, deep: bool = False) ->
     tags = tiff.tiff_tags(path) if path.is_file() else None
     if tags is not None:
         refuse(path, tiff.white_problem(tags))
-    if bands.is_array(path) or (tags and (page is not None or tiff.needs_library(tags, deep))):
-        header = _bands_header(path, page)
+    of_library = tags and (page is not None or tiff.needs_library(tags, deep) or (windows and is_large(tags)))
+    if bands.is_array(path) or of_library:
+        header = _bands_header(path, page, windows)
         if header.dtype != "uint8" and not deep:
-            refuse(path, _seen(path, page, header))
+            raise _too_deep(path, page, header)
         return header
     with opened(path, page) as image:
         bits = bits_of(image, path)
@@ -74,7 +85,12 @@ def image_header(path: PathLike, page: int | None = None, deep: bool = False) ->
         return Header(size_of(image), plain, stamp(path), dtype=dtype, bits=max(bits, 8))
 
 
-def _bands_header(path, page):
+def is_large(tags: dict) -> bool:
+    """Tell whether a TIFF has more pixels than are decoded at once, by its tags."""
+    return tiff.first(tags, _WIDTH, 0) * tiff.first(tags, _HEIGHT, 0) > MAX_PIXELS
+
+
+def _bands_header(path, page, windows):
     """Return the header of a file that `kseg.data.bands` reads."""
     check_regular(path)
     with named(path):
@@ -87,24 +103,30 @@ def _bands_header(path, page):
             with bands.TiffPage(path, page) as opened_page:
                 size, count = opened_page.size, opened_page.bands
                 dtype, bits = np.dtype(opened_page.dtype), opened_page.bits
-    if size[0] * size[1] > MAX_PIXELS:
-        raise _too_large(path)
+                if windows and size[0] * size[1] > MAX_PIXELS:
+                    opened_page.check_pieces()
+    if size[0] * size[1] > MAX_PIXELS and not windows:
+        raise too_large(path)
     if count == 1:
         count = 3  # grey counts as colours
     return Header(size, False, stamp(path), count, dtype.name, max(bits, 8), by_bands=True)
 
 
-def read_bands(path: PathLike, page: int | None = None) -> tuple[np.ndarray, bool]:
+def read_bands(
+    path: PathLike, page: int | None = None, window: Window | None = None
+) -> tuple[np.ndarray, bool]:
     """Return the bands `(H, W, C)` in the numbers of the file, and whether the last one is an alpha channel.
+
+    Of a window, rows and columns as displayed, only those are read.
 
     Raises:
         ValueError: if they cannot be read; it names the file.
     """
     with named(path):
         if bands.is_array(path):
-            return np.array(bands.array_of(path)), False
+            return np.array(bands.array_of(path)[window or ...]), False
         with bands.TiffPage(path, page) as opened_page:
-            return opened_page.pixels(), opened_page.has_alpha
+            return opened_page.pixels(window), opened_page.has_alpha
 
 
 @contextlib.contextmanager
@@ -114,7 +136,7 @@ def named(path: PathLike) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
-    except bands.UnfitError as error:
+    except UnfitError as error:
         raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # of any type: decoders raise what they stumble on
         raise ValueError(
@@ -122,14 +144,17 @@ def named(path: PathLike) -> Iterator[None]:
         ) from error
 
 
-def _seen(path, page, header):
-    """Return what a picture of other numbers than 0–255 holds, and the mend."""
-    pixels, has_alpha = read_bands(path, page)
-    pixels = pixels[..., : -1 if has_alpha else None]
+def _too_deep(path, page, header):
+    """Return the error that a picture holds other numbers than 0–255."""
+    parts = spread_windows(header.size) if header.is_large else [None]
+    read = [read_bands(path, page, window) for window in parts]
+    pixels = np.concatenate(
+        [part[..., : -1 if alpha else None].reshape(-1, part.shape[-1] - alpha) for part, alpha in read]
+    )
     kind = f"{header.bits}-bit {_WORDS[pixels.dtype.kind]}" if header.bits != 16 else "16 bits"
     kind = kind if pixels.dtype.kind != "i" or header.bits > 16 else f"{header.bits}-bit signed integers"
     kind += f", {pixels.shape[-1]} bands" if pixels.shape[-1] > 1 else ""
-    return out_of_range(np.nanmin(pixels), np.nanmax(pixels), kind)
+    return DepthError(path, np.nanmin(pixels), np.nanmax(pixels), kind)
 
 
 def opened(path: PathLike, page: int | None = None) -> Image.Image:
@@ -144,7 +169,7 @@ def opened(path: PathLike, page: int | None = None) -> Image.Image:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(path) from error
+        raise too_large(path) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise _unreadable(path, error) from error
     try:
@@ -164,12 +189,12 @@ def _check_opened(path, image, page):
         page = 0 if of_film else bands.check_page(page, count, "frames")
         if page:
             image.seek(page)
-    except bands.UnfitError as error:
+    except UnfitError as error:
         raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # of any type: Pillow's parsers raise what they stumble on
         raise _unreadable(path, error) from error
     if image.width * image.height > MAX_PIXELS:
-        raise _too_large(path)
+        raise too_large(path)
     if image.format in ("JPEG", "PNG") and not _is_whole(path, image.format):
         raise ValueError(
             f"{path}: the file is cut short ({image.format} without its end); restore or remove it"
@@ -204,26 +229,21 @@ def refuse(path: PathLike, problem: str | None) -> None:
         raise ValueError(f"{path}: {problem}")
 
 
-def _too_large(path):
-    return ValueError(f"{path}: has more than {MAX_PIXELS:,} pixels; cut it into tiles")
+def too_large(path: PathLike) -> ValueError:
+    """Return the error that a file has more pixels than are decoded at once."""
+    return ValueError(
+        f"{path}: has more than {MAX_PIXELS:,} pixels; cut it into tiles, or save it as a tiled TIFF or "
+        ".npy, of which kseg.data.augment reads crops"
+    )
 
 
-def depth_problem(image: Image.Image) -> str:
-    """Return what is wrong with a picture of 32 bits a pixel, with the range that is in it."""
+def depth_error(image: Image.Image, name: PathLike) -> ValueError:
+    """Return the error of a picture of 32 bits a pixel, with the range that is in it."""
     try:
         pixels = np.asarray(image)
     except Exception as error:  # of any type: Pillow's decoders raise what they stumble on
-        return f"the picture is damaged ({first_line(error)}); restore or remove it"
-    return out_of_range(pixels.min(), pixels.max(), _DEEP[image.mode])
-
-
-def out_of_range(low: float, high: float, kind: str) -> str:
-    """Return what is wrong with a picture that holds `low` to `high`, and the mend."""
-    return (
-        f"holds {low:g}–{high:g} in {kind}, pictures 0–255 in 8 bits; say what is black and what is white by "
-        f"value_range=, for instance value_range=({low:g}, {high:g}) (of a model by kseg.with_value_range), "
-        "or bring it to 0–255 and save it as PNG"
-    )
+        return ValueError(f"{name}: the picture is damaged ({first_line(error)}); restore or remove it")
+    return DepthError(name, pixels.min(), pixels.max(), _DEEP[image.mode])
 
 
 def size_of(image: Image.Image) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import numpy as np
 from kseg.data.class_masks import MaskPath, name_of
 from kseg.data.colors import VOID, MaskColors, read_colors
 from kseg.data.diagnosis import diagnose
-from kseg.data.mask_files import read_mask
+from kseg.data.mask_files import count_ids
 from kseg.data.source import Source
 from kseg.disk import check_regular
 from kseg.masks import void_ids
@@ -181,7 +181,7 @@ def _highest_id(source, label_map, lenient, colors):
 
     def counts_of(path):
         try:
-            return np.bincount(read_mask(path, colors).ravel())
+            return count_ids(path, colors)
         except ValueError:
             if lenient:
                 return np.zeros(0, int)

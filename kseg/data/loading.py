@@ -12,10 +12,11 @@ from PIL import Image
 
 from kseg.data.class_masks import name_of
 from kseg.data.files import ImageMaskFiles
-from kseg.data.headers import Header
+from kseg.data.headers import Header, image_header
 from kseg.data.labels import Labels
-from kseg.data.mask_files import read_mask
+from kseg.data.mask_files import mask_header, read_mask
 from kseg.data.reading import AS_COLOURS, ReadingOptions, check_pixels
+from kseg.data.segments import Window
 from kseg.disk import stamp
 
 
@@ -56,6 +57,25 @@ class PairReader:
         image, mask = self.images.pixels(index), self.masks.pixels(index)
         return image, self.labels.mapped(mask, self.masks.paths[index])
 
+    def image_window(self, index: int, window: Window) -> np.ndarray:
+        """Return a window of a picture that is too large for memory."""
+        return self.options.read(self.images.paths[index], window)
+
+    def mask_window(self, index: int, window: Window) -> np.ndarray:
+        """Return the ids `(h, w)` int32 of a window of such a picture's mask."""
+        path = self.masks.paths[index]
+        return self.labels.mapped(read_mask(path, self.labels.colors, window), path)
+
+    def check_unchanged(self, index: int) -> None:
+        """Raise, by name, if a picture or mask of which windows are read is not what it was."""
+        deep, page = self.options.value_range is not None, self.options.page
+        path, header = self.images.paths[index], self.images.headers[index]
+        if stamp(path) != header.stamp:
+            check_size(path, image_header(path, page, deep, windows=True).size, header)
+        path, header = self.masks.paths[index], self.masks.headers[index]
+        if stamp(path) != header.stamp:
+            check_size(path, mask_header(path, windows=True).size, header)
+
 
 class Watched:
     """Files that may vanish or change while they are read: none of it goes unnamed.
@@ -82,16 +102,11 @@ class Watched:
 
     def pixels(self, index: int) -> np.ndarray:
         """Return what is in a file, of the size that its header had."""
-        path, (height, width) = self.paths[index], self.headers[index].size
+        path = self.paths[index]
         pixels = self._decoded(index)
         if pixels is None:
             pixels = self.read(path)
-        if pixels.shape[:2] != (height, width):
-            size = f"{pixels.shape[1]}×{pixels.shape[0]}"
-            raise ValueError(
-                f"{name_of(path)}: has {size} pixels now, and had {width}×{height} when the data were "
-                "opened; open them anew"
-            )
+        check_size(path, pixels.shape[:2], self.headers[index])
         return pixels
 
     def _decoded(self, index):
@@ -110,6 +125,16 @@ class Watched:
             return self.decode(content)
         except Exception:  # of any type, as decoders raise: it changed just now
             return None
+
+
+def check_size(path: Any, size: tuple[int, ...], header: Header) -> None:
+    """Raise, by name, if a file has another size `(H, W)` than its header had."""
+    if tuple(size) != tuple(header.size):
+        now, before = (f"{width}×{height}" for height, width in (size, header.size))
+        raise ValueError(
+            f"{name_of(path)}: has {now} pixels now, and had {before} when the data were opened; open them "
+            "anew"
+        )
 
 
 def decode_image(content: bytes) -> np.ndarray:

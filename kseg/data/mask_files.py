@@ -5,12 +5,23 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from kseg.data import tiff
+from kseg.data import bands, tiff
 from kseg.data.arrays import array_header, array_mask, integer_ids, is_array_file, tiff_array
 from kseg.data.class_masks import MaskPath, class_masks_header, name_of, read_class_masks
 from kseg.data.colors import MaskColors, colors_problem
-from kseg.data.headers import SUFFIXES, Header, bits_of, opened, orientation_of, refuse, size_of
+from kseg.data.headers import (
+    SUFFIXES,
+    Header,
+    bits_of,
+    is_large,
+    named,
+    opened,
+    orientation_of,
+    refuse,
+    size_of,
+)
 from kseg.data.reading import check_pixels, damaged
+from kseg.data.segments import Window, blocks
 from kseg.disk import stamp
 
 MASK_SUFFIXES = (*SUFFIXES, ".npy")
@@ -18,8 +29,8 @@ _COLOURS = {"RGB": "RGB", "RGBA": "RGB", "LA": "L", "PA": "P"}  # mode → mode 
 _MODES = ("L", "P", "1", "I", "I;16", "I;16B", *_COLOURS)
 
 
-def mask_header(path: MaskPath) -> Header:
-    """Return the header of a mask.
+def mask_header(path: MaskPath, windows: bool = False) -> Header:
+    """Return the header of a mask; a TIFF or `.npy` of which `windows` are read may have any size.
 
     Raises:
         ValueError: as `image_header`, and where the compression is lossy (it invents ids) or the numbers are
@@ -29,7 +40,9 @@ def mask_header(path: MaskPath) -> Header:
         return class_masks_header(path, mask_header)
     path = Path(path)
     if is_array_file(path):
-        return array_header(path)
+        return array_header(path, windows)
+    if windows and _is_large_tiff(path):
+        return _large_header(path)
     if _needs_tifffile(path):
         return Header(tiff_array(path).shape[:2], False, stamp(path))
     with opened(path) as image:
@@ -38,14 +51,14 @@ def mask_header(path: MaskPath) -> Header:
         return Header(size_of(image), plain and orientation_of(image) == 1, stamp(path))
 
 
-def read_mask(path: MaskPath, colors: MaskColors | None = None) -> np.ndarray:
+def read_mask(path: MaskPath, colors: MaskColors | None = None, window: Window | None = None) -> np.ndarray:
     """Return the class ids `(H, W)` int32 of a mask file, turned as its EXIF orientation says.
 
     Ids are grey levels of 1 to 16 bits, also where three equal channels or alpha hold them, the indices of a
     palette whatever its colours, or the integers of a `.npy` file or TIFF. A GIF knows palettes alone: where
     its colours are grey, their levels are the ids. With `colors`, the colours of a pixel tell its id.
     A tuple is one file per class, from class 1 on, which marks where it is; `None` for a class that is not
-    there.
+    there. Of a TIFF or `.npy` that is too large for memory a window is read, rows and columns as displayed.
 
     Raises:
         ValueError: if the file cannot be read or holds no ids; it names it.
@@ -56,7 +69,9 @@ def read_mask(path: MaskPath, colors: MaskColors | None = None) -> np.ndarray:
         return read_class_masks(path, read_mask)
     path = Path(path)
     if is_array_file(path):
-        return _ids(array_mask(path), path, colors)
+        return _ids(array_mask(path, windows=window is not None)[window or ...], path, colors)
+    if window is not None:
+        return _ids(_without_alpha(_tiff_window(path, window, colors), path), path, colors)
     if _needs_tifffile(path):
         return _ids(tiff_array(path), path, colors)
     with opened(path) as image:
@@ -72,6 +87,23 @@ def read_mask(path: MaskPath, colors: MaskColors | None = None) -> np.ndarray:
     return _ids(_without_alpha(pixels, path), path, colors)
 
 
+def count_ids(path: MaskPath, colors: MaskColors | None = None) -> np.ndarray:
+    """Return how many pixels of a mask have each id in its file, int64 `(largest id + 1,)`, of any size.
+
+    Raises:
+        ValueError: as `read_mask`.
+    """
+    if not isinstance(path, tuple) and (is_array_file(Path(path)) or _is_large_tiff(Path(path))):
+        header, counts = mask_header(path, windows=True), np.zeros(1, "int64")
+        for window in blocks(header.size) if header.is_large else ():
+            more = np.bincount(read_mask(path, colors, window).ravel(), minlength=len(counts))
+            more[: len(counts)] += counts
+            counts = more
+        if header.is_large:
+            return counts
+    return np.bincount(read_mask(path, colors).ravel())
+
+
 def unscaled(pixels: np.ndarray, image: Image.Image, bits: int) -> np.ndarray:
     """Return the pixels of a Pillow image as its file has them: Pillow scales grey of 2 and 4 bits.
 
@@ -82,6 +114,30 @@ def unscaled(pixels: np.ndarray, image: Image.Image, bits: int) -> np.ndarray:
     """
     is_scaled = image.format in ("PNG", "TIFF") and image.mode == "L"
     return pixels // (255 // (2 ** min(bits, 8) - 1)) if is_scaled else pixels
+
+
+def _is_large_tiff(path):
+    tags = tiff.tiff_tags(path) if path.is_file() else None
+    return tags is not None and is_large(tags)
+
+
+def _large_header(path):
+    """Return the header of a TIFF of which windows are read."""
+    tags = tiff.tiff_tags(path) or {}
+    refuse(path, tiff.ids_problem(tags) or tiff.band_problem(tags))
+    with named(path), bands.TiffPage(path) as page:
+        page.check_pieces()
+        if page.dtype.startswith("float") or (page.bands == 3 and page.bits > 8):
+            what = "floats" if page.dtype.startswith("float") else f"colours of {page.bits} bits"
+            raise bands.UnfitError(f"a mask has one channel of class ids, this is {what}; save integers")
+        return Header(page.size, False, stamp(path))
+
+
+def _tiff_window(path, window, colors):
+    """Return a window `(h, w)` or `(h, w, C)` of a TIFF as its file has it."""
+    with named(path), bands.TiffPage(path) as page:
+        pixels = page.stored(window) if colors is None else page.pixels(window)
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 
 def _needs_tifffile(path):

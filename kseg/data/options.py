@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kseg.data.headers import Header
-from kseg.data.reading import ReadingOptions, read_numbers
+from kseg.data.reading import ReadingOptions, sample_numbers
 from kseg.disk import stamp
 from kseg.types import PathLike
 from kseg.value_range import ValueRange, checked_value_range
@@ -102,13 +102,8 @@ def measured(
     """
     count = max(_VALUES // len(paths), 1024)
 
-    def values(path):
-        pixels = read_numbers(path, channels, page)
-        pixels = pixels.reshape(-1, pixels.shape[-1])
-        return pixels[:: -(-len(pixels) // count)]
-
     with ThreadPoolExecutor() as pool:
-        seen = np.concatenate(list(pool.map(values, paths)))
+        seen = np.concatenate(list(pool.map(lambda path: sample_numbers(path, channels, page, count), paths)))
     low, high = (tuple(map(float, each)) for each in np.percentile(seen, PERCENTILES, axis=0))
     if any(a >= b for a, b in zip(low, high, strict=True)):
         raise ValueError(

@@ -16,7 +16,7 @@ _MANY = tf.data.AUTOTUNE
 
 def batches(
     count: int,
-    read: Callable[[int], tuple[np.ndarray, np.ndarray]],
+    read: Callable[..., tuple[np.ndarray, np.ndarray]],
     *,
     class_names: Sequence[str],
     channels: int = 3,
@@ -28,6 +28,7 @@ def batches(
     batch_size: int | None,
     shuffle: bool,
     seed: int,
+    seeded: bool = False,
     **facts: object,
 ) -> SegmentationDataset:
     """Return the dataset of batches.
@@ -48,6 +49,7 @@ def batches(
         batch_size: `None` for single pictures.
         shuffle: draw an order; the last, smaller batch is then left out, unless it is the only one.
         seed: 0 or more.
+        seeded: whether `read` takes the seed of its item too, two int64, as it draws by itself.
         facts: what else the dataset tells, as `SegmentationDataset` lists it.
     """
     if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
@@ -70,16 +72,22 @@ def batches(
             void=void_ids(ignore_class),
             batched=batch_size not in (None, 1),
         )
-    is_last = shuffle and count >= (batch_size or 1)
-    rows = epochs.dataset()
-    if image_size is None and augment is not None and augment.takes_arrays and augment.size and batch_size:
-        many = _in_batches(read, augment, dtype, (*augment.size, channels))
-        dataset = rows.batch(batch_size, drop_remainder=is_last).map(many, _MANY)
+    in_numpy = image_size is None and augment is not None and augment.takes_arrays and augment.size
+    is_whole, rows = shuffle and count >= (batch_size or 1), epochs.dataset()
+    if batch_size and (seeded or in_numpy):
+
+        def load(index, draw):
+            return read(index, draw) if seeded else augment.on_arrays(*read(index), draw)
+
+        sides = size if seeded else augment.size
+        many = _in_batches(load, dtype, (*(sides or ()), channels))
+        dataset = rows.batch(batch_size, drop_remainder=is_whole).map(many, _MANY)
     else:
         shape = (*(size or (None, None)), channels)
-        dataset = rows.map(_one_by_one(read, augment, image_size, dtype, shape), _MANY)
+        one = _one_by_one(read, seeded, None if seeded else augment, image_size, dtype, shape)
+        dataset = rows.map(one, _MANY)
         if batch_size is not None:
-            dataset = dataset.batch(batch_size, drop_remainder=is_last)
+            dataset = dataset.batch(batch_size, drop_remainder=is_whole)
     dataset = dataset.prefetch(_MANY)
     known = {
         "class_names": list(class_names),
@@ -92,36 +100,36 @@ def batches(
     return SegmentationDataset(dataset, known | facts)
 
 
-def _in_batches(read, augment, dtype, shape):
+def _in_batches(load, dtype, shape):
     """Return the function `(indices, draws) -> (images, masks)` of a batch, read and augmented in NumPy.
 
     It is one call of Python for a batch: each costs TensorFlow a copy of what it takes and gives.
     """
 
-    def load(indices, draws):
+    def load_all(indices, draws):
         images = np.empty((len(indices), *shape), dtype)
         masks = np.empty(images.shape[:3], "int32")
         for place, (index, draw) in enumerate(zip(indices, draws, strict=True)):
-            images[place], masks[place] = augment.on_arrays(*read(index), draw)
+            images[place], masks[place] = load(index, draw)
         return images, masks
 
     def load_in_graph(indices, draws):
-        images, masks = tf.numpy_function(load, [indices, draws], (dtype, tf.int32))
+        images, masks = tf.numpy_function(load_all, [indices, draws], (dtype, tf.int32))
         size = indices.shape[0]
         return tf.ensure_shape(images, (size, *shape)), tf.ensure_shape(masks, (size, *shape[:2]))
 
     return load_in_graph
 
 
-def _one_by_one(read, augment, image_size, dtype, shape):
+def _one_by_one(read, seeded, augment, image_size, dtype, shape):
     """Return the function `(index, draw) -> (image, mask)` of one pair, resized and augmented in a graph."""
 
-    def load(index):
-        image, mask = read(index)
+    def load(index, draw):
+        image, mask = read(index, draw) if seeded else read(index)
         return image, mask.astype("int32", copy=False)
 
     def load_in_graph(index, draw):
-        image, mask = tf.numpy_function(load, [index], (dtype, tf.int32))
+        image, mask = tf.numpy_function(load, [index, draw], (dtype, tf.int32))
         image, mask = tf.ensure_shape(image, shape), tf.ensure_shape(mask, shape[:2])
         if image_size is not None:
             image, mask = resize_pair(image, mask, image_size)

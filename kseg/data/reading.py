@@ -10,18 +10,19 @@ from PIL import Image, ImageOps
 
 from kseg.data.bands import deep_png
 from kseg.data.damage import damage_in
+from kseg.data.file_errors import DepthError
 from kseg.data.headers import (
     Header,
     bits_of,
-    depth_problem,
+    depth_error,
     first_line,
     image_header,
     named,
     opened,
     orientation_of,
-    out_of_range,
     read_bands,
 )
+from kseg.data.segments import Window, spread_windows
 from kseg.types import PathLike
 from kseg.value_range import ValueRange
 
@@ -54,9 +55,9 @@ class ReadingOptions:
         """Whether a plain file is what is wanted."""
         return self.channels == 3 and self.value_range is None and self.page is None
 
-    def read(self, path: PathLike) -> np.ndarray:
-        """Return the pixels of a file by `read_image`."""
-        return read_image(path, self.channels, self.value_range, self.page)
+    def read(self, path: PathLike, window: Window | None = None) -> np.ndarray:
+        """Return the pixels of a file, or of a window of it, by `read_image`."""
+        return read_image(path, self.channels, self.value_range, self.page, window)
 
 
 AS_COLOURS = ReadingOptions()
@@ -67,6 +68,7 @@ def read_image(
     channels: int | None = 3,
     value_range: ValueRange | None = None,
     page: int | None = None,
+    window: Window | None = None,
 ) -> np.ndarray:
     """Return the picture `(H, W, channels)` as displayed: EXIF orientation is applied.
 
@@ -76,6 +78,8 @@ def read_image(
             gives the bands of the file without its alpha channel, of grey three.
         value_range: what the file holds for black and white.
         page: of a file of several, from 0.
+        window: `None`, or rows and columns as displayed of a TIFF or `.npy` that is too large for memory and
+            whose header was looked at.
 
     Returns:
         uint8, or with `value_range` float32 of 0–255.
@@ -85,7 +89,7 @@ def read_image(
             not hold 0–255 in 8 bits or fill 16; it names it and says what it holds.
     """
     if value_range is not None:
-        numbers = read_numbers(path, channels, page)
+        numbers = read_numbers(path, channels, page, window)
         count = value_range.channels
         if count not in (None, numbers.shape[-1]):
             raise ValueError(
@@ -93,21 +97,27 @@ def read_image(
                 "or one for each channel"
             )
         return value_range.to_pixels(numbers)
+    if window is not None:
+        return read_numbers(path, channels, page, window)
     header = image_header(path, page)
     if header.by_bands:
         return brought_to(*read_bands(path, page), channels, path)
     return _of_pillow(path, header, channels, page)
 
 
-def read_numbers(path: PathLike, channels: int | None = 3, page: int | None = None) -> np.ndarray:
+def read_numbers(
+    path: PathLike, channels: int | None = 3, page: int | None = None, window: Window | None = None
+) -> np.ndarray:
     """Return the picture `(H, W, channels)` in the numbers of its file, whatever they are.
+
+    Arguments are those of `read_image`.
 
     Raises:
         ValueError: as `read_image`, and for numbers that are not finite.
     """
-    header = image_header(path, page, deep=True)
-    if header.by_bands:
-        numbers = brought_to(*read_bands(path, page), channels, path)
+    header = None if window is not None else image_header(path, page, deep=True)
+    if header is None or header.by_bands:
+        numbers = brought_to(*read_bands(path, page, window), channels, path)
     elif header.dtype == "uint16":
         deep, has_alpha = _deep_of_pillow(path)
         numbers = brought_to(deep, has_alpha, channels, path)
@@ -117,6 +127,15 @@ def read_numbers(path: PathLike, channels: int | None = 3, page: int | None = No
         count = int((~np.isfinite(numbers)).any(-1).sum())
         raise ValueError(f"{path}: {count} pixels are NaN or infinite; fill them with a number")
     return numbers
+
+
+def sample_numbers(path: PathLike, channels: int | None, page: int | None, count: int) -> np.ndarray:
+    """Return about `count` pixels `(n, channels)` of a picture of any size, in the numbers of its file."""
+    header = image_header(path, page, deep=True, windows=True)
+    windows = spread_windows(header.size) if header.is_large else [None]
+    parts = [read_numbers(path, channels, page, window) for window in windows]
+    pixels = np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts])
+    return pixels[:: -(-len(pixels) // count)]
 
 
 def brought_to(numbers: np.ndarray, has_alpha: bool, channels: int | None, path: PathLike) -> np.ndarray:
@@ -215,7 +234,7 @@ def pixels_of(
             numbers = pixels_of(image, channels, name, bits)
         return value_range.to_pixels(numbers)
     if image.mode in ("I", "F"):
-        raise ValueError(f"{name}: {depth_problem(image)}")
+        raise depth_error(image, name)
     if orientation_of(image) != 1:
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
@@ -239,7 +258,7 @@ def in_channels(image: Image.Image, channels: int) -> np.ndarray:
 def _check_16_bits(low, high, name):
     """Refuse what has 14 bits or less in 16: a camera's, a scanner's or a satellite's numbers."""
     if 0 < high < _FULL_RANGE:
-        raise ValueError(f"{name}: {out_of_range(low, high, '16 bits')}")
+        raise DepthError(name, low, high, "16 bits")
 
 
 def damaged(name: PathLike, kind: str, error: Exception) -> ValueError:

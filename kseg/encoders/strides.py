@@ -2,7 +2,7 @@
 
 import keras
 
-from kseg.graphs import call_outputs, calls
+from kseg.graphs import calls
 from kseg.types import Features
 
 _PROBE = 256  # pixels, where a model takes any size
@@ -33,10 +33,15 @@ def levels(model: keras.Model) -> Features:
     if len(model.inputs) != 1:
         raise ValueError(f"backbone {model.name!r} has {len(model.inputs)} inputs; it must take one picture")
     strides = relative_strides(model)
-    tensors = [outputs[0][0] for outputs in map(call_outputs, model.layers) if len(outputs) == 1]
+    outputs: dict[int, list] = {}  # of the calls of a layer in this model; others may call it too
+    for call in calls(model):
+        outputs.setdefault(id(call.operation), []).append(call.outputs[0])
+    tensors = [each[0] for each in (outputs.get(id(layer), []) for layer in model.layers) if len(each) == 1]
     # keras-hub declares {"P3": tensor}, keras-cv {"P3": layer name}; what is declared comes last and wins
     declared = getattr(model, "pyramid_outputs", None) or getattr(model, "pyramid_level_inputs", None) or {}
-    tensors += [model.get_layer(out).output if isinstance(out, str) else out for out in declared.values()]
+    tensors += [
+        outputs[id(model.get_layer(out))][-1] if isinstance(out, str) else out for out in declared.values()
+    ]
     found = {strides[id(t)]: t for t in tensors if strides.get(id(t)) in (2, 4, 8, 16, 32)}
     if not found:
         raise ValueError(

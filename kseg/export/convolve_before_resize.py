@@ -11,7 +11,7 @@ import numpy as np
 
 from kseg.encoders.copying import take_weights
 from kseg.export.split_convolution import Enlarging, SplitConvolution
-from kseg.graphs import num_calls, origin, readers
+from kseg.graphs import calls_of, origin, readers
 from kseg.layers import BatchNormalization, CropLike, ResizeLike, Upsample
 from kseg.types import Size
 
@@ -29,7 +29,7 @@ def split_convolutions(model: keras.Model, size: Size) -> keras.Model:
         A copy for one picture; the model itself if there is nothing to split, or if it holds what cannot be
         copied: layers of the user's that raise, or keep state that is neither weight nor config.
     """
-    if not any(_reads_enlarged(layer) for layer in model.layers):
+    if not any(_reads_enlarged(model, layer) for layer in model.layers):
         return model
     try:
         copy = _copied(model, size)
@@ -45,9 +45,9 @@ def names_in_split(model: keras.Model, split: keras.Model) -> dict[str, str]:
     for layer in split.layers:
         if isinstance(layer, SplitConvolution):
             conv = model.get_layer(layer.name)
-            joining, inputs = origin(conv.input)
+            joining, inputs = origin(_input_of(model, conv))
             near = [joining, *(origin(each)[0] for each in inputs)]
-            near += readers(conv)
+            near += readers(model, conv)
             names.update({each.name: conv.name for each in near if each.name not in left})
     return names
 
@@ -61,10 +61,10 @@ def _copied(model, size):
 
     def call(layer, *inputs, **more):
         replacement = None
-        if isinstance(layer, keras.layers.Conv2D) and _reads_enlarged(model.get_layer(layer.name)):
+        if isinstance(layer, keras.layers.Conv2D) and _reads_enlarged(model, model.get_layer(layer.name)):
             replacement = _split(model.get_layer(layer.name), inputs[0])
         elif type(layer) in (keras.layers.BatchNormalization, BatchNormalization):
-            replacement = _normalized(model.get_layer(layer.name), inputs[0])
+            replacement = _normalized(model, model.get_layer(layer.name), inputs[0])
         return layer(*inputs, **more) if replacement is None else replacement
 
     copy = keras.models.clone_model(
@@ -84,13 +84,20 @@ def _agree(model, copy):
     return np.abs(actual - expected).max() <= 1e-3 * np.ptp(expected)  # not so if any is NaN
 
 
-def _reads_enlarged(layer):
+def _input_of(model, layer):
+    """Return the tensor that a layer reads, `None` if it is called more than once in the model."""
+    found = calls_of(model, layer)
+    return found[0].input_tensors[0] if len(found) == 1 else None
+
+
+def _reads_enlarged(model, layer):
     """Tell if a layer is a convolution of joined maps of which some are enlarged and some are not."""
-    if type(layer) is not keras.layers.Conv2D or num_calls(layer) != 1:
+    tensor = _input_of(model, layer) if type(layer) is keras.layers.Conv2D else None
+    if tensor is None:
         return False
     simple = layer.strides == (1, 1) and layer.groups == 1 and layer.data_format == "channels_last"
     fills = layer.padding == "same" or layer.kernel_size == (1, 1)
-    return simple and fills and len({how is None for _, how in _joined(layer.input)}) == 2
+    return simple and fills and len({how is None for _, how in _joined(tensor)}) == 2
 
 
 def _joined(tensor):
@@ -126,13 +133,13 @@ def _split(conv, joined):
     return layer([each if how is None else how.tensor for each, how in parts])
 
 
-def _normalized(norm, tensor):
+def _normalized(model, norm, tensor):
     """Return what a batch normalisation gives for a split convolution; `None` for other tensors."""
     layer, inputs = origin(tensor)
     if not isinstance(layer, SplitConvolution) or layer.activation is not keras.activations.linear:
         return None
-    alone = num_calls(norm) == 1 and len(readers(origin(norm.input)[0])) == 1
-    if not alone or norm.axis not in (-1, 3):
+    read = _input_of(model, norm)
+    if read is None or len(readers(model, origin(read)[0])) != 1 or norm.axis not in (-1, 3):
         return None
     scale = 1 / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
     if norm.scale:

@@ -165,7 +165,7 @@ class _Conversion:
             self.errors, self.kept, self.skipped = sandbox.call(
                 convert, archive, str(made), self.quantize, pictures, self.float_layers, self.known_layers
             )
-        metadata = _metadata(self.facts, self.output_kind, self.class_names)
+        metadata = _metadata(self.facts, self.output_kind, self.class_names, self.quantize)
         grey = self.facts.channels == 1
         made.write_bytes(with_metadata(made.read_bytes(), metadata, self.size, grey))
         with reraise_as(self.path, "the file that was converted does not run"):
@@ -181,7 +181,7 @@ class _Conversion:
         report.skipped_passes = self.skipped
 
 
-def _metadata(facts, output_kind, class_names):
+def _metadata(facts, output_kind, class_names, quantize):
     """Return what the file tells of itself; MediaPipe turns logits into probabilities by it."""
     activation = None
     output_kind = output_kind or facts.output_kind
@@ -193,6 +193,8 @@ def _metadata(facts, output_kind, class_names):
     description = "Semantic segmentation" + (f", {facts.num_classes} classes" if known else "")
     labels = list(class_names or [])
     kept = facts.value_range and facts.value_range.as_json()
+    if kept and quantize == "int8":
+        description += "; of deep pictures 8 bits of their numbers remain"
     return Metadata(
         facts.model.name, description, 0.0, 1.0, activation, labels, facts.multilabel, value_range=kept
     )

@@ -44,9 +44,10 @@ def origin(tensor: keras.KerasTensor) -> tuple[Any, list]:
 def calls(model: keras.Model) -> Iterator:
     """Yield the calls in a functional model, none before those it reads from.
 
-    Each has `operation`, `arguments` (whose `fill_in` puts other tensors in their places) and `outputs`.
+    Each has `operation`, `input_tensors`, `outputs` and `arguments` (whose `fill_in` puts other tensors in
+    their places).
     """
-    nodes = private(check_functional(model), "_nodes_by_depth")
+    nodes = private(functional(check_functional(model)), "_nodes_by_depth")
     for depth in sorted(nodes, reverse=True):
         yield from (node for node in nodes[depth] if not node.is_input)
 
@@ -74,19 +75,18 @@ def takes_apart(model: keras.Model) -> bool:
     return not isinstance(private(functional(model), "_outputs_struct"), keras.KerasTensor)
 
 
-def num_calls(layer: Any) -> int:
-    """Return how often a layer was called: each call has inputs and weights of its own."""
-    return len(private(layer, "_inbound_nodes"))
+def calls_of(model: keras.Model, layer: Any) -> list:
+    """Return the calls of a layer in a functional model, as `calls` yields them.
+
+    A layer may be called in other models too, which says nothing of this one.
+    """
+    return [call for call in calls(model) if call.operation is layer]
 
 
-def call_outputs(layer: Any) -> list[list]:
-    """Return the tensors that each call of a layer gave, none for what Keras does not trace."""
-    return [node.outputs for node in getattr(layer, "_inbound_nodes", ())]
-
-
-def readers(layer: Any) -> list:
-    """Return the operations that read what a layer gives."""
-    return [node.operation for node in private(layer, "_outbound_nodes")]
+def readers(model: keras.Model, layer: Any) -> list:
+    """Return the operations of a functional model that read what a layer gives."""
+    found = [call for call in calls(model) if any(origin(each)[0] is layer for each in call.input_tensors)]
+    return [call.operation for call in found]
 
 
 def layers_inside(model: Any, *, with_models: bool = False) -> list:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import keras
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from kseg.checks import check_choice
+from kseg.data.file_errors import DepthError
 from kseg.data.reading import pixels_of, read_image
 from kseg.inference.files import check_file, digest_in, facts_of, load, open_model, report_path
 from kseg.inference.resizing import Resize
@@ -31,6 +33,7 @@ __all__ = [
     "load",
     "open_model",
     "predict",
+    "range_asked_of",
     "report_path",
 ]
 
@@ -94,7 +97,21 @@ def predict(
         resize=resize,
     )
     give = runner.masks if output_kind == "classes" else runner.probabilities
-    return give(as_picture(image, runner.channels, runner.value_range)[None], crf)[0]
+    with range_asked_of(runner):
+        picture = as_picture(image, runner.channels, runner.value_range)
+    return give(picture[None], crf)[0]
+
+
+@contextlib.contextmanager
+def range_asked_of(runner: Runner) -> Iterator[None]:
+    """Raise that a file is too deep with the mend for a model: where data are read there is another one."""
+    try:
+        yield
+    except DepthError as error:
+        raise ValueError(
+            f"{error.seen}, and {runner.name} keeps no range of its picture files; train it with one (kseg "
+            f"train --value-range), or say it once: kseg.with_value_range(model, {error.ends})"
+        ) from None
 
 
 def as_picture(image: Any, channels: int, value_range: ValueRange | None = None) -> np.ndarray:

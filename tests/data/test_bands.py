@@ -221,3 +221,54 @@ def test_arguments_that_are_no_numbers(tmp_path, argument, value):
     root = with_pictures(tmp_path, {"a": np.ones((8, 9, 3), "uint8")})
     with pytest.raises(ValueError, match=f"{argument} must be an int"):
         kseg.data.from_directory(root, **{argument: value})
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(
+    bands=st.sampled_from([1, 2, 4, 5, 13]),
+    dtype=st.sampled_from(["float32", "uint8"]),
+    ends=st.booleans(),
+    strength=st.sampled_from(["light", "default", "strong"]),
+    seed=st.integers(0, 2**31),
+)
+def test_augmented_bands_stay_within_0_and_255(bands, dtype, ends, strength, seed):
+    draw = np.random.default_rng(seed)
+    pixels = 255 * draw.integers(0, 2, (19, 23, bands)) if ends else draw.uniform(0, 255, (19, 23, bands))
+    mask = draw.integers(0, 3, (19, 23))
+    augment = kseg.data.augment((16, 12), strength=strength, fill=0 if ends else 127)
+    image, ids = augment(pixels.astype(dtype), mask, (seed, 1))
+    assert image.dtype == dtype and image.shape == (16, 12, bands)
+    assert image.numpy().min() >= 0 and image.numpy().max() <= 255
+    assert set(np.unique(ids)) <= {0, 1, 2, 255}
+
+
+@pytest.mark.parametrize("bands", [1, 2, 4, 13])
+def test_augmented_crops_of_bands_of_a_folder(tmp_path, bands):
+    root = with_pictures(tmp_path, {str(i): numbers(20, 24, bands) for i in range(4)})
+    augment = kseg.data.augment((16, 16), strength="strong")
+    options = {"value_range": "percentiles", "channels": bands, "batch_size": 2}
+    dataset = kseg.data.from_directory(root, augment=augment, **options)
+    again = kseg.data.from_directory(root, augment=augment, **options)
+    for (images, masks), (same, _) in zip(dataset, again, strict=True):
+        assert images.shape == (2, 16, 16, bands) and images.dtype == "float32"
+        assert images.numpy().min() >= 0 and 20 < images.numpy().max() <= 255
+        assert len(np.unique(images)) > 100  # no level is rounded away
+        np.testing.assert_array_equal(images, same)
+        assert set(np.unique(masks)) <= {0, 1, 2, 255}
+
+
+def test_augmented_bands_in_fit(tmp_path):
+    root = with_pictures(tmp_path, {str(i): numbers(20, 24, 13, dtype="float32") for i in range(4)})
+    data = kseg.data.from_directory(
+        root, value_range=(-1, 1), augment=kseg.data.augment((16, 16), strength="strong"), batch_size=2
+    )
+    model = kseg.build_conv_stack(data.num_classes, input_shape=(None, None, 13), depth=1, filters=2)
+    kseg.compile(model, len(data), jit_compile=False)
+    history = model.fit(data, epochs=1, shuffle=False, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_a_page_of_one_bit(tmp_path):
+    pages = rng.integers(0, 2, (3, 12, 10)).astype(bool)
+    tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", 1, page=1)[..., 0], 255 * pages[1])

@@ -238,8 +238,10 @@ def test_a_data_set_names_the_unfit_file_before_it_trains(make_files):
     (root / "train/images/a.tif").write_bytes(tiff(np.ones((12, 16, 5), "uint16"), extra=[0, 0]))
     with pytest.raises(ValueError, match=r"a\.tif: holds 1–1 in 16 bits, 5 bands"):
         kseg.data.from_directory(root)
-    (problem,) = kseg.data.check(root).problems
-    assert "a.tif: holds 1–1 in 16 bits, 5 bands" in problem
+    report = kseg.data.check(root)
+    assert "a.tif: holds 1–1 in 16 bits, 5 bands" in report.problems[0]
+    assert "3 in b.png, 5 in a.tif" in report.problems[1]
+    assert "value_range=(1, 1)" not in str(report)  # no range
 
 
 @pytest.mark.parametrize("read", [image_header, mask_header, read_image, read_mask])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kseg
-from kseg import encoders
+from kseg import encoders, graphs
 from kseg.encoders import named, weights
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3)).astype("float32")
@@ -195,6 +195,24 @@ def test_declared_outputs_win_over_later_layers():
     assert encoders.pyramid(image, model)[2].shape[-1] == 6
     model.pyramid_outputs = {"P7": first}
     assert encoders.pyramid(image, model)[2].shape[-1] == 4
+
+
+@pytest.mark.parametrize("declared", [None, "tensor", "name"])
+@pytest.mark.parametrize("output_stride", [None, 8])
+def test_layers_that_another_model_calls_too(declared, output_stride):
+    """A model with a range, for instance, shares the layers of the one that it was made of."""
+    x = image = keras.Input((None, None, 3))
+    for stride in (2, 4, 8, 16):
+        x = keras.layers.Conv2D(stride, 3, strides=2, padding="same", name=f"stride{stride}")(x)
+    model = keras.Model(image, keras.layers.ReLU()(x), name="mine")
+    twin = kseg.with_value_range(model, (0, 4095))
+    for each in (model, twin):
+        if declared:
+            (call,) = graphs.calls_of(each, each.get_layer("stride2"))
+            each.pyramid_outputs = {"P1": "stride2" if declared == "name" else call.outputs[0]}
+        features = encoders.pyramid(IMAGE, each, output_stride=output_stride)
+        channels = {stride: tensor.shape[-1] for stride, tensor in features.items()}
+        assert channels == ({2: 2, 4: 4, 8: 16} if output_stride else {2: 2, 4: 4, 8: 8, 16: 16})
 
 
 def tiny_keras_cv():

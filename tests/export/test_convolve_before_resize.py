@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import kseg
-from kseg.export.convolve_before_resize import split_convolutions
+from kseg.export.convolve_before_resize import names_in_split, split_convolutions
 from kseg.layers import BatchNormalization, CropLike, ResizeLike, Upsample
 
 SIZE = (24, 33)
@@ -200,6 +200,51 @@ def test_a_convolution_that_is_called_twice_is_left_alone():
     y = shared(keras.layers.Concatenate()([image, mean(keras.layers.ReLU()(image))]))
     model = keras.Model(image, keras.layers.Add()([x, y]))
     assert split_convolutions(model, (24, 32)) is model
+
+
+def stated_range(model):
+    return kseg.with_value_range(model, (0, 4095))
+
+
+def stated_scale(model):
+    return kseg.graphs.ModelFacts(model).taking_pixels((-1, 1)).model
+
+
+def layer_by_layer(model):
+    other = keras.Input((None, None, 3), name="other")
+    scores = kseg.graphs.run_through(model, other, lambda op: op, lambda op, *a, **k: op(*a, **k))
+    return keras.Model(other, scores)
+
+
+@pytest.mark.parametrize("again", [stated_range, stated_scale, layer_by_layer])
+@pytest.mark.parametrize("which", ["the first model", "the second model"])
+def test_calls_in_another_model_do_not_count(again, which):
+    first = joined(conv(3), mean)
+    second = again(first)
+    model = first if which == "the first model" else second
+    split = split_convolutions(model, SIZE)
+    names = {layer.name for layer in split.layers}
+    assert is_split(split) and "norm" not in names
+    agree(model, split)
+    assert names_in_split(model, split)["norm"] == "conv"
+
+
+def test_what_another_model_reads_does_not_count():
+    first = joined(conv(3), mean)
+    keras.Model(first.input, keras.layers.ReLU(name="another")(first.get_layer("conv").output))
+    split = split_convolutions(first, SIZE)
+    assert "norm" not in {layer.name for layer in split.layers}
+    assert "another" not in names_in_split(first, split)
+
+
+def test_a_model_with_a_range_is_exported_as_fast(tmp_path):
+    model = kseg.build_pspnet(4, filters=4, backbone=small_backbone())
+    kept = kseg.with_value_range(model, (0, 4095))
+    reports = [
+        kseg.export_tflite(each, tmp_path / f"{index}.tflite", input_size=(64, 96))
+        for index, each in enumerate((model, kept))
+    ]
+    assert reports[0].operators == reports[1].operators and "TRANSPOSE" in reports[1].operators
 
 
 def test_what_others_read_as_well_stays():

@@ -56,7 +56,8 @@ def augment(
         blur: largest standard deviation of a Gaussian, in pixels.
         cutout: in [0, 1), longest sides of the rectangle that is hidden, as a share of the crop's.
         class_weights: one per class, for instance of `kseg.data.class_weights`: a crop shows a class that is
-            drawn by them out of those in the mask. `None` places it anywhere.
+            drawn by them out of those in the mask (of a mask that is too large for memory, in a region of
+            it). `None` places it anywhere.
         fill: what lies outside of the picture and hides it, in 0–255; one number, or one per channel.
         ignore_class: the id of void.
 

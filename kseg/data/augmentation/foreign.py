@@ -54,7 +54,9 @@ def _takes_seed(function):
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return True
-    return len(positional) > 2 and (positional[2].name == "seed" or positional[2].default is inspect._empty)
+    return len(positional) > 2 and (
+        positional[2].name == "seed" or positional[2].default is inspect.Parameter.empty
+    )
 
 
 class _Albumentations:
