@@ -1,5 +1,6 @@
 """The last steps that every source shares: shuffle, load, augment, batch."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,9 @@ from kseg.data.dataset import SegmentationDataset
 from kseg.data.epochs import Epochs
 from kseg.masks import void_ids
 
-_MANY = tf.data.AUTOTUNE
+# Threads that decode: with more than there are cores, one that waits for a core holds Python's lock.
+_THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_AHEAD = 2  # batches
 
 
 def batches(
@@ -56,18 +59,10 @@ def batches(
         raise ValueError(f"batch_size must be a positive int or None, got {batch_size!r}")
     epochs = Epochs(count, shuffle, seed)
 
-    def some():
-        """Return up to three pairs, which may be of several sizes."""
-        pairs = [read(index) for index in sorted({0, count // 2, count - 1})]
-        pairs = [(image, mask.astype("int32")) for image, mask in pairs]
-        if image_size is not None:
-            pairs = [tuple(each.numpy() for each in resize_pair(*pair, image_size)) for pair in pairs]
-        return pairs
-
     if augment is not None:
         augment = adapted(
             augment,
-            some,
+            lambda: _some(read, count, image_size),
             class_names=class_names,
             void=void_ids(ignore_class),
             batched=batch_size not in (None, 1),
@@ -81,14 +76,16 @@ def batches(
 
         sides = size if seeded else augment.size
         many = _in_batches(load, dtype, (*(sides or ()), channels))
-        dataset = rows.batch(batch_size, drop_remainder=is_whole).map(many, _MANY)
+        dataset = rows.batch(batch_size, drop_remainder=is_whole).map(many, _THREADS)
     else:
         shape = (*(size or (None, None)), channels)
         one = _one_by_one(read, seeded, None if seeded else augment, image_size, dtype, shape)
-        dataset = rows.map(one, _MANY)
+        dataset = rows.map(one, _THREADS)
         if batch_size is not None:
             dataset = dataset.batch(batch_size, drop_remainder=is_whole)
-    dataset = dataset.prefetch(_MANY)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # what tunes takes turns with what works, at half the rate
+    dataset = dataset.prefetch(_AHEAD).with_options(options)
     known = {
         "class_names": list(class_names),
         "num_classes": len(class_names),
@@ -98,6 +95,15 @@ def batches(
         "epochs": epochs,
     }
     return SegmentationDataset(dataset, known | facts)
+
+
+def _some(read, count, image_size):
+    """Return up to three pairs, which may be of several sizes."""
+    pairs = [read(index) for index in sorted({0, count // 2, count - 1})]
+    pairs = [(image, mask.astype("int32")) for image, mask in pairs]
+    if image_size is None:
+        return pairs
+    return [tuple(each.numpy() for each in resize_pair(*pair, image_size)) for pair in pairs]
 
 
 def _in_batches(load, dtype, shape):
