@@ -105,10 +105,11 @@ def _add_places(parser):
         help="layout of DIR, for instance cityscapes, voc or ade20k; see kseg.data.list_layouts() (default: "
         "found by itself)",
     )
-    for word, example in (("images", "img/{split}/**/*.jpg"), ("masks", "gt/{split}/**/*_gt.png")):
-        parser.add_argument(
-            f"--{word}", metavar="PATTERN", help=f"where the {word} are in DIR, '{example}'; stars pair files"
-        )
+    for word, example in (
+        ("images", "'img/{split}/**/*.jpg'; stars pair files"),
+        ("masks", "'gt/{split}/**/*_gt.png'; {class} stands for classes with a file each"),
+    ):
+        parser.add_argument(f"--{word}", metavar="PATTERN", help=f"where the {word} are in DIR, {example}")
     parser.add_argument(
         "--split-file", metavar="PATTERN", help="lists of pictures in DIR, for instance 'lists/{split}.txt'"
     )

@@ -214,7 +214,7 @@ def _visit(
     seen = Seen(split, image_path)
     try:
         image = _picture(image_path, source, seen)
-        mask = read_mask(mask_path, labels.colors)
+        mask = read_mask(mask_path, labels.colors, page=source.page)
     except (ValueError, OSError) as error:
         seen.problem = str(error)
         return seen

@@ -6,9 +6,11 @@ from kseg.checks import unknown_name
 from kseg.data.headers import SUFFIXES
 from kseg.data.layouts import LAYOUTS, Layout, list_layouts
 from kseg.data.mask_files import MASK_SUFFIXES
-from kseg.data.patterns import OTHER_NAMES, SPLIT, Pattern, entries, usual_name
+from kseg.data.patterns import CLASS, OTHER_NAMES, SPLIT, Pattern, entries, usual_name
+from kseg.data.split_lists import listed
 
-_LISTS = (".txt", ".csv", ".yaml", ".yml")
+_LISTS = (".txt", ".csv", ".json", ".yaml", ".yml")
+_LOOKED_INTO = 20  # folders, for a data set one level below
 
 
 def images_of(layout: Layout) -> Pattern:
@@ -17,8 +19,8 @@ def images_of(layout: Layout) -> Pattern:
 
 
 def masks_of(layout: Layout) -> Pattern:
-    """Return the pattern of the masks of a layout."""
-    return Pattern(layout.masks, MASK_SUFFIXES)
+    """Return the pattern of the masks of a layout; the name of a class in it is one more star."""
+    return Pattern(layout.masks.replace(CLASS, "*"), MASK_SUFFIXES)
 
 
 def list_of(layout: Layout) -> Pattern | None:
@@ -66,8 +68,10 @@ def names_of_splits(root: Path, layout: Layout) -> list[str] | None:
     images, masks, lists = images_of(layout), masks_of(layout), list_of(layout)
     if lists is not None:
         found = lists.splits(root) if SPLIT in lists.text else []
+        unlabelled = unlabelled_lists(root, layout)
         masked = any(True for _ in masks.find(root))
-        return [name for name in found if name not in layout.other_lists] if masked else []
+        names = [name for name in found if name not in (*layout.other_lists, *unlabelled)]
+        return names if masked else []
     if SPLIT not in images.text + masks.text:
         return None
     if SPLIT not in masks.text:
@@ -87,6 +91,31 @@ def masked_splits(root: Path, layout: Layout) -> list[str]:
         found = images_of(layout).splits(root)
         names |= {split for split in found if entries(masks_of(layout).folder(root, split))}
     return sorted(names)
+
+
+def unlabelled_lists(root: Path, layout: Layout) -> dict[str, int]:
+    """Return the splits whose list names pictures without a single mask → how many."""
+    lists = list_of(layout)
+    if lists is None or SPLIT not in lists.text:
+        return {}
+    images = {match.stars: match for match in images_of(layout).find(root)}
+    masked = {match.stars for match in masks_of(layout).find(root)}
+    named = {match.split: listed(match.path, images, root, []) for match in lists.find(root)}
+    return {name: len(keys) for name, keys in named.items() if keys and not keys & masked}
+
+
+def near_miss(root: Path) -> str:
+    """Return what is nearly a layout in a folder that has none: one inside, or pictures without its masks."""
+    inner = [path for path in entries(root) if path.is_dir()]
+    for folder in inner[:_LOOKED_INTO]:
+        if layout := detect(folder):
+            return f"{folder} has the layout {layout.name!r}: give that folder; else "
+    for layout in LAYOUTS:
+        if layout.images.startswith(SPLIT) or layout.own:
+            continue
+        if any(True for _ in images_of(layout).find(root)):
+            return f"it has the pictures of the layout {layout.name!r}, and no masks at {layout.masks}; "
+    return ""
 
 
 def find_splits(root: Path, layout: Layout) -> list[str]:

@@ -59,7 +59,9 @@ def from_directory(
         images, masks: `None` or patterns of paths below `root`, with `/`: `{split}` is the name of the split,
             `*` any text in a name, `**` any number of folders. What the stars match pairs the files:
             `images="leftImg8bit/{split}/**/*_leftImg8bit.png"` and
-            `masks="gtFine/{split}/**/*_gtFine_labelIds.png"`. A last star stands for every suffix too.
+            `masks="gtFine/{split}/**/*_gtFine_labelIds.png"`. A last star stands for every suffix too. Where
+            each class has a file of its own, `{class}` stands for its name, as in `masks="*/*_{class}.png"`:
+            the names of `class_names` from class 1 on, or those that are there; a later class lies above.
         split_file: `None` or the path of the lists below `root`, with `{split}`:
             `"lists/{split}.txt"`, a picture on each line, by its path, name or stem.
         image_size: `None` or `(H, W)`: every picture is brought to this size (it may distort). Needed for
@@ -89,7 +91,7 @@ def from_directory(
             for black and white, each a number or one per channel; `"dtype"`, all that their integers can
             hold; `"percentiles"`, 0.5 and 99.5 % of each channel, measured over the training split.
             Pictures are then float32 of 0–255.
-        page: of files of several pages or frames the one to read, from 0.
+        page: of pictures and masks of several pages or frames the one to read, from 0.
         shuffle: `None` is true for "train". The last, smaller batch is then left out.
         seed: of shuffling and augmentation.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from kseg.checks import unknown_name
 from kseg.data import headers
 from kseg.data.class_masks import MaskPath, name_of
+from kseg.data.class_patterns import masks_by_class
 from kseg.data.detection import (
     find_splits,
     images_of,
@@ -18,12 +19,13 @@ from kseg.data.detection import (
     masks_of,
     name_in,
     names_of_splits,
+    near_miss,
 )
 from kseg.data.dividing import divide
 from kseg.data.layouts import Layout
 from kseg.data.mask_files import mask_header
 from kseg.data.pairing import by_stars, pair_keys
-from kseg.data.patterns import SPLIT
+from kseg.data.patterns import CLASS, SPLIT
 from kseg.data.split_lists import listed
 from kseg.types import PathLike
 
@@ -51,6 +53,7 @@ def find_files(
     validation_fraction: float,
     group: str | None = None,
     unpaired: list[str] | None = None,
+    classes: Sequence[str] = (),
 ) -> ImageMaskFiles:
     """Return the `ImageMaskFiles` of a split.
 
@@ -60,6 +63,7 @@ def find_files(
         split: its name.
         validation_fraction, group: as for `kseg.data.dividing.divide`, where nothing else tells splits.
         unpaired: takes a line for each folder with files that do not pair.
+        classes: names from class 1 on, where the masks have a file for each.
 
     Raises:
         FileNotFoundError: if the folder or the split is missing; it says what is there.
@@ -85,8 +89,13 @@ def find_files(
         raise ValueError(
             f"{root}: group= divides folders without splits, this one has the split {split!r}; leave it out"
         )
-    found_masks = by_stars(masks, root, name)
-    found_images = by_stars(images, root, name, {match.path for match in found_masks.values()})
+    if CLASS in layout.masks:
+        found_masks, of_classes = masks_by_class(root, layout, name, classes)
+        taken = {path for paths in of_classes.values() for path in paths}
+    else:
+        found_masks, of_classes = by_stars(masks, root, name), {}
+        taken = {match.path for match in found_masks.values()}
+    found_images = by_stars(images, root, name, taken)
     if lists is not None and found_images:
         file = next((match.path for match in lists.find(root, name)), root / lists.text.replace(SPLIT, name))
         keys = listed(file, found_images, root, unpaired)
@@ -96,7 +105,8 @@ def find_files(
     if divided:
         keys = divide({key: found_images[key] for key in pairs}, split, validation_fraction, group, root)
         pairs = [key for key in pairs if key in keys]
-    return ImageMaskFiles([found_images[k].path for k in pairs], [found_masks[k].path for k in pairs])
+    paths: list[MaskPath] = [of_classes.get(key, found_masks[key].path) for key in pairs]
+    return ImageMaskFiles([found_images[key].path for key in pairs], paths)
 
 
 def _expected(layout, split):
@@ -111,7 +121,7 @@ def _no_split(root, layout, split):
     if layout.name == "kseg":
         return FileNotFoundError(
             f"{root}: neither {split}/images nor images is in this folder, nor any layout of "
-            "kseg.data.list_layouts(); tell where the files are by images= and masks="
+            f"kseg.data.list_layouts(); {near_miss(root)}tell where the files are by images= and masks="
         )
     first = (layout.split_file or layout.images).replace(SPLIT, split)
     return FileNotFoundError(f"{root}: there is no {first}; expected {_expected(layout, split)}")
@@ -161,7 +171,7 @@ def read_headers(
     """
     with ThreadPoolExecutor() as pool:
         images = list(pool.map(lambda path: headers.image_header(path, page, deep, windows), pairs.images))
-        masks = list(pool.map(lambda path: mask_header(path, windows), pairs.masks))
+        masks = list(pool.map(lambda path: mask_header(path, windows, page), pairs.masks))
     for path, image, mask, mask_path in zip(pairs.images, images, masks, pairs.masks, strict=True):
         if image.size != mask.size:
             raise ValueError(size_mismatch(path, image.size, mask_path, mask.size))

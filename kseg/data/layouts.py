@@ -137,6 +137,8 @@ LAYOUTS = (
         class_names=_LOVEDA,
         label_map=_from_one(7),
     ),
+    Layout("mapillary", "{split}/images/*", "{split}/v2.0/labels/*.png", names_file="config_v2.0.json"),
+    Layout("mapillary_v1.2", "{split}/images/*", "{split}/v1.2/labels/*.png", names_file="config_v1.2.json"),
     Layout("mmsegmentation", "img_dir/{split}/**/*", "ann_dir/{split}/**/*"),
     Layout(
         "camvid",

@@ -44,7 +44,7 @@ class PairReader:
         self.images = Watched(files.images, image_headers, options.read, decode_image)
         if labels.colors is not None:
             mask_headers = [replace(header, plain=False) for header in mask_headers]
-        read = partial(read_mask, colors=labels.colors)
+        read = partial(read_mask, colors=labels.colors, page=options.page)
         self.masks = Watched(files.masks, mask_headers, read, decode_mask)
         self.labels = labels
 

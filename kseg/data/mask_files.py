@@ -1,5 +1,6 @@
 """Mask files: what they say of themselves, and the class ids in them."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +30,17 @@ _COLOURS = {"RGB": "RGB", "RGBA": "RGB", "LA": "L", "PA": "P"}  # mode → mode 
 _MODES = ("L", "P", "1", "I", "I;16", "I;16B", *_COLOURS)
 
 
-def mask_header(path: MaskPath, windows: bool = False) -> Header:
+def mask_header(path: MaskPath, windows: bool = False, page: int | None = None) -> Header:
     """Return the header of a mask; a TIFF or `.npy` of which `windows` are read may have any size.
+
+    `page` names one of several pages or frames, from 0; a mask of one is read whatever it says.
 
     Raises:
         ValueError: as `image_header`, and where the compression is lossy (it invents ids) or the numbers are
             no integers.
     """
     if isinstance(path, tuple):
-        return class_masks_header(path, mask_header)
+        return class_masks_header(path, partial(mask_header, page=page))
     path = Path(path)
     if is_array_file(path):
         return array_header(path, windows)
@@ -45,13 +48,18 @@ def mask_header(path: MaskPath, windows: bool = False) -> Header:
         return _large_header(path)
     if _needs_tifffile(path):
         return Header(tiff_array(path).shape[:2], False, stamp(path))
-    with opened(path) as image:
+    with _opened(path, page) as image:
         _check_mask(path, image)
-        plain = image.format == "PNG" and image.mode == "L" and bits_of(image, path) == 8
+        plain = image.format == "PNG" and image.mode == "L" and bits_of(image, path) == 8 and page is None
         return Header(size_of(image), plain and orientation_of(image) == 1, stamp(path))
 
 
-def read_mask(path: MaskPath, colors: MaskColors | None = None, window: Window | None = None) -> np.ndarray:
+def read_mask(
+    path: MaskPath,
+    colors: MaskColors | None = None,
+    window: Window | None = None,
+    page: int | None = None,
+) -> np.ndarray:
     """Return the class ids `(H, W)` int32 of a mask file, turned as its EXIF orientation says.
 
     Ids are grey levels of 1 to 16 bits, also where three equal channels or alpha hold them, the indices of a
@@ -59,6 +67,7 @@ def read_mask(path: MaskPath, colors: MaskColors | None = None, window: Window |
     its colours are grey, their levels are the ids. With `colors`, the colours of a pixel tell its id.
     A tuple is one file per class, from class 1 on, which marks where it is; `None` for a class that is not
     there. Of a TIFF or `.npy` that is too large for memory a window is read, rows and columns as displayed.
+    `page` is as for `mask_header`.
 
     Raises:
         ValueError: if the file cannot be read or holds no ids; it names it.
@@ -66,7 +75,7 @@ def read_mask(path: MaskPath, colors: MaskColors | None = None, window: Window |
     if isinstance(path, tuple):
         if colors is not None:
             raise ValueError(f"{name_of(path)}: one file per class has no colours; leave out colors=")
-        return read_class_masks(path, read_mask)
+        return read_class_masks(path, partial(read_mask, page=page))
     path = Path(path)
     if is_array_file(path):
         return _ids(array_mask(path, windows=window is not None)[window or ...], path, colors)
@@ -74,7 +83,7 @@ def read_mask(path: MaskPath, colors: MaskColors | None = None, window: Window |
         return _ids(_without_alpha(_tiff_window(path, window, colors), path), path, colors)
     if _needs_tifffile(path):
         return _ids(tiff_array(path), path, colors)
-    with opened(path) as image:
+    with _opened(path, page) as image:
         _check_mask(path, image)
         check_pixels(path, path.read_bytes())
         try:
@@ -144,6 +153,16 @@ def _needs_tifffile(path):
     """Tell whether a file is a TIFF of integers of 64 bits, which Pillow does not read."""
     tags = (tiff.tiff_tags(path) if path.is_file() else None) or {}
     return tiff.first(tags, tiff.BITS, 1) == 64 and tiff.first(tags, tiff.FORMAT, 1) in (1, 2)
+
+
+def _opened(path, page):
+    """Open a mask: its only picture, or the page that is named."""
+    if page is None:
+        return opened(path)
+    try:
+        return opened(path)
+    except ValueError:
+        return opened(path, page)
 
 
 def _check_mask(path, image):

@@ -1,6 +1,7 @@
 """Names of classes in the files of other tools: a YAML of names, a CSV of ids and names, a label map."""
 
 import csv
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ from kseg.disk import check_regular
 _BYTES = 2**20  # more is no list of names
 
 
-def read_names(path: Path) -> dict[int, str] | None:
-    """Return id → name; `None` for a YAML file without `names`.
+def read_names(path: Path) -> dict[int, str | None] | None:
+    """Return id → name, `None` of void; `None` for a YAML file without `names`.
 
-    Files are YAML with `names`, a list or a map of ids, as Ultralytics has it; CSV with an id and a name on
-    each line, as Roboflow's `_classes.csv`; else lines that begin with a name and a colon, numbered from 0,
-    as CVAT's `labelmap.txt`.
+    Files are JSON with `labels`, as Mapillary's configuration; YAML with `names`, a list or a map of ids, as
+    Ultralytics has it; CSV with an id and a name on each line, as Roboflow's `_classes.csv`; else lines that
+    begin with a name and a colon, numbered from 0, as CVAT's `labelmap.txt`.
 
     Raises:
         ValueError: if it is none of these; it names the file.
@@ -27,12 +28,27 @@ def read_names(path: Path) -> dict[int, str] | None:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text, {error}; save it as UTF-8") from error
+    if path.suffix == ".json":
+        return _of_json(text, path)
     if path.suffix in (".yaml", ".yml"):
         return _of_yaml(text, path)
     if path.suffix == ".csv":
         return _of_csv(text, path)
     lines = [line.strip() for line in text.splitlines() if line.strip() and line.lstrip()[0] != "#"]
     return dict(enumerate(line.split(":")[0].strip() for line in lines))
+
+
+def _of_json(text, path):
+    try:
+        labels = json.loads(text)["labels"]
+        return {
+            id: str(each["readable"]) if each.get("evaluate", True) else None
+            for id, each in enumerate(labels)
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: expected JSON with labels, each with its readable name ({error!r})"
+        ) from None
 
 
 def _of_yaml(text, path):

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from kseg.data.detection import images_of, masked_splits, masks_of, name_in
+from kseg.data.detection import images_of, masked_splits, masks_of, name_in, unlabelled_lists
 from kseg.data.layouts import Layout
 from kseg.data.patterns import SPLIT, is_hidden
 
@@ -24,12 +24,17 @@ def passed_over(root: Path, layout: Layout, splits: list[str]) -> list[str]:
 def _unlabelled(root, layout):
     """Tell of splits that have pictures and no masks: a test set, for instance."""
     images, masks = images_of(layout), masks_of(layout)
+    lists = unlabelled_lists(root, layout)
+    lines = [
+        f"{root}: {count} pictures of {name!r} without masks, passed over" for name, count in lists.items()
+    ]
     if SPLIT not in images.text or SPLIT not in masks.text:
-        return []
-    lines = []
+        return lines
+    known = {match.path for match in masks.find(root)}
     for split in sorted(set(images.splits(root)) - set(masked_splits(root, layout))):
-        count = sum(1 for _ in images.find(root, split))
-        lines.append(f"{images.folder(root, split)}: {count} pictures without masks, passed over")
+        count = sum(match.path not in known for match in images.find(root, split))
+        if count:
+            lines.append(f"{images.folder(root, split)}: {count} pictures without masks, passed over")
     return lines
 
 

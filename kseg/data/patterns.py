@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SPLIT = "{split}"
+CLASS = "{class}"  # of masks, where each class has a file of its own
 _WORDS = re.compile(r"\{split\}|\*+|[^*{]+|\{")
 _LEFT_BY_SYSTEMS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found")  # beside what begins with a dot
 # What folders call a split that is asked for by its usual name.

@@ -103,7 +103,8 @@ def _some(read, count, image_size):
     pairs = [(image, mask.astype("int32")) for image, mask in pairs]
     if image_size is None:
         return pairs
-    return [tuple(each.numpy() for each in resize_pair(*pair, image_size)) for pair in pairs]
+    resized = [resize_pair(image, mask, image_size) for image, mask in pairs]
+    return [(image.numpy(), mask.numpy()) for image, mask in resized]
 
 
 def _in_batches(load, dtype, shape):

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from kseg.data.class_patterns import classes_in
 from kseg.data.colors import Colors
 from kseg.data.detection import colors_of, detect, find_splits, images_of, layout_named, masks_of, names_of
 from kseg.data.files import ImageMaskFiles, find_files
 from kseg.data.layouts import Layout
 from kseg.data.name_files import read_names
 from kseg.data.passed_over import passed_over
-from kseg.data.patterns import check_pattern
+from kseg.data.patterns import CLASS, check_pattern
 from kseg.masks import void_ids
 from kseg.types import PathLike
 
@@ -71,7 +72,9 @@ class Source:
             unknown = "kseg_unsplit" if (root / "images").is_dir() else "kseg"
             place = detect(root) or layout_named(unknown)
         place = replace(place, **patterns)
-        stars = images_of(place).stars, masks_of(place).stars
+        stars = images_of(place).stars, masks_of(place).stars - place.masks.count(CLASS)
+        if CLASS in place.images or place.masks.count(CLASS) > 1:
+            raise ValueError(f"{CLASS} stands once, in masks, got {place.images!r} and {place.masks!r}")
         if stars[0] != stars[1]:
             raise ValueError(
                 f"images and masks must have as many stars, which pair the files, got {stars[0]} in "
@@ -82,6 +85,8 @@ class Source:
     def _take_meaning(self) -> None:
         """Take the names and the map of the layout, or of its files, where the user gave none."""
         root = Path(self.root).expanduser()
+        if CLASS in self.place.masks and self.class_names is None and self.names_file() is None:
+            self.class_names = ["background", *classes_in(root, self.place)]
         pattern = colors_of(self.place)
         if self.colors is None and pattern is not None:
             self.colors = next((match.path for match in pattern.find(root)), None)
@@ -92,8 +97,10 @@ class Source:
         if pattern is not None and self.class_names is None:
             read = (read_names(match.path) for match in pattern.find(root))
             found = next((names for names in read if names), {})
-            names = tuple(found[id] for id in sorted(found))
-            label_map = {id: new for new, id in enumerate(sorted(found)) if id != new}
+            classes = [id for id in sorted(found) if found[id] is not None]
+            names = tuple(str(found[id]) for id in classes)
+            label_map = {id: new for new, id in enumerate(classes) if id != new}
+            label_map |= {id: 255 for id, name in found.items() if name is None}
         if self.class_names is None and self.names_file() is None and names:
             self.class_names = list(names)
         if not self.label_map and (label_map or self.place.class_names):
@@ -139,7 +146,18 @@ class Source:
         if self.given is not None:
             return self.given
         root = Path(self.root).expanduser()
-        return find_files(root, self.place, split, self.validation_fraction, self.group, unpaired)
+        drawn = (self.validation_fraction, self.group)
+        return find_files(root, self.place, split, *drawn, unpaired, self._classes())
+
+    def _classes(self):
+        """Return the names from class 1 on, where the masks have a file for each."""
+        if CLASS not in self.place.masks:
+            return ()
+        if self.class_names is not None:
+            return list(self.class_names)[1:]
+        file = self.names_file()
+        lines = file.read_text(encoding="utf-8-sig").splitlines() if file else []
+        return [line.strip() for line in lines if line.strip()][1:]
 
     def training_images(self, split: str) -> list:
         """Return the pictures that a range is measured on: of "train", else of the split that is read."""

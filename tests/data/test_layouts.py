@@ -1,5 +1,7 @@
 """The gallery: each layout made small from its public description, read as it lies."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -61,6 +63,13 @@ def pets(name):
     return f"images/{name}.jpg", f"annotations/trimaps/{name}.png"
 
 
+MAPILLARY = {
+    "labels": [
+        {"name": "animal--bird", "readable": "Bird", "evaluate": True},
+        {"name": "void--unlabeled", "readable": "Unlabeled", "evaluate": False},
+        {"name": "construction--barrier--curb", "readable": "Curb", "evaluate": True},
+    ]
+}
 GALLERY = {
     "kseg": Row(
         {
@@ -132,6 +141,25 @@ GALLERY = {
         colors=[(64, 128, 64), (192, 0, 128), (0, 0, 0)],
         others={"label_colors.txt": "64 128 64\tAnimal\n192 0 128\t\tArchway\n0 0 0\t\tVoid\n"},
         divided={"train": 4, "val": 1},
+    ),
+    "mapillary": Row(
+        {
+            "train": [("training/images/a.jpg", "training/v2.0/labels/a.png")],
+            "val": [("validation/images/b.jpg", "validation/v2.0/labels/b.png")],
+        },
+        {0: 0, 1: 255, 2: 1},
+        ["Bird", "Curb"],
+        others={
+            "config_v2.0.json": json.dumps(MAPILLARY),
+            "testing/images/c.jpg": picture(5),
+            "training/v2.0/instances/a.png": picture(6)[..., 0],
+        },
+    ),
+    "mapillary_v1.2": Row(
+        {"train": [("training/images/a.jpg", "training/v1.2/labels/a.png")]},
+        {0: 0, 1: 255, 2: 1},
+        ["Bird", "Curb"],
+        others={"config_v1.2.json": json.dumps(MAPILLARY)},
     ),
     "ade20k": Row(
         {
