@@ -71,7 +71,7 @@ def dataset_of(
         dtype=options.dtype,
         value_range=options.value_range and options.value_range.as_tuple(),
         image_paths=[str(files.images[item]) for item in items],
-        mask_paths=[str(files.masks[item]) for item in items],
+        mask_paths=[_told(files.masks[item]) for item in items],
     )
     dataset.layout = source.layout
     return dataset
@@ -83,3 +83,10 @@ def _kept(pairs, files, image_headers, cache, reading):
     pixels = sum(height * width for height, width in (header.size for header in image_headers))
     check_cache(cache, pixels * ((options.channels or 3) * np.dtype(options.dtype).itemsize + 1))
     return pairs if cache is None else CachedReader(pairs, files.images, files.masks, cache, reading)
+
+
+def _told(path):
+    """Return a path as str, that of a mask with a file for each class as a tuple of them."""
+    if isinstance(path, tuple):
+        return tuple(None if each is None else str(each) for each in path)
+    return str(path)
