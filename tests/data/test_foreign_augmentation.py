@@ -175,6 +175,8 @@ WRONG = {
     "new ids": (lambda image, mask: (image, mask + 1), r"gives ids \[3\]"),
     "seed and new ids": (lambda image, mask, seed: (image, mask + 7), r"gives ids \[7, 8, 9\]"),
     "own error": (lambda image, mask: 1 / 0, "augment failed on a picture .*ZeroDivisionError: division"),
+    "a class": (A.HorizontalFlip, r"augment is the class HorizontalFlip; give one of it"),
+    "pictures alone": (keras.layers.Rescaling(1 / 255), "segmentation_masks"),
     "no preprocessing": (keras.layers.Conv2D(3, 1), "augment failed on a picture"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +15,8 @@ from kseg.data.augmentation.function import Augmentation
 from kseg.data.tensors import check_specs
 
 _DRAWS = 4  # of each pair that is tried
+# lines about the error of a library
+_FRAMES = ("Exception encountered", "in user code", "File ", "Arguments received", "Traceback")
 _SCALE = 2  # pictures of 0–255 reach beyond it
 
 
@@ -175,7 +178,11 @@ def _failed(error):
     """Return the error of an augmentation that could not be tried."""
     if isinstance(error, ValueError) and str(error).startswith("augment "):
         return error
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = re.sub(r"\x1b\[\d*m", "", str(error))  # Keras prints some words bold
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(_FRAMES)] or [""]
+    told = next((line for line in reversed(lines) if re.match(r"\w*Error: ", line)), lines[0])
     return ValueError(
-        f"augment failed on a picture of the data: {type(error).__name__}: {lines[0][:200] if lines else ''}"
+        f"augment failed on a picture of the data: {type(error).__name__}: {told[:200]}; it takes (image, "
+        "mask) or (image, mask, seed), a Keras layer a dict of images and segmentation_masks"
     )

@@ -31,6 +31,8 @@ def of_kind(augment: Any, void: int | None) -> tuple[Callable[..., Any], bool]:
     Raises:
         ValueError: for what is none of these.
     """
+    if isinstance(augment, type):
+        raise ValueError(f"augment is the class {augment.__name__}; give one of it, {augment.__name__}(...)")
     if any(kind.__module__.partition(".")[0] == "albumentations" for kind in type(augment).__mro__):
         return _Albumentations(augment), True
     if isinstance(augment, keras.layers.Layer):
