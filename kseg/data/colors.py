@@ -144,6 +144,8 @@ def _pairs_in(path):
     check_regular(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; colors= names a file of names and colours") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text, {error}; save it as UTF-8") from error
     pairs, first = [], True

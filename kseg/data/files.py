@@ -24,6 +24,7 @@ from kseg.data.detection import (
 from kseg.data.dividing import divide
 from kseg.data.layouts import Layout
 from kseg.data.mask_files import mask_header
+from kseg.data.offering import offer
 from kseg.data.pairing import by_stars, pair_keys
 from kseg.data.patterns import CLASS, SPLIT
 from kseg.data.split_lists import listed
@@ -119,9 +120,10 @@ def _no_split(root, layout, split):
     if splits:
         return unknown_name("split", split, splits)
     if layout.name == "kseg":
+        hint = near_miss(root) or offer(root)
         return FileNotFoundError(
             f"{root}: neither {split}/images nor images is in this folder, nor any layout of "
-            f"kseg.data.list_layouts(); {near_miss(root)}tell where the files are by images= and masks="
+            f"kseg.data.list_layouts(); {hint}tell where the files are by images= and masks="
         )
     first = (layout.split_file or layout.images).replace(SPLIT, split)
     return FileNotFoundError(f"{root}: there is no {first}; expected {_expected(layout, split)}")

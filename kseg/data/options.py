@@ -38,6 +38,8 @@ def reading_options(
         ValueError: if the files do not agree, or the range does not fit them; it names a file.
     """
     wanted = checked_value_range(value_range)
+    for path, header in zip(paths, headers, strict=True):
+        _check_channels(path, header.channels, channels)
     if channels is None:
         channels = _agreed(paths, headers, "channels", "give channels=, or make them alike")
     if wanted == "dtype":
@@ -50,6 +52,15 @@ def reading_options(
             "number for black and white, or one for each channel"
         )
     return ReadingOptions(channels, wanted if isinstance(wanted, ValueRange) else None, page)
+
+
+def _check_channels(path, there, wanted):
+    """Refuse a number of channels that a file cannot give: colours give grey, and alpha beside them."""
+    if wanted not in (None, there, there + 1) and not (there == 3 and wanted == 1):
+        raise ValueError(
+            f"{path}: has {there} channels, and channels={wanted} are asked for; keep the bands that are "
+            "meant, or say channels= as the files have them"
+        )
 
 
 def check_options(channels: int | None, value_range: Any, page: int | None) -> None:

@@ -7,6 +7,7 @@ from kseg.data import headers
 from kseg.data.detection import images_of, masks_of
 from kseg.data.layouts import Layout
 from kseg.data.mask_files import MASK_SUFFIXES
+from kseg.data.offering import offer
 from kseg.data.patterns import SPLIT, Match, Pattern, entries
 
 
@@ -51,7 +52,9 @@ def pair_keys(
     if not image_folder.is_dir():
         raise FileNotFoundError(f"{image_folder}: no such folder; pictures are at {wanted[0]}")
     if not mask_folder.is_dir():
-        raise FileNotFoundError(f"{mask_folder}: no such folder; masks go there, one per picture, same stem")
+        raise FileNotFoundError(
+            f"{mask_folder}: no such folder; {offer(root)}masks go there, one per picture, same stem"
+        )
     if not images:
         raise ValueError(
             f"{image_folder}: no pictures ({', '.join(headers.SUFFIXES)}) in this folder"
