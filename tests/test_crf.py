@@ -305,6 +305,7 @@ def model():
 @pytest.mark.parametrize(
     ("classes", "activation"), [(3, None), (3, "softmax"), (3, "sigmoid"), (1, None), (1, "sigmoid")]
 )
+@pytest.mark.slow_after(2)
 def test_predict_refines_what_the_model_says(classes, activation, tmp_path):
     keras.utils.set_random_seed(0)
     model = kseg.build_conv_stack(classes, (24, 32, 3), depth=2, filters=4, activation=activation)

@@ -119,6 +119,7 @@ QUICK = ("slow encoder", "all")  # what the others ask for is in "all"; slow, th
         for name, options in OPTIONS.items()
     ],
 )
+@pytest.mark.slow_after(1)
 def test_two_devices_take_the_steps_of_one(options):
     one, two = trained(None, **options), trained(CPUS, **options)
     for a, b in zip(one[0], two[0], strict=True):

@@ -170,6 +170,7 @@ def deep_root(tmp_path):
 
 
 @pytest.mark.parametrize(("channels", "value_range"), [(4, "percentiles"), (1, (0, 4095))])
+@pytest.mark.slow_after(1)
 def test_a_training_keeps_it_for_all_that_follows(tmp_path, deep_root, channels, value_range):
     root, run = deep_root(channels), tmp_path / "run"
     model = train(root, run, model="conv_stack", epochs=1, batch_size=2, reading={"value_range": value_range})

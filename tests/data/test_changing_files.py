@@ -102,6 +102,7 @@ def test_fit_names_the_file(root):
     ("happens", "place"),
     [(vanish, "train/images/c.png"), (damage, "train/masks/b.png"), (vanish, "val/masks/a.png")],
 )
+@pytest.mark.slow_after(1)
 def test_the_shell_names_the_file_and_keeps_the_state(root, monkeypatch, capsys, happens, place):
     ends = []
 

@@ -88,6 +88,7 @@ def test_crops_of_a_picture_of_900_million_pixels_take_little_memory(folder, suf
 
 
 @pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.slow_after(1)
 def test_numbers_that_need_the_whole_of_a_large_picture_come_of_windows(folder, weighted):
     write_tiles(folder / "train/images/a.tif", list(range(100, 3600)), "uint16")
     write_tiles(folder / "train/masks/a.tif", [0, 1, 2], "uint8")

@@ -124,6 +124,7 @@ def trained(request):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.slow_after(2)
 def test_two_devices_train_like_one(trained, case):
     results, start = trained
     assert_alike(results[case], start, 1e-6)
@@ -182,6 +183,7 @@ def user_trained(loss, devices, batches):
 
 
 @pytest.mark.parametrize("loss", USERS_LOSSES.values(), ids=USERS_LOSSES)
+@pytest.mark.slow_after(2)
 def test_losses_of_the_user_train_alike_on_any_batch(loss):
     batches = [pictures(size, seed=size) for size in (3, 4, 1)]
     (loss_of_one, one), (loss_of_two, two) = (

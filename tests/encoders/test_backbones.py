@@ -27,6 +27,7 @@ def check_strides(pyramid, size, finest=2):
 
 # The smallest of each family that no other test here builds; the others differ in depth and width.
 @pytest.mark.parametrize(("name", "finest"), [("convnext_tiny", 4), ("vgg19", 2), ("xception", 2)])
+@pytest.mark.slow_after(1)
 def test_every_stride_is_exact(name, finest):
     check_strides(encoders.pyramid(keras.Input((64, 96, 4)), name), (64, 96), finest)
 

@@ -104,6 +104,7 @@ def check_identity(backbone, output_strides=(8,)):
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
+@pytest.mark.slow_after(4)
 def test_dilation_leaves_the_features_as_they_were(name):
     both = (8, 16) if name in ("resnet", "densenet") else (8,)  # 8 dilates all that 16 does
     check_identity(unsettled(CONVOLUTIONAL[name]()), both)

@@ -14,6 +14,7 @@ def encoder(size=(None, None), channels=3, **arguments):
     ("depth", "stem", "count", "statistics"),
     [(50, "7x7", 23_508_032, 53_120), (50, "deep", 23_631_808, 53_504), (101, "7x7", 42_500_160, 105_344)],
 )
+@pytest.mark.slow_after(1)
 def test_parameters(depth, stem, count, statistics):
     model = encoder(depth=depth, stem=stem)
     assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == count

@@ -167,6 +167,7 @@ def small_backbone():
 @pytest.mark.parametrize(
     "backbone", [small_backbone, pytest.param(None, id="resnet50", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow_after(1)
 def test_what_the_file_gives_is_as_before(backbone, output_kind, tmp_path):
     keras.utils.set_random_seed(0)
     model = kseg.build_pspnet(4, filters=4, **({"backbone": backbone()} if backbone else {}))

@@ -47,6 +47,7 @@ def scenes():
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.slow_after(2)
 def test_written_file_agrees_and_is_fit_for_phones(model, scenes, tmp_path, mode):
     path = tmp_path / "model.tflite"
     report = kseg.export_tflite(model, path, input_size=SIZE, quantize=mode, representative_data=scenes)

@@ -74,6 +74,7 @@ PARALLEL = {
 
 
 @pytest.mark.parametrize("branches", PARALLEL.values(), ids=PARALLEL)
+@pytest.mark.slow_after(4)
 def test_convolutions_of_one_map_at_one_rate_keep_their_dilation(branches, tmp_path):
     _, difference = exported(branches, tmp_path / "model.tflite")
     assert difference <= 1e-5
@@ -88,6 +89,7 @@ AFTER = {
 
 
 @pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
+@pytest.mark.slow_after(2)
 def test_what_follows_goes_into_the_convolution(after, tmp_path):
     branches = [followed(each, *after) for each in (conv(), conv(filters=1), depthwise())]
     report, difference = exported(branches, tmp_path / "model.tflite")
@@ -100,6 +102,7 @@ MODES = [("float16", 2e-3, 0), ("dynamic", 2e-2, 2), ("int8", 5e-2, 0), ("int16x
 
 
 @pytest.mark.parametrize(("mode", "most", "outside"), MODES)
+@pytest.mark.slow_after(2)
 def test_dilation_is_kept_in_every_mode(mode, most, outside, tmp_path):
     branches = [followed(each, BN, ReLU) for each in (conv(), conv(), depthwise())]
     report, difference = exported(branches, tmp_path / "model.tflite", mode)
@@ -168,6 +171,7 @@ QUICK = [*CASES[: len(SHARED)], (one_layer_twice, "int8")]
     ("make", "mode"),
     [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in CASES],
 )
+@pytest.mark.slow_after(2)
 def test_only_what_belongs_to_one_convolution_goes_into_it(make, mode, tmp_path):
     _, difference = exported([make], tmp_path / "model.tflite", mode)
     assert difference <= (1e-5 if mode is None else 5e-2)

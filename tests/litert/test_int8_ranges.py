@@ -152,6 +152,7 @@ ENDS = {  # of what scores come: the layers whose ranges may be narrower, and wh
 
 
 @pytest.mark.parametrize(("layers", "end"), ENDS.values(), ids=ENDS)
+@pytest.mark.slow_after(2)
 def test_image_and_scores_keep_their_ranges(layers, end, in_process, tmp_path, monkeypatch):
     image = keras.Input((16, 24, 3), name="image")
     first = keras.layers.Conv2D(8, 3, padding="same", name="first")(image)

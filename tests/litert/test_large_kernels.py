@@ -64,6 +64,7 @@ QUICK = [*MODES[: len(CONVOLUTIONS)], ("activated", "float16"), ("dilated", "flo
     ("name", "mode"),
     [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in MODES],
 )
+@pytest.mark.slow_after(2)
 def test_pieces_give_the_same_bit_by_bit(name, mode, exported, tmp_path):
     keras.utils.set_random_seed(0)
     options = CONVOLUTIONS[name]
@@ -79,6 +80,7 @@ def test_pieces_give_the_same_bit_by_bit(name, mode, exported, tmp_path):
 
 
 @pytest.mark.parametrize("channels", [17, 80, 96, 416])
+@pytest.mark.slow_after(1)
 def test_many_pieces_are_joined_in_xnnpack(channels, exported, tmp_path):
     cut, whole = exported(convolved([keras.layers.Conv2D(channels, 3)]))
     assert len(kernels(cut)) == 1 + -(-channels // 16)

@@ -57,6 +57,7 @@ SLOW = [
 
 
 @pytest.mark.parametrize(("norm", "mode"), [*MODES, *SLOW])
+@pytest.mark.slow_after(3)
 def test_normalization_stays_in_float_and_nothing_else(norm, mode, tmp_path):
     model, path = model_with(NORMS[norm]), tmp_path / "m.tflite"
     report = kseg.export_tflite(model, path, quantize=mode, representative_data=PICTURES)

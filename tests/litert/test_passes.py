@@ -28,6 +28,7 @@ def test_a_relu_that_stands_alone_stays_in_xnnpack(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", [None, "float16", "int8"])
+@pytest.mark.slow_after(1)
 def test_taps_that_only_see_padding_are_left_out(mode, tmp_path, monkeypatch):
     image = keras.Input((16, 24, 3), name="image")
     x = keras.layers.Conv2D(8, 3, padding="same", activation="relu")(image)
@@ -74,6 +75,7 @@ QUICK += [("one of each per channel", "int8"), ("padding below what pictures sho
     ("name", "mode"),
     [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in MODES],
 )
+@pytest.mark.slow_after(2)
 def test_the_factor_of_the_normalization_goes_into_the_kernels(name, mode, tmp_path, monkeypatch):
     keras.utils.set_random_seed(0)
     other = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same")
@@ -99,6 +101,7 @@ def enlarged(factor=2, interpolation="nearest"):
 @pytest.mark.parametrize(
     "mode", [None, "int8", *(pytest.param(m, marks=pytest.mark.slow) for m in MORE_MODES)]
 )
+@pytest.mark.slow_after(1)
 def test_doubling_to_the_nearest_stays_in_xnnpack(mode, tmp_path, monkeypatch):
     report, scores, expected = _with_and_without("double_by_copies", enlarged(), mode, tmp_path, monkeypatch)
     assert report.operators["DEPTH_TO_SPACE"] == 2 and "RESIZE_NEAREST_NEIGHBOR" not in report.operators
@@ -136,6 +139,7 @@ KEPT = {
 
 
 @pytest.mark.parametrize(("other", "layers"), KEPT.values(), ids=KEPT)
+@pytest.mark.slow_after(2)
 def test_the_factor_stays_where_a_kernel_cannot_take_it(other, layers, tmp_path, monkeypatch):
     model = convolved(other, layers)
     report, scores, expected = _with_and_without("fold_scale", model, None, tmp_path, monkeypatch)
@@ -197,6 +201,7 @@ PASSES = ["join_dilations", "fold_scale", "end_adds_in_relus", "drop_idle_taps",
 
 
 @pytest.mark.parametrize("name", PASSES)
+@pytest.mark.slow_after(2)
 def test_a_pass_that_cannot_read_a_file_leaves_it_to_the_others(name, tmp_path, monkeypatch, in_process):
     monkeypatch.setattr(passes, name, _raise)
     model = convolved(keras.layers.Conv2D(4, 3, padding="same", dilation_rate=40), [TO_ONE])
@@ -208,6 +213,7 @@ def test_a_pass_that_cannot_read_a_file_leaves_it_to_the_others(name, tmp_path, 
 
 
 @pytest.mark.parametrize("mode", [None, "int8"])
+@pytest.mark.slow_after(1)
 def test_what_no_pass_can_read_is_exported_as_the_converter_wrote_it(mode, tmp_path, monkeypatch, in_process):
     for module in (passes, large_kernels, int8_ranges, conversion):
         monkeypatch.setattr(module, "parsed", _raise)

@@ -27,6 +27,7 @@ def depthwise(model):
     ("output_stride", "middle", "exit1", "exit2", "strided"),
     [(16, 1, 1, 2, "123"), (8, 2, 2, 4, "12"), (32, 1, 1, 1, "123x")],
 )
+@pytest.mark.slow_after(1)
 def test_strides_and_dilation_of_xception(output_stride, middle, exit1, exit2, strided):
     image = keras.Input((65, 97, 3))
     features = xception65(image, output_stride=output_stride, filters=1)

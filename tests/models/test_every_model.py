@@ -54,6 +54,7 @@ def first_row(request):
 
 @settings(max_examples=2, deadline=None)
 @given(height=st.integers(1, 97), width=st.integers(1, 97))
+@pytest.mark.slow_after(6)
 def test_gives_float32_scores_at_the_size_of_the_picture(row, height, width):
     scores = row.model(pictures(1, height, width).astype("float32"), training=False)
     assert scores.shape == (1, height, width, 3)
@@ -64,6 +65,7 @@ FORMS = [((33, 47, 1), "sigmoid"), ((32, None, 4), "softmax")]
 
 
 @pytest.mark.parametrize("turn", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow_after(8)
 def test_sizes_channels_and_activations(row, turn):
     """Every row has one form in turn, the other is slow."""
     shape, activation = FORMS[(SMALL.index((row.name, row.arguments)) + turn) % 2]
@@ -78,6 +80,7 @@ def test_sizes_channels_and_activations(row, turn):
 
 
 @BY_ARCHITECTURE
+@pytest.mark.slow_after(4)
 def test_a_seed_fixes_the_weights(row, fixed):
     for first, second in zip(row.initial_weights, fixed[1], strict=True):
         np.testing.assert_array_equal(first, second)
@@ -107,6 +110,7 @@ def test_scores_stay_float32_under_mixed_precision(row, policy):
     assert np.all(np.isfinite(scores))
 
 
+@pytest.mark.slow_after(8)
 def test_every_trainable_weight_gets_a_gradient(row):
     mask = np.random.default_rng(1).integers(0, 3, (2, 64, 64))
     loss_of = kseg.losses.Auxiliary(kseg.losses.CrossEntropy())

@@ -180,6 +180,7 @@ def cases():
 
 
 @pytest.mark.parametrize(("name", "arguments", "num_classes", "learn", "statistics"), list(cases()))
+@pytest.mark.slow_after(16)
 def test_parameters_of_the_reference(count, name, arguments, num_classes, learn, statistics):
     got, total = count(getattr(kseg, f"build_{name}"), num_classes, **arguments)
     assert got == learn

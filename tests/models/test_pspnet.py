@@ -38,6 +38,7 @@ def test_maps_that_no_bin_divides(size):
         ({"backbone": "mobilenet_v2", "output_stride": 32}, [(4, 4), (2, 2)]),
     ],
 )
+@pytest.mark.slow_after(1)
 def test_auxiliary_head_reads_stage_4(arguments, sizes):
     """By size where the stages differ; the score maps come to the picture's size from either stride."""
     model = build_pspnet(2, (41, 64, 3), aux_heads=True, filters=2, **arguments)
