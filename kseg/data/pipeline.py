@@ -10,6 +10,7 @@ import tensorflow as tf
 from kseg.data.augmentation.adapting import adapted
 from kseg.data.dataset import SegmentationDataset
 from kseg.data.epochs import Epochs
+from kseg.data.resizing import resize_pair, some_pairs
 from kseg.masks import void_ids
 
 # Threads that decode: with more than there are cores, one that waits for a core holds Python's lock.
@@ -62,7 +63,7 @@ def batches(
     if augment is not None:
         augment = adapted(
             augment,
-            lambda: _some(read, count, image_size),
+            lambda: some_pairs(read, count, image_size),
             class_names=class_names,
             void=void_ids(ignore_class),
             batched=batch_size not in (None, 1),
@@ -95,16 +96,6 @@ def batches(
         "epochs": epochs,
     }
     return SegmentationDataset(dataset, known | facts)
-
-
-def _some(read, count, image_size):
-    """Return up to three pairs, which may be of several sizes."""
-    pairs = [read(index) for index in sorted({0, count // 2, count - 1})]
-    pairs = [(image, mask.astype("int32")) for image, mask in pairs]
-    if image_size is None:
-        return pairs
-    resized = [resize_pair(image, mask, image_size) for image, mask in pairs]
-    return [(image.numpy(), mask.numpy()) for image, mask in resized]
 
 
 def _in_batches(load, dtype, shape):
@@ -143,10 +134,3 @@ def _one_by_one(read, seeded, augment, image_size, dtype, shape):
         return (image, mask) if augment is None else augment(image, mask, draw)
 
     return load_in_graph
-
-
-def resize_pair(image: tf.Tensor, mask: tf.Tensor, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the picture (bilinear, antialiased, of its dtype) and the mask (nearest) at `size`, `(H, W)`."""
-    resized = tf.image.resize(image, size, antialias=True)
-    mask = tf.image.resize(mask[..., None], size, method="nearest")[..., 0]
-    return resized if image.dtype == tf.float32 else tf.saturate_cast(tf.round(resized), tf.uint8), mask

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from kseg.data.pipeline import resize_pair
+from kseg.data.resizing import resize_pair
 
 
 def sample_evenly(dataset: tf.data.Dataset, count: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kseg.data.batches import batches
-from kseg.data.pipeline import resize_pair
+from kseg.data.resizing import resize_pair
 from kseg.inference import Runner
 from kseg.pictures import checked_range, in_pixel_range
 from kseg.types import InputRange, Size
