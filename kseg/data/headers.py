@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kseg.data import bands, tiff
+from kseg.data.strangers import what_it_is
 from kseg.disk import check_regular, stamp
 from kseg.types import PathLike
 
@@ -126,10 +127,20 @@ def _seen(path, page, header):
     """Return what a picture of other numbers than 0–255 holds, and the mend."""
     pixels, has_alpha = read_bands(path, page)
     pixels = pixels[..., : -1 if has_alpha else None]
+    if problem := not_finite(pixels):
+        return problem
     kind = f"{header.bits}-bit {_WORDS[pixels.dtype.kind]}" if header.bits != 16 else "16 bits"
     kind = kind if pixels.dtype.kind != "i" or header.bits > 16 else f"{header.bits}-bit signed integers"
     kind += f", {pixels.shape[-1]} bands" if pixels.shape[-1] > 1 else ""
-    return out_of_range(np.nanmin(pixels), np.nanmax(pixels), kind)
+    return out_of_range(pixels.min(), pixels.max(), kind)
+
+
+def not_finite(numbers: np.ndarray) -> str | None:
+    """Return what is wrong with numbers `(H, W, C)` of which some are none."""
+    if numbers.dtype.kind != "f" or np.isfinite(numbers).all():
+        return None
+    count = int((~np.isfinite(numbers)).any(-1).sum())
+    return f"{count} pixels are NaN or infinite; fill them with a number"
 
 
 def opened(path: PathLike, page: int | None = None) -> Image.Image:
@@ -146,6 +157,8 @@ def opened(path: PathLike, page: int | None = None) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(path) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of Pillow
+            raise unopened(path, error) from error
         raise _unreadable(path, error) from error
     try:
         image.filename = ""  # Pillow maps files with a name into memory, and then turns grey TIFFs wrongly
@@ -176,9 +189,14 @@ def _check_opened(path, image, page):
         )
 
 
-def _unreadable(path, error):
-    if path.is_dir():
+def unopened(path: PathLike, error: OSError) -> ValueError:
+    """Return the error that the system does not open or read a file."""
+    if Path(path).is_dir():
         return ValueError(f"{path}: is a folder, not a picture")
+    return ValueError(f"{path}: cannot be opened ({error.strerror}); make it readable or remove it")
+
+
+def _unreadable(path, error):
     if path.stat().st_size == 0:
         return ValueError(f"{path}: the file is empty (0 bytes); restore or remove it")
     if _begins_as_picture(path):
@@ -189,7 +207,7 @@ def _unreadable(path, error):
     if tags and isinstance(error, UnidentifiedImageError):
         problem = tiff.band_problem(tags) or f"{tiff.described(tags)}; save it in 8 bits or as PNG"
         return ValueError(f"{path}: {problem}")
-    return ValueError(f"{path}: cannot be read as a picture ({first_line(error)}); use JPEG or PNG")
+    return ValueError(f"{path}: cannot be read as a picture ({what_it_is(path)}); use JPEG or PNG")
 
 
 def _begins_as_picture(path):

@@ -17,10 +17,12 @@ from kseg.data.headers import (
     first_line,
     image_header,
     named,
+    not_finite,
     opened,
     orientation_of,
     out_of_range,
     read_bands,
+    refuse,
 )
 from kseg.types import PathLike
 from kseg.value_range import ValueRange
@@ -113,9 +115,7 @@ def read_numbers(path: PathLike, channels: int | None = 3, page: int | None = No
         numbers = brought_to(deep, has_alpha, channels, path)
     else:
         numbers = _of_pillow(path, header, channels, page)
-    if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
-        count = int((~np.isfinite(numbers)).any(-1).sum())
-        raise ValueError(f"{path}: {count} pixels are NaN or infinite; fill them with a number")
+    refuse(path, not_finite(numbers))
     return numbers
 
 
