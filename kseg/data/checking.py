@@ -15,11 +15,12 @@ from kseg.data.colors import Colors
 from kseg.data.diagnosis import diagnose
 from kseg.data.files import size_mismatch
 from kseg.data.findings import doubts, suggestions
+from kseg.data.kinds import kinds_of, told_of_kinds
 from kseg.data.labels import NO_CLASS, Labels, read_labels
 from kseg.data.mask_files import read_mask
 from kseg.data.options import check_options
 from kseg.data.reading import read_image, read_numbers
-from kseg.data.report import CheckReport
+from kseg.data.report import CheckReport, printable
 from kseg.data.source import Source
 from kseg.masks import void_ids
 from kseg.types import PathLike
@@ -40,6 +41,7 @@ class Seen:
         size: `(H, W)`.
         low, high: pixel values of the picture.
         deep: `None`, or the least and the largest number of a picture that needs a range to be read.
+        kinds: of `kseg.data.kinds`.
     """
 
     split: str
@@ -53,6 +55,7 @@ class Seen:
     low: float = 0
     high: float = 0
     deep: tuple[float, float] | None = None
+    kinds: dict[str, str] = field(default_factory=dict)
 
 
 def check(
@@ -135,6 +138,10 @@ def check(
     report.problems += problems
     report.warnings += doubtful + doubts(report, seen, not problems + doubtful, value_range is None)
     report.suggestions += suggestions(report, seen, mend)
+    doubtful, told = told_of_kinds(seen)
+    report.warnings, report.notes = report.warnings + doubtful, report.notes + told
+    for lines in (report.problems, report.warnings, report.notes):
+        lines[:] = map(printable, lines)
     return report
 
 
@@ -161,13 +168,18 @@ def _problems_of_ids(root, report, seen, labels):
             lines = [f"{root}: {found.text}"]
             return (lines, [], found.label_map) if found.certain else ([], lines, found.label_map)
     pixels, void = sum(report.pixels.values()), sum(report.void.values())
-    if labels.num_classes < 2 or not void or pixels[1:].any():
+    within = bool(counts) and not any(one.problem for one in seen if one.ids)
+    if pixels[1:].any() or not (within if labels.counted else labels.num_classes > 1 and void):
         return [], [], {}
-    held = f"class 0 and void ({labels.ignore_class}) alone" if pixels[0] else "void alone"
+    held = "void" if not pixels[0] else "class 0" + (f" and void ({labels.ignore_class})" if void else "")
     unmapped = [id for id in void_ids(labels.ignore_class) if id not in labels.label_map.values()]
-    mend = {unmapped[0]: 1} if unmapped and labels.colors is None else {}
+    mend = {unmapped[0]: 1} if void and unmapped and labels.colors is None else {}
     hint = f"if void is a class, map it: label_map={mend}" if mend else "map its ids anew"
-    return [f"{root}: the masks hold {held}, and there are {labels.num_classes} classes; {hint}"], [], mend
+    if labels.counted:
+        hint = f"{hint}; else give class_names" if mend else "give class_names"
+        return [f"{root}: the masks hold {held} alone; {hint}"], [], mend
+    count = f"there are {labels.num_classes} classes"
+    return [f"{root}: the masks hold {held} alone, and {count}; {hint}"], [], mend
 
 
 def _numbers_of(path, source):
@@ -192,6 +204,7 @@ def _visit(
     try:
         image = read(image_path, source.channels, page=source.page)
         mask = read_mask(mask_path, labels.colors)
+        seen.kinds = kinds_of(image_path, source.channels, source.value_range is not None, source.page)
     except (ValueError, OSError) as error:
         seen.problem = str(error)
         seen.deep = _numbers_of(image_path, source)
