@@ -235,6 +235,18 @@ def test_b18_void_among_the_classes(tmp_path, options, void):
     assert digest(tmp_path) == before
 
 
+@pytest.mark.parametrize("loss", [CrossEntropy, kseg.losses.Dice])
+def test_b8_ids_beyond_the_classes_never_train(loss):
+    ids, scores = np.array([[[0, 7]]]), np.zeros((1, 1, 2, 2), "float32")
+    words = r"ids 0..1 or void, got ids from"
+    with pytest.raises(ValueError, match=words):
+        loss()(ids, scores)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=words):
+        tf.function(loss())(ids, scores)
+    # in XLA nothing can be raised; a loss of NaN is seen, and never taken for a score
+    assert np.isnan(tf.function(loss(), jit_compile=True)(ids, scores))
+
+
 @pytest.mark.parametrize("weights", [[1, -1], [1, np.nan], [0, 0], "ab", 2.0, [[1, 2]]])
 def test_b19_weights_that_are_none(weights):
     with pytest.raises(ValueError, match="class_weights must be one finite float >= 0 per class, not all 0"):
