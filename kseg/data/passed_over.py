@@ -11,7 +11,7 @@ _SHOWN = 3
 
 
 def passed_over(root: Path, layout: Layout, splits: list[str]) -> list[str]:
-    """Return a line for each folder of pictures without masks, for hidden files and for stray ones.
+    """Return a line for each folder of pictures without masks, or the other way, for hidden and stray files.
 
     Args:
         root: the folder.
@@ -22,14 +22,19 @@ def passed_over(root: Path, layout: Layout, splits: list[str]) -> list[str]:
 
 
 def _unlabelled(root, layout):
-    """Tell of splits that have pictures and no masks: a test set, for instance."""
+    """Tell of splits that have pictures and no masks, as a test set, or masks and no pictures."""
     images, masks = images_of(layout), masks_of(layout)
     if SPLIT not in images.text or SPLIT not in masks.text:
         return []
+    pictured, masked = set(images.splits(root)), set(masked_splits(root, layout))
     lines = []
-    for split in sorted(set(images.splits(root)) - set(masked_splits(root, layout))):
-        count = sum(1 for _ in images.find(root, split))
-        lines.append(f"{images.folder(root, split)}: {count} pictures without masks, passed over")
+    for pattern, alone, what in (
+        (images, pictured - masked, "pictures without masks"),
+        (masks, masked - pictured, "masks without pictures"),
+    ):
+        for split in sorted(alone):
+            count = sum(1 for _ in pattern.find(root, split))
+            lines.append(f"{pattern.folder(root, split)}: {count} {what}, passed over")
     return lines
 
 

@@ -279,8 +279,8 @@ def _numbered(pairs, label_map, ignore_class):
     """Return a name for each id up to the largest one; tell of ids that do not look like 0, 1, 2, ..."""
     ids: Counter = Counter()
     for index in range(len(pairs)):
-        found, counts = np.unique(pairs(index)[1], return_counts=True)
-        ids.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+        in_mask, counts = np.unique(pairs(index)[1], return_counts=True)
+        ids.update(dict(zip(in_mask.tolist(), counts.tolist(), strict=True)))
     diagnosis = None if label_map else diagnose(ids, None, ignore_class)
     if diagnosis:
         text = f"{pairs.where}: {diagnosis.text}, or give class_names"
