@@ -10,8 +10,8 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kseg.data import bands, tiff
-from kseg.data.strangers import what_it_is
-from kseg.disk import check_regular, stamp
+from kseg.data.strangers import unopened, what_it_is
+from kseg.disk import check_regular, read_patiently, stamp
 from kseg.types import PathLike
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
@@ -151,7 +151,7 @@ def opened(path: PathLike, page: int | None = None) -> Image.Image:
     path = Path(path)
     check_regular(path)
     try:
-        image = Image.open(path, formats=FORMATS)
+        image = read_patiently(lambda: Image.open(path, formats=FORMATS))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -187,13 +187,6 @@ def _check_opened(path, image, page):
         raise ValueError(
             f"{path}: the file is cut short ({image.format} without its end); restore or remove it"
         )
-
-
-def unopened(path: PathLike, error: OSError) -> ValueError:
-    """Return the error that the system does not open or read a file."""
-    if Path(path).is_dir():
-        return ValueError(f"{path}: is a folder, not a picture")
-    return ValueError(f"{path}: cannot be opened ({error.strerror}); make it readable or remove it")
 
 
 def _unreadable(path, error):

@@ -11,6 +11,7 @@ from kseg.data.class_masks import MaskPath, class_masks_header, name_of, read_cl
 from kseg.data.colors import MaskColors, colors_problem
 from kseg.data.headers import SUFFIXES, Header, bits_of, opened, orientation_of, refuse, size_of
 from kseg.data.reading import check_pixels, damaged
+from kseg.data.strangers import content_of
 from kseg.disk import stamp
 
 MASK_SUFFIXES = (*SUFFIXES, ".npy")
@@ -61,7 +62,7 @@ def read_mask(path: MaskPath, colors: MaskColors | None = None) -> np.ndarray:
         return _ids(tiff_array(path), path, colors)
     with opened(path) as image:
         _check_mask(path, image)
-        check_pixels(path, path.read_bytes())
+        check_pixels(path, content_of(path))
         try:
             image.load()
             turned = image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)

@@ -1,6 +1,9 @@
-"""Files that are no pictures although they stand where pictures are: what they are instead."""
+"""Files that cannot be read as pictures: what the system says of them, and what they are instead."""
 
 from pathlib import Path
+
+from kseg.disk import read_patiently
+from kseg.types import PathLike
 
 _BRANDS = {
     b"heic": "HEIC",
@@ -24,6 +27,23 @@ _BEGINNINGS = {
     b"\xff\x4f\xff\x51": "JPEG 2000",
 }
 _SHOWN = 32  # bytes of a text
+
+
+def content_of(path: PathLike) -> bytes:
+    """Return the bytes of a file; raise, naming it, where it is gone or cannot be read."""
+    try:
+        return read_patiently(Path(path).read_bytes)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except OSError as error:
+        raise unopened(path, error) from error
+
+
+def unopened(path: PathLike, error: OSError) -> ValueError:
+    """Return the error that the system does not open or read a file."""
+    if Path(path).is_dir():
+        return ValueError(f"{path}: is a folder, not a picture")
+    return ValueError(f"{path}: cannot be read ({error.strerror}); make it readable or remove it")
 
 
 def what_it_is(path: Path) -> str:

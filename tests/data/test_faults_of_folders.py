@@ -4,11 +4,15 @@ A20, what vanishes while it is read, is held by `test_changing_files.py`, and th
 training stays.
 """
 
+import errno
 import os
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from fault_folders import (
     CORNERS,
     HEIC,
@@ -41,10 +45,16 @@ from fault_rows import SIZE, Row, checked, digest, mask, picture, read, sound, t
 from PIL import Image
 
 import kseg
+from kseg import disk
 
 ROWS = [
     Row("A1", without("masks"), ("images: ", "without a mask", "1 (c.png)", "train/masks/c.*", "add what")),
     Row("A2", without("images"), ("masks: ", "without a picture", "1 (c.png)", "move them away")),
+    Row(
+        "A2 a whole split",
+        lambda root: shutil.rmtree(sound(root) / "images") or (sound(root, "cd", "val") and None),
+        check=("train/masks: 2 masks without pictures",),
+    ),
     Row("A3 masks", renamed(masks="{}_mask"), ("a.png", "a_mask.png", "masks='{split}/masks/**/*_mask.*'")),
     Row("A3 images", renamed(images="{}_img"), ("a_img.png", "images='{split}/images/**/*_img.*'")),
     Row(
@@ -191,6 +201,37 @@ def test_a22_numbers_that_are_none_suggest_no_range(tmp_path):
     report = kseg.data.check(tmp_path)
     assert any("b.npy: 2 pixels are NaN or infinite" in problem for problem in report.problems)
     assert "inf" not in " ".join(report.suggestions)
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
+@pytest.mark.parametrize("failures", [2, 1000])
+def test_a28_what_a_network_drive_fails_at_is_tried_anew(tmp_path, monkeypatch, kind, code, failures):
+    path = sound(tmp_path) / kind / "a.png"
+    before, expected = digest(tmp_path), read(tmp_path, {})
+    left = [failures]
+    read_bytes = Path.read_bytes
+
+    def fails(self):
+        if self == path and left[0]:
+            left[0] -= 1
+            raise OSError(code, os.strerror(code))
+        return read_bytes(self)
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    monkeypatch.setattr(disk, "_PAUSE", 0)
+    if failures == 2:
+        for found, pair in zip(read(tmp_path, {}), expected, strict=True):
+            np.testing.assert_array_equal(found[0], pair[0])
+            np.testing.assert_array_equal(found[1], pair[1])
+    else:
+        words = f"{kind}/a.png: cannot be read ({os.strerror(code)})"
+        with pytest.raises(tf.errors.OpError, match=re.escape(words)):
+            read(tmp_path, {"class_names": ["a", "b"]})
+        (problem,), _ = checked(tmp_path, {"class_names": ["a", "b"]})
+        assert words in problem
+    monkeypatch.undo()
+    assert digest(tmp_path) == before
 
 
 def test_a27_a_cache_is_never_stale(tmp_path):
