@@ -12,6 +12,7 @@ import keras
 from kseg.types import InputShape
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+_NAMES = 100  # that an error lists
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
@@ -19,7 +20,11 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
     known = sorted(known)
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return ValueError(f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}")
+    more = ""
+    if len(known) > _NAMES:
+        near = difflib.get_close_matches(str(name), known, n=5, cutoff=0.3) or known[:5]
+        known, more = near, f" and {len(known) - len(near)} more"
+    return ValueError(f"unknown {kind} {name!r}; {hint}known: {', '.join(known)}{more}")
 
 
 def is_count(value: object) -> TypeGuard[int]:

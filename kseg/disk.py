@@ -13,13 +13,19 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from kseg import sandbox
 from kseg.sandbox.main import guard, release
 
+Read = TypeVar("Read")
+
 _ABANDONED = 60  # seconds without a write
 _ATTEMPTS = 100  # to open what others make and remove
 _CHANGED = (errno.ENOENT, errno.EEXIST, errno.ELOOP, errno.ENOTDIR)
+_FOR_A_MOMENT = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR)
+_READS = 3  # of what fails for a moment
+_PAUSE = 0.2  # seconds before the second
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # of TensorFlow, of the second process, and of NumPy ("100 requested and 24 written")
 _FULL_IN_WORDS = ("No space left", "File too large", " requested and ")
@@ -81,6 +87,22 @@ def stamp(path: str | bytes | os.PathLike) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def read_patiently(read: Callable[[], Read]) -> Read:
+    """Return what a function reads; what a network drive fails at for a moment is tried three times.
+
+    Raises:
+        OSError: as the function, the last time.
+    """
+    for attempt in range(_READS - 1):
+        try:
+            return read()
+        except OSError as error:
+            if error.errno not in _FOR_A_MOMENT:
+                raise
+        time.sleep(_PAUSE * 2**attempt)
+    return read()
 
 
 def write_whole(path: Path, content: bytes, what: str = "the file") -> None:

@@ -85,7 +85,6 @@ def integer_ids(pixels: np.ndarray, path: Path) -> np.ndarray:
     """Return the ids `(H, W)` int32 of integers; raise for ids that do not fit into 16 bits."""
     wide = pixels.dtype.itemsize > 2 or pixels.dtype.kind == "i"
     if wide and not 0 <= pixels.min() <= pixels.max() < _IDS:
-        raise ValueError(
-            f"{path}: ids {pixels.min()} to {pixels.max()} are not within 0..{_IDS - 1}; save a 16-bit PNG"
-        )
+        mend = "write void as 255" if pixels.min() < 0 else "save a 16-bit PNG"
+        raise ValueError(f"{path}: ids {pixels.min()} to {pixels.max()} are not within 0..{_IDS - 1}; {mend}")
     return pixels.astype("int32")

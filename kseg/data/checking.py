@@ -15,11 +15,12 @@ from kseg.data.colors import Colors
 from kseg.data.diagnosis import diagnose
 from kseg.data.files import size_mismatch
 from kseg.data.findings import doubts, suggestions
+from kseg.data.kinds import kinds_of, told_of_kinds
 from kseg.data.labels import NO_CLASS, Labels, read_labels
 from kseg.data.mask_files import read_mask
 from kseg.data.options import check_options
 from kseg.data.reading import read_image, read_numbers
-from kseg.data.report import CheckReport
+from kseg.data.report import CheckReport, printable
 from kseg.data.source import Source
 from kseg.masks import void_ids
 from kseg.types import PathLike
@@ -41,6 +42,7 @@ class Seen:
         low, high: pixel values of the picture.
         channels: of the picture.
         deep: `None`, or of a picture that needs a range the error, its least and its largest number.
+        kinds: of `kseg.data.kinds`.
     """
 
     split: str
@@ -55,6 +57,7 @@ class Seen:
     high: float = 0
     channels: int = 0
     deep: tuple[str, float, float] | None = None
+    kinds: dict[str, str] = field(default_factory=dict)
 
 
 def check(
@@ -137,6 +140,10 @@ def check(
     report.problems += problems
     report.warnings += doubtful + doubts(report, seen, not problems + doubtful, value_range is None)
     report.suggestions += suggestions(report, seen, mend)
+    doubtful, told = told_of_kinds(seen)
+    report.warnings, report.notes = report.warnings + doubtful, report.notes + told
+    for lines in (report.problems, report.warnings, report.notes):
+        lines[:] = map(printable, lines)
     return report
 
 
@@ -180,15 +187,18 @@ def _problems_of_ids(root, report, seen, labels):
             lines = [f"{root}: {found.text}"]
             return (lines, [], found.label_map) if found.certain else ([], lines, found.label_map)
     pixels, void = sum(report.pixels.values()), sum(report.void.values())
-    is_one_class = labels.num_classes < 2 and not labels.counted
-    if is_one_class or not void or pixels[1:].any():
+    within = bool(counts) and not any(one.problem for one in seen if one.ids)
+    if pixels[1:].any() or not (within if labels.counted else labels.num_classes > 1 and void):
         return [], [], {}
-    held = f"class 0 and void ({labels.ignore_class}) alone" if pixels[0] else "void alone"
+    held = "void" if not pixels[0] else "class 0" + (f" and void ({labels.ignore_class})" if void else "")
     unmapped = [id for id in void_ids(labels.ignore_class) if id not in labels.label_map.values()]
-    mend = {unmapped[0]: 1} if unmapped and labels.colors is None else {}
+    mend = {unmapped[0]: 1} if void and unmapped and labels.colors is None else {}
     hint = f"if void is a class, map it: label_map={mend}" if mend else "map its ids anew"
-    known = "nothing names the classes" if labels.counted else f"there are {labels.num_classes} classes"
-    return [f"{root}: the masks hold {held}, and {known}; {hint}"], [], mend
+    if labels.counted:
+        hint = f"{hint}; else give class_names" if mend else "give class_names"
+        return [f"{root}: the masks hold {held} alone; {hint}"], [], mend
+    count = f"there are {labels.num_classes} classes"
+    return [f"{root}: the masks hold {held} alone, and {count}; {hint}"], [], mend
 
 
 def _picture(path, source, seen):
@@ -215,6 +225,8 @@ def _visit(
     try:
         image = _picture(image_path, source, seen)
         mask = read_mask(mask_path, labels.colors, page=source.page)
+        deep = source.value_range is not None or seen.deep is not None
+        seen.kinds = kinds_of(image_path, source.channels, deep, source.page)
     except (ValueError, OSError) as error:
         seen.problem = str(error)
         return seen

@@ -22,6 +22,7 @@ from kseg.data.detection import (
     near_miss,
 )
 from kseg.data.dividing import divide
+from kseg.data.hints import held, nearest
 from kseg.data.layouts import Layout
 from kseg.data.mask_files import mask_header
 from kseg.data.offering import offer
@@ -73,7 +74,8 @@ def find_files(
     """
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "no such folder"
-        raise FileNotFoundError(f"{root}: {what}; expected {_expected(layout, split)}")
+        near = "" if root.exists() else nearest(root)
+        raise FileNotFoundError(f"{root}: {what}; expected {_expected(layout, split)}{near}")
     images, masks, lists = images_of(layout), masks_of(layout), list_of(layout)
     by_folder = SPLIT in images.text + masks.text
     divided = not by_folder and (lists is None or SPLIT not in lists.text)
@@ -121,8 +123,10 @@ def _no_split(root, layout, split):
         return unknown_name("split", split, splits)
     if layout.name == "kseg":
         hint = near_miss(root) or offer(root)
+        inner = split if (root / split).is_dir() else ""
+        found = f" ({inner or 'it'} holds {there})" if (there := held(root / inner)) else ""
         return FileNotFoundError(
-            f"{root}: neither {split}/images nor images is in this folder, nor any layout of "
+            f"{root}: neither {split}/images nor images is in this folder{found}, nor any layout of "
             f"kseg.data.list_layouts(); {hint}tell where the files are by images= and masks="
         )
     first = (layout.split_file or layout.images).replace(SPLIT, split)

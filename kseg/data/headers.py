@@ -12,7 +12,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from kseg.data import bands, tiff
 from kseg.data.file_errors import DepthError, UnfitError
 from kseg.data.segments import Window, spread_windows
-from kseg.disk import check_regular, stamp
+from kseg.data.strangers import unopened, what_it_is
+from kseg.disk import check_regular, read_patiently, stamp
 from kseg.types import PathLike
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".tif", ".tiff", ".webp")
@@ -151,10 +152,20 @@ def _too_deep(path, page, header):
     pixels = np.concatenate(
         [part[..., : -1 if alpha else None].reshape(-1, part.shape[-1] - alpha) for part, alpha in read]
     )
+    if problem := not_finite(pixels):
+        return ValueError(f"{path}: {problem}")
     kind = f"{header.bits}-bit {_WORDS[pixels.dtype.kind]}" if header.bits != 16 else "16 bits"
     kind = kind if pixels.dtype.kind != "i" or header.bits > 16 else f"{header.bits}-bit signed integers"
     kind += f", {pixels.shape[-1]} bands" if pixels.shape[-1] > 1 else ""
-    return DepthError(path, np.nanmin(pixels), np.nanmax(pixels), kind)
+    return DepthError(path, pixels.min(), pixels.max(), kind)
+
+
+def not_finite(numbers: np.ndarray) -> str | None:
+    """Return what is wrong with numbers `(..., C)` of which some are none."""
+    if numbers.dtype.kind != "f" or np.isfinite(numbers).all():
+        return None
+    count = int((~np.isfinite(numbers)).any(-1).sum())
+    return f"{count} pixels are NaN or infinite; fill them with a number"
 
 
 def opened(path: PathLike, page: int | None = None) -> Image.Image:
@@ -165,12 +176,14 @@ def opened(path: PathLike, page: int | None = None) -> Image.Image:
     path = Path(path)
     check_regular(path)
     try:
-        image = Image.open(path, formats=FORMATS)
+        image = read_patiently(lambda: Image.open(path, formats=FORMATS))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise too_large(path) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of Pillow
+            raise unopened(path, error) from error
         raise _unreadable(path, error) from error
     try:
         image.filename = ""  # Pillow maps files with a name into memory, and then turns grey TIFFs wrongly
@@ -202,8 +215,6 @@ def _check_opened(path, image, page):
 
 
 def _unreadable(path, error):
-    if path.is_dir():
-        return ValueError(f"{path}: is a folder, not a picture")
     if path.stat().st_size == 0:
         return ValueError(f"{path}: the file is empty (0 bytes); restore or remove it")
     if _begins_as_picture(path):
@@ -214,7 +225,7 @@ def _unreadable(path, error):
     if tags and isinstance(error, UnidentifiedImageError):
         problem = tiff.band_problem(tags) or f"{tiff.described(tags)}; save it in 8 bits or as PNG"
         return ValueError(f"{path}: {problem}")
-    return ValueError(f"{path}: cannot be read as a picture ({first_line(error)}); use JPEG or PNG")
+    return ValueError(f"{path}: cannot be read as a picture ({what_it_is(path)}); use JPEG or PNG")
 
 
 def _begins_as_picture(path):

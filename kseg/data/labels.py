@@ -63,6 +63,8 @@ class Labels:
         """
         listed = f" {ids if len(ids) <= 10 else [*ids[:10], '...']}".replace("'", "") if ids else ""
         what = f"class ids{listed} outside 0..{self.num_classes - 1} (void is {self.ignore_class})"
+        if counts and ids:
+            what += f" in {sum(counts[id] for id in ids)} of {sum(counts.values())} pixels"
         found = (
             diagnose(counts, self.num_classes, self.ignore_class) if counts and not self.label_map else None
         )
@@ -182,7 +184,7 @@ def _highest_id(source, label_map, lenient, colors):
     def counts_of(path):
         try:
             return count_ids(path, colors)
-        except ValueError:
+        except (ValueError, OSError):
             if lenient:
                 return np.zeros(0, int)
             raise

@@ -23,6 +23,7 @@ from kseg.data.headers import (
 )
 from kseg.data.reading import check_pixels, damaged
 from kseg.data.segments import Window, blocks
+from kseg.data.strangers import content_of
 from kseg.disk import stamp
 
 MASK_SUFFIXES = (*SUFFIXES, ".npy")
@@ -85,7 +86,7 @@ def read_mask(
         return _ids(tiff_array(path), path, colors)
     with _opened(path, page) as image:
         _check_mask(path, image)
-        check_pixels(path, path.read_bytes())
+        check_pixels(path, content_of(path))
         try:
             image.load()
             turned = image if orientation_of(image) == 1 else ImageOps.exif_transpose(image)

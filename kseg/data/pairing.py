@@ -5,10 +5,11 @@ from pathlib import Path
 
 from kseg.data import headers
 from kseg.data.detection import images_of, masks_of
+from kseg.data.hints import held, held_below, nearest, other_patterns, unread
 from kseg.data.layouts import Layout
 from kseg.data.mask_files import MASK_SUFFIXES
 from kseg.data.offering import offer
-from kseg.data.patterns import SPLIT, Match, Pattern, entries
+from kseg.data.patterns import SPLIT, Match, Pattern
 
 
 def by_stars(pattern: Pattern, root: Path, split: str, others: set[Path] | None = None) -> dict[tuple, Match]:
@@ -50,27 +51,33 @@ def pair_keys(
     image_folder, mask_folder = (pattern(layout).folder(root, split) for pattern in (images_of, masks_of))
     wanted = (layout.images.replace(SPLIT, split), layout.masks.replace(SPLIT, split))
     if not image_folder.is_dir():
-        raise FileNotFoundError(f"{image_folder}: no such folder; pictures are at {wanted[0]}")
+        raise FileNotFoundError(
+            f"{image_folder}: no such folder; pictures are at {wanted[0]}{nearest(image_folder)}"
+        )
     if not mask_folder.is_dir():
         raise FileNotFoundError(
             f"{mask_folder}: no such folder; {offer(root)}masks go there, one per picture, same stem"
+            f"{nearest(mask_folder)}"
         )
     if not images:
         raise ValueError(
             f"{image_folder}: no pictures ({', '.join(headers.SUFFIXES)}) in this folder"
             + ("" if layout.own else f" at {wanted[0]}")
+            + (f", but {found}; save them as JPEG or PNG" if (found := held_below(image_folder)) else "")
         )
     keys = sorted(images.keys() & masks.keys())
     if not keys:
         raise ValueError(
             f"{image_folder}: no picture shares its stem with a mask in {mask_folder}: "
             f"{_some(images)} against {_some(masks) or _nothing(mask_folder)}; give each pair the same stem"
-            f"{_other_pattern(layout, images, masks)}"
+            f"{_other_patterns(layout, images, masks)}"
         )
-    problems = _odd(f"{image_folder}: pictures without a mask in {mask_folder}", images, masks, wanted[1])
+    problems = _odd(
+        f"{image_folder}: pictures without a mask in {mask_folder}", images, masks, root, wanted[1]
+    )
     if surplus:
         problems += _odd(
-            f"{mask_folder}: masks without a picture in {image_folder}", masks, images, wanted[0]
+            f"{mask_folder}: masks without a picture in {image_folder}", masks, images, root, wanted[0]
         )
     if problems and unpaired is None:
         raise ValueError(problems[0])
@@ -81,10 +88,8 @@ def pair_keys(
 
 def _nothing(folder):
     """Return what a folder without masks holds instead."""
-    others = sorted({path.suffix or path.name for path in entries(folder)})
-    return (
-        f"no mask ({', '.join(others)}; {', '.join(MASK_SUFFIXES)} are read)" if others else "an empty folder"
-    )
+    others = held(folder)
+    return f"no mask ({others}; {', '.join(headers.SUFFIXES)} are read)" if others else "an empty folder"
 
 
 def _some(files):
@@ -92,13 +97,20 @@ def _some(files):
     return ", ".join(names) + (", ..." if len(files) > 3 else "")
 
 
-def _odd(what, files, others, pattern):
+def _other_patterns(layout, images, masks):
+    if not masks:
+        return ""
+    return other_patterns(layout, [stars[-1] for stars in images], [stars[-1] for stars in masks])
+
+
+def _odd(what, files, others, root, pattern):
     """Return the problem, as a list of at most one line, that `files` have no counterpart among `others`."""
     odd = {key: match for key, match in files.items() if key not in others}
     if not odd:
         return []
     wanted = _filled(pattern, next(iter(odd)))
-    return [f"{what}: {len(odd)} ({_some(odd)}); expected {wanted}; add what is missing or move them away"]
+    mend = f"{unread(root / wanted, MASK_SUFFIXES)}add what is missing or move them away"
+    return [f"{what}: {len(odd)} ({_some(odd)}); expected {wanted}; {mend}"]
 
 
 def _filled(pattern: str, stars: Sequence[str]) -> str:
@@ -114,20 +126,3 @@ def _filled(pattern: str, stars: Sequence[str]) -> str:
         pieces = body.split("*")
         parts.append(pieces[0] + "".join(next(texts) + piece for piece in pieces[1:]) + ending)
     return "/".join(part for part in parts if part)
-
-
-def _other_pattern(layout, images, masks):
-    """Return a hint of the pattern that would pair files whose names differ by one beginning or ending."""
-    stems = [stars[-1] for stars in images]
-    first = next(iter(masks))[-1] if masks else ""
-    for stem in stems:
-        if not stem or stem not in first:
-            continue
-        before, _, after = first.partition(stem)
-        if {before + name + after for name in stems} & {stars[-1] for stars in masks}:
-            folder, _, last = layout.masks.rpartition("/")
-            last = last.replace("*", f"{before}*{after}", 1) if last.count("*") == 1 else last
-            if last == f"{before}*{after}" and after:
-                last += ".*"
-            return f", or say masks='{folder}/{last}'"
-    return ""

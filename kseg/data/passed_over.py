@@ -11,7 +11,7 @@ _SHOWN = 3
 
 
 def passed_over(root: Path, layout: Layout, splits: list[str]) -> list[str]:
-    """Return a line for each folder of pictures without masks, for hidden files and for stray ones.
+    """Return a line for each folder of pictures without masks, or the other way, for hidden and stray files.
 
     Args:
         root: the folder.
@@ -22,7 +22,7 @@ def passed_over(root: Path, layout: Layout, splits: list[str]) -> list[str]:
 
 
 def _unlabelled(root, layout):
-    """Tell of splits that have pictures and no masks: a test set, for instance."""
+    """Tell of splits that have pictures and no masks, as a test set, or masks and no pictures."""
     images, masks = images_of(layout), masks_of(layout)
     lists = unlabelled_lists(root, layout)
     lines = [
@@ -31,10 +31,14 @@ def _unlabelled(root, layout):
     if SPLIT not in images.text or SPLIT not in masks.text:
         return lines
     known = {match.path for match in masks.find(root)}
-    for split in sorted(set(images.splits(root)) - set(masked_splits(root, layout))):
+    pictured, masked = set(images.splits(root)), set(masked_splits(root, layout))
+    for split in sorted(pictured - masked):
         count = sum(match.path not in known for match in images.find(root, split))
         if count:
             lines.append(f"{images.folder(root, split)}: {count} pictures without masks, passed over")
+    for split in sorted(masked - pictured):
+        count = sum(1 for _ in masks.find(root, split))
+        lines.append(f"{masks.folder(root, split)}: {count} masks without pictures, passed over")
     return lines
 
 

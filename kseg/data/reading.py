@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -18,11 +17,14 @@ from kseg.data.headers import (
     first_line,
     image_header,
     named,
+    not_finite,
     opened,
     orientation_of,
     read_bands,
+    refuse,
 )
 from kseg.data.segments import Window, spread_windows
+from kseg.data.strangers import content_of
 from kseg.types import PathLike
 from kseg.value_range import ValueRange
 
@@ -123,9 +125,7 @@ def read_numbers(
         numbers = brought_to(deep, has_alpha, channels, path)
     else:
         numbers = _of_pillow(path, header, channels, page)
-    if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
-        count = int((~np.isfinite(numbers)).any(-1).sum())
-        raise ValueError(f"{path}: {count} pixels are NaN or infinite; fill them with a number")
+    refuse(path, not_finite(numbers))
     return numbers
 
 
@@ -173,7 +173,7 @@ def _of_pillow(path, header: Header, channels, page):
     if channels not in _MODES:
         raise ValueError(_other_bands(path, header.channels, channels))
     with opened(path, page) as image:
-        check_pixels(path, Path(path).read_bytes(), image.mode == "CMYK")
+        check_pixels(path, content_of(path), image.mode == "CMYK")
         try:
             image.load()
         except Exception as error:
@@ -183,7 +183,7 @@ def _of_pillow(path, header: Header, channels, page):
 
 def _deep_of_pillow(path: PathLike) -> tuple[np.ndarray, bool]:
     """Return all numbers of a PNG of 16 bits, and whether the last one is alpha."""
-    check_pixels(path, Path(path).read_bytes())
+    check_pixels(path, content_of(path))
     with opened(path) as image:
         orientation, mode = orientation_of(image), image.mode
         if mode.startswith("I;16"):
@@ -193,7 +193,7 @@ def _deep_of_pillow(path: PathLike) -> tuple[np.ndarray, bool]:
             except Exception as error:
                 raise damaged(path, "picture", error) from error
     with named(path):
-        numbers = deep_png(Path(path).read_bytes(), orientation)
+        numbers = deep_png(content_of(path), orientation)
     return numbers, numbers.shape[-1] in (2, 4)
 
 

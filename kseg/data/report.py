@@ -74,6 +74,11 @@ class CheckReport:
             raise ValueError(self.problems[0] + others)
 
 
+def printable(line: str) -> str:
+    """Return a line with escapes for what is no character, such as line breaks in names of files."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
 def _shortened(lines, what):
     more = [f"... and {len(lines) - _SHOWN} more {what}"] if len(lines) > _SHOWN else []
     return lines[:_SHOWN] + more

@@ -5,6 +5,8 @@ from __future__ import annotations
 import bisect
 import re
 import struct
+import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +17,7 @@ from PIL import Image
 
 from kseg.checks import checked_size, unknown_name
 from kseg.data.dataset import SegmentationDataset
+from kseg.data.diagnosis import diagnose
 from kseg.data.headers import FORMATS, first_line
 from kseg.data.labels import checked_labels
 from kseg.data.mask_files import unscaled
@@ -82,7 +85,7 @@ def from_tfds(
         label_map: `None` or `{id in the data set: id}`.
         class_names: `None` or one name per class; else, without a `label_map`, those of the data set; else
             "class 0", "class 1", ... up to the largest id in this split: give names where a split may lack
-            a class.
+            a class. Ids that begin with 1 are then warned of, those with gaps are an error.
         ignore_class: void, one id or several.
         shuffle: `None` is true where the split begins with "train". The last, smaller batch is then left out.
         seed: of shuffling and augmentation.
@@ -109,8 +112,7 @@ def from_tfds(
         names = class_names
     label_map = known_map if label_map is None else label_map
     if names is None:
-        ids = (np.unique(pairs(index)[1]).tolist() for index in range(len(pairs)))
-        names = _numbered({id for found in ids for id in found}, label_map, ignore_class)
+        names = _numbered(pairs, label_map, ignore_class)
     labels = checked_labels(names, label_map, ignore_class)
 
     def read(index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -273,7 +275,18 @@ def _names(feature):
     return names or (None if not count else [f"class {number}" for number in range(count)])
 
 
-def _numbered(ids, label_map, ignore_class):
+def _numbered(pairs, label_map, ignore_class):
+    """Return a name for each id up to the largest one; tell of ids that do not look like 0, 1, 2, ..."""
+    ids: Counter = Counter()
+    for index in range(len(pairs)):
+        in_mask, counts = np.unique(pairs(index)[1], return_counts=True)
+        ids.update(dict(zip(in_mask.tolist(), counts.tolist(), strict=True)))
+    diagnosis = None if label_map else diagnose(ids, None, ignore_class)
+    if diagnosis:
+        text = f"{pairs.where}: {diagnosis.text}, or give class_names"
+        if diagnosis.certain:
+            raise ValueError(text)
+        warnings.warn(text, stacklevel=3)
     found = {label_map.get(id, id) for id in ids} - set(void_ids(ignore_class))
     highest = max(found, default=-1)
     if not 0 < highest < 255:

@@ -281,5 +281,5 @@ def test_pictures_of_several_numbers_of_channels_are_a_problem(make_files):
 def test_masks_of_0_and_255_are_diagnosed_without_names_too(make_files):
     report = check(make_files("abc", "train", ids=(0, 255)))
     (problem,) = report.problems
-    assert "hold class 0 and void (255) alone, and nothing names the classes" in problem
+    assert "hold class 0 and void (255) alone; if void is a class, map it: label_map={255: 1}" in problem
     assert report.suggestions[0] == "label_map={255: 1}"

@@ -182,5 +182,5 @@ def test_a_folder_of_such_masks_is_read(make_files, suffix):
 def test_masks_of_an_unknown_kind_are_named(make_files):
     root = make_files(["a"], "train")
     (root / "train/masks/a.png").rename(root / "train/masks/a.mat")
-    with pytest.raises(ValueError, match=r"no mask \(\.mat; .*\.npy are read\)"):
+    with pytest.raises(ValueError, match=r"no mask \(1 \.mat; .*\.npy, .* are read\)"):
         from_directory(root)

@@ -1,6 +1,7 @@
 """`kseg.data.from_tfds` on small data sets that the tests make."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -211,6 +212,36 @@ def test_a_name_is_corrected_and_a_missing_data_set_tells_what_to_do(tmp_path):
         kseg.data.from_tfds("oxford_iiit_pet", data_dir=tmp_path)
 
 
+def test_of_many_known_names_the_nearest_are_told(tmp_path):
+    with pytest.raises(ValueError, match="unknown data set 'oxford_pets'") as caught:
+        kseg.data.from_tfds("oxford_pets", data_dir=tmp_path)
+    assert len(str(caught.value)) < 400 and "oxford_iiit_pet" in str(caught.value)
+
+
+def test_ids_that_begin_with_1_are_told_with_their_map(builder):
+    map_of_three = re.escape("ids begin with 1; map them by label_map={1: 0, 2: 1, 3: 2}")
+    with pytest.warns(UserWarning, match=rf"trimaps/1.0.0, train: {map_of_three}"):
+        assert kseg.data.from_tfds(builder).num_classes == 4
+    assert kseg.data.from_tfds(builder, class_names="abcd").num_classes == 4
+    assert kseg.data.from_tfds(builder, label_map=ONE_TO_THREE).num_classes == 3
+
+
+class Spread(Trimaps):
+    """Masks of 60, 120 and 180."""
+
+    def _generate_examples(self, first):
+        for index, example in super()._generate_examples(first):
+            yield index, {**example, "segmentation_mask": 60 * example["segmentation_mask"]}
+
+
+def test_ids_with_gaps_are_refused_with_their_map(tmp_path):
+    spread = Spread(data_dir=tmp_path)
+    spread.download_and_prepare()
+    words = re.escape("ids are [60, 120, 180], with gaps; map them by label_map={60: 0, 120: 1, 180: 2}")
+    with pytest.raises(ValueError, match=f"spread/1.0.0, train: {words}, or give class_names"):
+        kseg.data.from_tfds(spread)
+
+
 class Labelled(tfds.core.GeneratorBasedBuilder):
     """Pictures of 16 bits with a class each, and no masks."""
 
@@ -258,5 +289,6 @@ def test_the_example_runs(builder, tmp_path, monkeypatch):
     # four classes: this data set is unknown, so its ids 1 to 3 stay as they are
     monkeypatch.setattr(sys, "argv", [path.name, str(builder.data_dir), "--epochs", "1"])
     monkeypatch.chdir(tmp_path)
-    example.main()
+    with pytest.warns(UserWarning, match="ids begin with 1"):
+        example.main()
     assert (tmp_path / "tfds.tflite").stat().st_size > 1000
