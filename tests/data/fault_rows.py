@@ -29,7 +29,6 @@ class Row:
         check: words of one line that the check alone says, among its problems, warnings and notes.
         reads: tells whether what is read, a list of `(picture, mask)`, is right.
         options: of both.
-        number: of what is read, where it counts.
     """
 
     id: str

@@ -1,7 +1,7 @@
 """What is wrong with folders, row by row: it is named with its mend, or read right, and stays as it was.
 
 A20, what vanishes while it is read, is held by `test_changing_files.py`, and there too that the state of a
-training stays.
+training stays; A25 and A26, data sets of TFDS that are not there or hold ids from 1 on, by `test_tfds.py`.
 """
 
 import errno
