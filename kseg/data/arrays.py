@@ -1,10 +1,12 @@
 """Masks that are no pictures: `.npy` files, and the TIFFs that `tifffile` reads."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kseg.data import headers
+from kseg.data.bands import turned
 from kseg.data.headers import Header
 from kseg.disk import stamp
 
@@ -42,6 +44,8 @@ def array_mask(path: Path, windows: bool = False) -> np.ndarray:
     except Exception as error:  # of any type: what a damaged header leads to
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: is no sound .npy file ({reason}); restore or remove it") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path}: holds several arrays; save the ids alone, by numpy.save")
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if not array.size or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)):
@@ -56,7 +60,7 @@ def array_mask(path: Path, windows: bool = False) -> np.ndarray:
 
 
 def tiff_array(path: Path) -> np.ndarray:
-    """Return the first picture `(H, W)` of a TIFF of integers that Pillow cannot read, by `tifffile`.
+    """Return the picture `(H, W)` of a TIFF of integers that Pillow cannot read, turned as its EXIF says.
 
     Raises:
         ValueError: if `tifffile` is not installed, the file is damaged, or holds several bands or pictures.
@@ -69,9 +73,11 @@ def tiff_array(path: Path) -> np.ndarray:
         ) from None
     try:
         with tifffile.TiffFile(path) as file:
-            shape, count = file.pages[0].shape, len(file.pages)
+            page: Any = file.pages[0]
+            shape, count = page.shape, len(file.pages)
             if len(shape) == 2 and count == 1 and shape[0] * shape[1] <= headers.MAX_PIXELS:
-                return file.pages[0].asarray()
+                orientation = int(page.tags.valueof(274, default=1))
+                return turned(page.asarray()[..., None], orientation)[..., 0]
     except Exception as error:  # of any type: its parser raises what it stumbles on
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: the mask is damaged ({reason}); restore or remove it") from error

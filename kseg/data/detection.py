@@ -53,7 +53,8 @@ def detect(root: Path) -> Layout | None:
 
 def _fits(root, layout):
     for text in layout.told_by:
-        if not any(True for _ in Pattern(text, (*MASK_SUFFIXES, *_LISTS)).find(root)):
+        suffixes = MASK_SUFFIXES if text.endswith("*") else _LISTS
+        if not any(True for _ in Pattern(text, suffixes).find(root)):
             return False
     splits = names_of_splits(root, layout)
     if splits is not None and not layout.own and layout.split_file is None:
@@ -66,8 +67,8 @@ def _fits(root, layout):
 def names_of_splits(root: Path, layout: Layout) -> list[str] | None:
     """Return what splits with masks are called in a folder; `None` where the layout does not tell splits."""
     images, masks, lists = images_of(layout), masks_of(layout), list_of(layout)
-    if lists is not None:
-        found = lists.splits(root) if SPLIT in lists.text else []
+    if lists is not None and SPLIT in lists.text:
+        found = lists.splits(root)
         unlabelled = unlabelled_lists(root, layout)
         masked = any(True for _ in masks.find(root))
         names = [name for name in found if name not in (*layout.other_lists, *unlabelled)]
@@ -113,7 +114,8 @@ def near_miss(root: Path) -> str:
     for layout in LAYOUTS:
         if layout.images.startswith(SPLIT) or layout.own:
             continue
-        if any(True for _ in images_of(layout).find(root)):
+        has_masks = any(True for _ in masks_of(layout).find(root))
+        if not has_masks and any(True for _ in images_of(layout).find(root)):
             return f"it has the pictures of the layout {layout.name!r}, and no masks at {layout.masks}; "
     return ""
 

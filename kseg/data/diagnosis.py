@@ -56,6 +56,8 @@ def _soft(counts, num_classes):
         kept = {ids[0], ids[-1]} if ids else set()
     else:
         kept = set(sorted(ids, key=lambda i: -counts[i])[:num_classes])
+    if num_classes is None and len(ids) <= _MOST and ids == list(range(len(ids))):
+        return None  # as many classes may well be meant
     between = [i for i in ids if i not in kept and min(kept) < i < max(kept)]
     if len(between) < _SOFT_LEVELS or sum(counts[i] for i in kept) < _SOFT_SHARE * total:
         return None

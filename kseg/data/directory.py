@@ -55,15 +55,16 @@ def from_directory(
         split: "train", "val" or another one. What is not there by this name is looked for by others in use,
             "val" by "valid" and "validation".
         layout: `None`, which finds it, or one of `kseg.data.list_layouts()`. It has patterns, a `label_map`
-            and `class_names`, each of which counts where you give none.
+            and `class_names`, each of which counts where you give none; its map goes with as many names as
+            it has, and, where it is not named, with its own masks.
         images, masks: `None` or patterns of paths below `root`, with `/`: `{split}` is the name of the split,
             `*` any text in a name, `**` any number of folders. What the stars match pairs the files:
             `images="leftImg8bit/{split}/**/*_leftImg8bit.png"` and
             `masks="gtFine/{split}/**/*_gtFine_labelIds.png"`. A last star stands for every suffix too. Where
             each class has a file of its own, `{class}` stands for its name, as in `masks="*/*_{class}.png"`:
             the names of `class_names` from class 1 on, or those that are there; a later class lies above.
-        split_file: `None` or the path of the lists below `root`, with `{split}`:
-            `"lists/{split}.txt"`, a picture on each line, by its path, name or stem.
+        split_file: `None` or the path of the lists below `root`, `"lists/{split}.txt"`, a picture on each
+            line, by its path, name or stem; of a list without `{split}` "train" and "val" are drawn.
         image_size: `None` or `(H, W)`: every picture is brought to this size (it may distort). Needed for
             batches of pictures of several sizes that are not augmented.
         batch_size: `None` for single pictures without a batch axis.

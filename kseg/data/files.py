@@ -1,6 +1,7 @@
 """Pictures and masks in a folder: found, divided into splits, checked by header."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -72,6 +73,8 @@ def find_files(
         ValueError: if nothing pairs, or, where `unpaired` is `None`, if a picture lacks its mask or a mask
             its picture; it names them.
     """
+    if not isinstance(split, str) or not split or re.search(r"[*{}/\\]", split):
+        raise ValueError(f"split must be the name of one, for instance 'train', got {split!r}")
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "no such folder"
         near = "" if root.exists() else nearest(root)

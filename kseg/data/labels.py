@@ -120,6 +120,13 @@ def read_labels(source: Source, lenient: bool = False) -> Labels:
         class_names = colors.names
     if class_names is None and file is not None:
         class_names = read_class_names(file)
+    if colors is not None and class_names is not None and not checked_map:
+        given = [str(name) for name in class_names]
+        if given != colors.names and sorted(given) == sorted(colors.names):
+            raise ValueError(
+                f"class_names has the names of colors= in another order, {given[:5]} for {colors.names[:5]}; "
+                "leave it out, or give the colours in its order"
+            )
     counted = class_names is None
     if class_names is None:
         highest = _highest_id(source, checked_map, lenient, colors)
@@ -183,7 +190,7 @@ def _highest_id(source, label_map, lenient, colors):
 
     def counts_of(path):
         try:
-            return count_ids(path, colors)
+            return count_ids(path, colors, source.page)
         except (ValueError, OSError):
             if lenient:
                 return np.zeros(0, int)

@@ -119,6 +119,7 @@ LAYOUTS = (
         "annotations/{split}/*.png",
         class_names=_ADE20K,
         label_map=_from_one(150),
+        told_by=("annotations/training/*",),
     ),
     Layout(
         "oxford_pets",

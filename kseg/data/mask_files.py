@@ -97,7 +97,7 @@ def read_mask(
     return _ids(_without_alpha(pixels, path), path, colors)
 
 
-def count_ids(path: MaskPath, colors: MaskColors | None = None) -> np.ndarray:
+def count_ids(path: MaskPath, colors: MaskColors | None = None, page: int | None = None) -> np.ndarray:
     """Return how many pixels of a mask have each id in its file, int64 `(largest id + 1,)`, of any size.
 
     Raises:
@@ -111,7 +111,7 @@ def count_ids(path: MaskPath, colors: MaskColors | None = None) -> np.ndarray:
             counts = more
         if header.is_large:
             return counts
-    return np.bincount(read_mask(path, colors).ravel())
+    return np.bincount(read_mask(path, colors, page=page).ravel())
 
 
 def unscaled(pixels: np.ndarray, image: Image.Image, bits: int) -> np.ndarray:
@@ -176,7 +176,7 @@ def _check_mask(path, image):
         what = "floats" if image.mode == "F" else image.mode
         raise ValueError(f"{path}: a mask has one channel of class ids, this is {what}; save integers as PNG")
     if image.format == "TIFF":
-        tags = tiff.tiff_tags(path) or {}
+        tags = {tag: image.tag_v2[tag] for tag in image.tag_v2}  # of the page that is read
         refuse(path, tiff.ids_problem(tags) or tiff.band_problem(tags))
     if image.mode in _COLOURS and bits_of(image, path) > 8:
         raise ValueError(f"{path}: colours of {bits_of(image, path)} bits are no mask; save it in 8 bits")

@@ -8,6 +8,7 @@ from kseg.data.headers import SUFFIXES
 from kseg.data.patterns import OTHER_NAMES, SPLIT, is_hidden
 
 _MOST = 20_000  # files that are looked at
+_FOLDERS = 200  # more are not compared with each other
 _OF_MASKS = ("mask", "label", "annot", "gt", "ground", "truth", "seg", "manual", "target")
 _SPLITS = {name for usual, others in OTHER_NAMES.items() for name in (usual, *others)}
 # annotations by what their files are called, first those that say most
@@ -47,6 +48,8 @@ def _files_of(root):
 
 def _pairings(pictures):
     """Yield `(number of pairs, images pattern, masks pattern)` of folders whose files pair."""
+    if len(pictures) > _FOLDERS:
+        return
     for masks, mask_names in pictures.items():
         yield from _within(masks, mask_names)
         for images, image_names in pictures.items():
@@ -91,8 +94,7 @@ def _within(folder, names):
             if stem + word in by_stem:
                 counts[word, Path(name).suffix, Path(by_stem[stem + word]).suffix] += 1
     for (word, of_picture, of_mask), count in counts.items():
-        if of_picture != of_mask:  # else the pictures' pattern would be the masks' too
-            yield count, f"{_general(folder)}*{of_picture}", f"{_general(folder)}*{word}{of_mask}"
+        yield count, f"{_general(folder)}*{of_picture}", f"{_general(folder)}*{word}{of_mask}"
 
 
 def _general(folder):

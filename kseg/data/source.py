@@ -18,6 +18,8 @@ from kseg.data.patterns import CLASS, check_pattern
 from kseg.masks import void_ids
 from kseg.types import PathLike
 
+_NAMELESS = -(2**31)  # neither a class nor void
+
 
 @dataclass
 class Source:
@@ -53,6 +55,7 @@ class Source:
     place: Layout = field(init=False)
 
     def __post_init__(self) -> None:
+        self._layout_is_named = self.layout is not None
         self._told = self.layout is None and self.images is None and self.masks is None
         self.place = Layout("", "", "") if self.given is not None else self._place()
         self.layout = self.place.name or None
@@ -85,15 +88,27 @@ class Source:
     def _take_meaning(self) -> None:
         """Take the names and the map of the layout, or of its files, where the user gave none."""
         root = Path(self.root).expanduser()
+        if isinstance(self.class_names, str):
+            raise ValueError(f"class_names must be a list of names, got {self.class_names!r}")
         if CLASS in self.place.masks and self.class_names is None and self.names_file() is None:
             self.class_names = ["background", *classes_in(root, self.place)]
+            if len(self.class_names) == 1 and root.is_dir():
+                raise ValueError(
+                    f"{root}: masks={self.place.masks!r} finds no classes beside the pictures of "
+                    f"images={self.place.images!r}; give class_names, which say what {CLASS} stands for"
+                )
         pattern = colors_of(self.place)
         if self.colors is None and pattern is not None:
             self.colors = next((match.path for match in pattern.find(root)), None)
         if self.colors is not None:
             return
         label_map, names = self.place.label_map, self.place.class_names
-        pattern = names_of(self.place)
+        own, pattern = self._own_names(), names_of(self.place)
+        # other names, or other masks, are other ids
+        is_of_others = len(own) not in (0, len(names)) or (
+            self.masks is not None and not self._layout_is_named
+        )
+        label_map = {} if is_of_others else label_map
         if pattern is not None and self.class_names is None:
             read = (read_names(match.path) for match in pattern.find(root))
             found = next((names for names in read if names), {})
@@ -101,10 +116,20 @@ class Source:
             names = tuple(str(found[id]) for id in classes)
             label_map = {id: new for new, id in enumerate(classes) if id != new}
             label_map |= {id: 255 for id, name in found.items() if name is None}
+            # an id without a name would else be taken for the class of its number
+            label_map |= {id: _NAMELESS for id in range(len(classes)) if id not in found}
         if self.class_names is None and self.names_file() is None and names:
             self.class_names = list(names)
-        if not self.label_map and (label_map or self.place.class_names):
+        if not self.label_map and (label_map or (self.place.class_names and not is_of_others)):
             self.label_map = self._with_void(label_map)
+
+    def _own_names(self) -> list[str]:
+        """Return the names that are the user's: given, or in the file of names; none where they are not."""
+        if self.class_names is not None:
+            return list(self.class_names)
+        file = self.names_file()
+        lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines() if file else []
+        return [line.strip() for line in lines if line.strip()]
 
     def _with_void(self, label_map: Mapping[int, int]) -> dict[int, int]:
         """Return the map of a layout, whose void is 255, for the void that was asked for."""
@@ -151,13 +176,7 @@ class Source:
 
     def _classes(self):
         """Return the names from class 1 on, where the masks have a file for each."""
-        if CLASS not in self.place.masks:
-            return ()
-        if self.class_names is not None:
-            return list(self.class_names)[1:]
-        file = self.names_file()
-        lines = file.read_text(encoding="utf-8-sig").splitlines() if file else []
-        return [line.strip() for line in lines if line.strip()][1:]
+        return self._own_names()[1:] if CLASS in self.place.masks else ()
 
     def training_images(self, split: str) -> list:
         """Return the pictures that a range is measured on: of "train", else of the split that is read."""

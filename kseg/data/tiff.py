@@ -9,6 +9,7 @@ BITS, COMPRESSION, PHOTOMETRIC = 258, 259, 262
 FORMAT = 339  # integers, signed integers, floats
 _BANDS, _EXTRA, _KIND = 277, 338, 254
 _WHITE_IS_ZERO = 0
+_PLANAR = 284
 _COLOURS = {2: 3, 5: 4, 6: 3, 8: 3}  # RGB, CMYK, YCbCr, Lab; else 1
 _ALPHA = (1, 2)
 _LOSSY = {6: "JPEG", 7: "JPEG", 34712: "JPEG 2000", 34892: "JPEG", 50001: "WebP", 50002: "JPEG XL"}
@@ -112,6 +113,8 @@ def needs_library(tags: dict[int, Any], deep: bool) -> bool:
         deep: whether numbers of more than 8 bits are asked for as they are.
     """
     bits, kind = first(tags, BITS, 1), first(tags, FORMAT, 1)
+    if first(tags, _PLANAR, 1) == 2 and bits > 8:  # a plane for each band, which Pillow mixes up
+        return True
     if band_problem(tags) or (kind in _KINDS and kind != 1) or bits not in (1, 2, 4, 8, 16):
         return True
     return (deep and bits > 8) or first(tags, COMPRESSION, 1) not in _OF_PILLOW

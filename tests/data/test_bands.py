@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 import kseg
 from kseg.data.headers import image_header
 from kseg.data.reading import read_image, read_numbers
+from kseg.value_range import ValueRange
 
 rng = np.random.default_rng(0)
 
@@ -272,3 +273,16 @@ def test_a_page_of_one_bit(tmp_path):
     pages = rng.integers(0, 2, (3, 12, 10)).astype(bool)
     tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack")
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif", 1, page=1)[..., 0], 255 * pages[1])
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("bands", [3, 4])
+def test_planes_of_16_bits_are_read_right(tmp_path, bands, order):
+    planes = np.random.default_rng(0).integers(0, 2**16, (bands, 12, 16), dtype="uint16")
+    options = {"photometric": "rgb", "planarconfig": "separate", "byteorder": order}
+    tifffile.imwrite(tmp_path / "a.tif", planes, **options, extrasamples=[2] * (bands - 3))
+    expected = np.moveaxis(planes, 0, -1)[..., :3] / 257
+    pixels = read_image(tmp_path / "a.tif", value_range=ValueRange(0, 65535))
+    np.testing.assert_allclose(pixels, expected, atol=0.01)
+    with pytest.raises(ValueError, match=r"a\.tif: holds .* in 16 bits"):
+        read_image(tmp_path / "a.tif")

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from kseg.data import from_directory
 from kseg.data.mask_files import mask_header, read_mask
@@ -184,3 +184,32 @@ def test_masks_of_an_unknown_kind_are_named(make_files):
     (root / "train/masks/a.png").rename(root / "train/masks/a.mat")
     with pytest.raises(ValueError, match=r"no mask \(1 \.mat; .*\.npy, .* are read\)"):
         from_directory(root)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_mask_of_64_bits_turns_as_its_picture(tmp_path, orientation):
+    import tifffile
+
+    turned = np.arange(12).reshape(3, 4)
+    tifffile.imwrite(tmp_path / "m.tif", turned.astype("int64"), extratags=[(274, "H", 1, orientation, True)])
+    Image.fromarray(turned.astype("uint8")).save(tmp_path / "m8.tif", tiffinfo={274: orientation})
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.tif"), read_mask(tmp_path / "m8.tif"))
+    assert mask_header(tmp_path / "m.tif").size == mask_header(tmp_path / "m8.tif").size
+
+
+def test_the_page_that_is_read_is_judged(tmp_path):
+    first, second = (Image.fromarray(np.full((16, 16), value, "uint8")) for value in (1, 2))
+    with TiffImagePlugin.AppendingTiffWriter(str(tmp_path / "m.tif")) as file:
+        first.save(file, "TIFF")
+        file.newFrame()
+        second.save(file, "TIFF", compression="jpeg")
+    assert (read_mask(tmp_path / "m.tif", page=0) == 1).all()
+    with pytest.raises(ValueError, match=r"m\.tif: .*JPEG"):
+        read_mask(tmp_path / "m.tif", page=1)
+
+
+def test_several_arrays_are_no_mask(tmp_path):
+    np.savez(tmp_path / "m.npz", a=np.zeros((3, 4), "uint8"))
+    (tmp_path / "m.npz").rename(tmp_path / "m.npy")
+    with pytest.raises(ValueError, match=r"m\.npy: holds several arrays"):
+        read_mask(tmp_path / "m.npy")
