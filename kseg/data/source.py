@@ -55,6 +55,10 @@ class Source:
     place: Layout = field(init=False)
 
     def __post_init__(self) -> None:
+        if isinstance(self.class_names, str):
+            raise ValueError(f"class_names must be a list of names, got {self.class_names!r}")
+        if self.class_names is not None and not len(self.class_names):
+            raise ValueError("class_names is empty; name the classes, or leave it out")
         self._layout_is_named = self.layout is not None
         self._told = self.layout is None and self.images is None and self.masks is None
         self.place = Layout("", "", "") if self.given is not None else self._place()
@@ -88,8 +92,6 @@ class Source:
     def _take_meaning(self) -> None:
         """Take the names and the map of the layout, or of its files, where the user gave none."""
         root = Path(self.root).expanduser()
-        if isinstance(self.class_names, str):
-            raise ValueError(f"class_names must be a list of names, got {self.class_names!r}")
         if CLASS in self.place.masks and self.class_names is None and self.names_file() is None:
             self.class_names = ["background", *classes_in(root, self.place)]
             if len(self.class_names) == 1 and root.is_dir():

@@ -28,13 +28,15 @@ def listed(file: Path, images: Mapping[tuple, Match], root: Path, lines: list[st
         FileNotFoundError: if there is no such file.
         ValueError: for names of no picture, or that stand twice; it names the lines.
     """
-    known = _names_of(images, root)
-    missing, found = [], defaultdict(list)
+    known, several = _names_of(images, root)
+    missing, unclear, found = [], [], defaultdict(list)
     for number, line in enumerate(_lines(file), 1):
         if not line or line.startswith("#"):
             continue
         name = next((name for name in (line, line.split()[0]) if _plain(name) in known), None)
-        if name is None:
+        if name is None and _plain(line.split()[0]) in several:
+            unclear.append(f"line {number} {line.split()[0]!r}")
+        elif name is None:
             missing.append(f"line {number} {line.split()[0]!r}")
         else:
             found[known[_plain(name)]].append(str(number))
@@ -44,6 +46,8 @@ def listed(file: Path, images: Mapping[tuple, Match], root: Path, lines: list[st
         problems.append(
             f"{file}: names pictures that are not there: {_some(missing)}; add them or remove the lines"
         )
+    if unclear:
+        problems.append(f"{file}: names that several pictures have: {_some(unclear)}; write their paths")
     if twice:
         problems.append(f"{file}: names a picture twice: {_some(twice)}; remove one")
     if problems and lines is None:
@@ -64,16 +68,17 @@ def _lines(file):
 
 
 def _names_of(images, root):
-    """Return name → key, for every name that means one picture alone."""
+    """Return name → key, for every name that means one picture alone, and the names that mean several."""
     keys = defaultdict(set)
     for key, match in images.items():
         relative = match.path.relative_to(root)
         starred = Path(*match.stars) if any(match.stars) else relative
-        for path in (relative, Path(match.path.name), starred):
+        for path in (relative, Path(match.path.name)):
             keys[_plain(path.as_posix())].add(key)
             keys[_plain(path.with_suffix("").as_posix())].add(key)
         keys[_plain(starred.as_posix())].add(key)
-    return {name: next(iter(found)) for name, found in keys.items() if len(found) == 1}
+    one = {name: next(iter(found)) for name, found in keys.items() if len(found) == 1}
+    return one, {name for name, found in keys.items() if len(found) > 1}
 
 
 def _plain(name):

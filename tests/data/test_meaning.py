@@ -92,6 +92,8 @@ def test_names_are_a_list_and_colours_have_one_order(make_files):
     root = make_files("abc", "train")
     with pytest.raises(ValueError, match="class_names must be a list of names, got 'road'"):
         from_directory(root, class_names="road")
+    with pytest.raises(ValueError, match="class_names is empty"):
+        from_directory(root, class_names=[])
     colors = {"x": (0, 0, 0), "y": (1, 1, 1), "z": [(2, 2, 2), (255, 255, 255)]}
     with pytest.raises(ValueError, match=r"names of colors= in another order, \['z', 'y', 'x'\] for \['x'"):
         from_directory(root, class_names=["z", "y", "x"], colors=colors)
@@ -110,3 +112,17 @@ def test_many_classes_beside_a_frequent_one_are_no_soft_edges(tmp_path):
         )
     assert len(ids_of(tmp_path)[0]) == 12
     assert check(tmp_path).problems == []
+
+
+def test_a_line_of_a_list_that_means_several_pictures_asks_for_paths(tmp_path):
+    for place in ("x/1", "y/1", "a.1"):
+        pair(tmp_path, f"img/{place}.png", f"gt/{place}.png", [0, 1])
+    options = {"images": "img/**/*", "masks": "gt/**/*", "split_file": "{split}.txt"}
+    (tmp_path / "train.txt").write_text("1\n")
+    with pytest.raises(ValueError, match=r"train\.txt: names that several pictures have: line 1 '1'; write"):
+        from_directory(tmp_path, **options)
+    (tmp_path / "train.txt").write_text("a\n")
+    with pytest.raises(ValueError, match=r"train\.txt: names pictures that are not there: line 1 'a'"):
+        from_directory(tmp_path, **options)
+    (tmp_path / "train.txt").write_text("y/1\na.1\n")
+    assert len(from_directory(tmp_path, batch_size=1, **options).image_paths) == 2
