@@ -1,7 +1,7 @@
 """Show what an augmentation makes of pictures and masks: one row for each, one column for each draw.
 
     python examples/augmented_samples.py
-    python examples/augmented_samples.py DIR --crop-size 256x256
+    python examples/augmented_samples.py DIR --crop-size 256
 
 Data: DIR, a folder as `kseg train` takes it; without it, generated scenes. Writes augmented_samples.png: the
 whole picture with its mask, then what `light`, `default` and `strong` draw, then rotation alone and crops

@@ -32,7 +32,9 @@ def add_augmentation(parser: argparse.ArgumentParser) -> None:
     for name, (metavar, what) in _NUMBERS.items():
         group.add_argument(f"--{name}", type=share, metavar=metavar, help=f"{what}; 0 leaves it out")
     group.add_argument(
-        "--rare-crops", action="store_true", help="place crops where the rarer classes are, all alike often"
+        "--rare-crops",
+        action="store_true",
+        help="place crops where rare classes are, the rarer the more often",
     )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,8 +121,8 @@ def run_config(
 def as_asked(reading: Mapping[str, Any] | None, augmentation: Mapping[str, Any]) -> dict[str, Any]:
     """Return how files are read and pictures varied as a run keeps it; states without it go on."""
     kept = {word: value for word, value in (reading or {}).items() if word not in ("channels", "value_range")}
-    varied = {word: list(v) if isinstance(v, tuple) else v for word, v in augmentation.items()}
-    return {name: told for name, told in (("reading", kept), ("augmentation", varied)) if told}
+    asked = {name: told for name, told in (("reading", kept), ("augmentation", dict(augmentation))) if told}
+    return json.loads(json.dumps(asked, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v)))
 
 
 def _reading(dataset):

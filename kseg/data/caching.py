@@ -139,6 +139,7 @@ def _save(path, pair):
             for array in pair:
                 np.save(file, np.ascontiguousarray(array), allow_pickle=False)
             file.write(_sum(pair))
+        Path(partial).chmod(0o644)
         Path(partial).replace(path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
@@ -151,7 +152,7 @@ def _loaded(path):
         with path.open("rb") as file:
             pair = tuple(np.load(file, allow_pickle=False) for _ in range(2))
             return pair if file.read() == _sum(pair) else None
-    except (OSError, ValueError, EOFError, SyntaxError):
+    except Exception:  # of any type: what a damaged header leads to
         return None
 
 

@@ -72,7 +72,8 @@ def from_directory(
             or a function of `(image, mask)` or `(image, mask, seed)`, two int64 that fix what it draws. It
             gives the size, `image_size` acts before it. What is not kseg's own is tried on a few pairs first:
             pictures stay 0–255, ids stay ids, and one size shares a batch. What Keras' layers paint beyond
-            the picture becomes void; of albumentations say `fill_mask=255`.
+            the picture becomes void; of albumentations say `fill_mask=255`, and of float pictures `fill` in
+            0–1. What draws by itself, and not from `seed`, is not repeated by a resumed training.
         cache: `None`; "memory", which keeps decoded pictures and masks; or a folder, which keeps them for
             other runs too and may be deleted at any time. Files that change are read anew.
         label_map: `None` or `{id in the file: id}`, for instance `{11: 255}` where void is 11.

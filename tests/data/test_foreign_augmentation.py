@@ -210,3 +210,58 @@ def test_void_of_the_augmentation_is_that_of_the_data(root):
         batches(root, augment((16, 16)), ignore_class=9)
     turned = batches(root, augment((16, 16), rotation=90, ignore_class=9), ignore_class=9)
     assert 9 in np.concatenate([mask for _, mask in turned])
+
+
+def test_what_writes_into_its_picture_spoils_no_cache(root):
+    def darker(image, mask):
+        image[:] = image // 2
+        return image, mask
+
+    data = from_directory(root, augment=darker, cache="memory", class_names=["a", "b", "c"], batch_size=1)
+    means = [np.mean([image.mean() for image, _ in data.as_numpy_iterator()]) for _ in range(3)]
+    assert means[0] == means[1] == means[2] == (PICTURE // 2).mean()
+
+
+def test_ids_that_come_later_or_in_the_mask_itself_are_refused(root):
+    def in_place(image, mask):
+        mask[mask == 1] = 9
+        return image, mask
+
+    with pytest.raises(ValueError, match=r"gives ids \[9\] that the mask did not hold"):
+        batches(root, in_place)
+    calls = []
+
+    def late(image, mask):
+        calls.append(1)
+        return image, np.where(mask == 1, 77, mask) if len(calls) > 20 else mask
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"gives ids \[77\] that are no class"):
+        data = from_directory(root, augment=late, class_names=["a", "b", "c"], batch_size=1)
+        for _ in range(5):
+            list(data)
+
+
+@pytest.mark.parametrize("third", [{"seed": None}, {}])
+def test_python_draws_anew_whatever_the_arguments(root, third):
+    rng = random.Random(0)
+    flip = lambda image, mask: (image[:, ::-1], mask[:, ::-1]) if rng.random() < 0.5 else (image, mask)  # noqa: E731
+    functions = {True: lambda image, mask, seed=None: flip(image, mask), False: flip}
+    seen = [mask for _ in range(6) for _, masks in batches(root, functions[bool(third)]) for mask in masks]
+    assert len({mask.tobytes() for mask in seen}) == 2
+
+
+def test_void_that_8_bits_do_not_hold_fills_masks_of_albumentations(root):
+    for void in (-1, 300):
+        moved = A.Affine(translate_px=(8, 8), fill=127, fill_mask=void, border_mode=0, p=1)
+        for _, mask in batches(root, moved, ignore_class=void):
+            assert (mask[:, :8] == void).all() and (mask[:, 8:, 8:] != void).all()
+
+
+def test_dark_pictures_after_a_normalization_are_refused(root):
+    for path in (root / "train/images").iterdir():
+        Image.fromarray(np.clip(PICTURE + 100, 135, 255).astype("uint8")).save(path)
+    for function in (A.Normalize(), lambda image, mask: ((image / 255).astype("uint8"), mask)):
+        with pytest.raises(ValueError, match="models take 0–255"):
+            batches(root, function)
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        batches(root, lambda image, mask: (image * np.nan, mask))

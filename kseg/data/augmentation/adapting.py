@@ -17,6 +17,7 @@ from kseg.data.tensors import check_specs
 _DRAWS = 4  # of each pair that is tried
 # lines about the error of a library
 _FRAMES = ("Exception encountered", "in user code", "File ", "Arguments received", "Traceback")
+_DARKER = 16  # times, than what colour changes make of a picture
 _SCALE = 2  # pictures of 0–255 reach beyond it
 
 
@@ -69,6 +70,7 @@ class Adapted:
         void: tuple[int, ...],
         batched: bool,
     ) -> None:
+        self.num_classes, self.void = len(class_names), void
         self.function, self.takes_arrays = of_kind(augment, void[0] if void else None)
         tried = self._tried(pairs)
         fills = self._fills_with_zero(pairs, class_names, void)
@@ -103,7 +105,13 @@ class Adapted:
 
     def on_arrays(self, image: np.ndarray, mask: np.ndarray, seed: np.ndarray) -> Arrays:
         """Return the augmented pair of arrays, where `takes_arrays`."""
-        return as_pair(self.function(image, mask.astype("int32", copy=False), seed), image, self.size)
+        given = self.function(image.copy(), mask.astype("int32"), seed)  # it may write into them
+        image, mask = as_pair(given, image, self.size)
+        outside = mask[(mask < 0) | (mask >= self.num_classes)]
+        strange = set(np.unique(outside).tolist()) - set(self.void) if outside.size else None
+        if strange:
+            raise ValueError(f"augment gives ids {sorted(strange)[:5]} that are no class and not void")
+        return image, mask
 
     def _traced(self, image, mask, seed):
         """Return what a function of tensors gives, checked as far as a graph knows it."""
@@ -133,7 +141,7 @@ class Adapted:
     def _draws(self, image, mask):
         seeds = np.random.default_rng(0).integers(0, 2**31, (_DRAWS, 2))
         if self.takes_arrays:
-            given = [self.function(image, mask, seed) for seed in seeds]
+            given = [self.function(image.copy(), mask.copy(), seed) for seed in seeds]
         else:
             picture, ids = tf.constant(image), tf.constant(mask)
             draws = tf.data.Dataset.from_tensor_slices(seeds)
@@ -153,6 +161,12 @@ class Adapted:
 
 def _check_scale(image, results):
     """Refuse pictures that are not 0–255 any more."""
+    highs = [float(new.max()) for new, _ in results]
+    if image.max() > _DARKER * max(highs):
+        raise ValueError(
+            f"augment gives pictures up to {max(highs):g} of one up to {image.max():g}, models take 0–255; "
+            "leave out of it what normalizes or rescales"
+        )
     for new, _ in results:
         low, high = float(new.min()), float(new.max())
         is_small = new.dtype.kind == "f" and image.max() > _SCALE >= high > 0

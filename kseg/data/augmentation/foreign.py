@@ -34,7 +34,7 @@ def of_kind(augment: Any, void: int | None) -> tuple[Callable[..., Any], bool]:
     if isinstance(augment, type):
         raise ValueError(f"augment is the class {augment.__name__}; give one of it, {augment.__name__}(...)")
     if any(kind.__module__.partition(".")[0] == "albumentations" for kind in type(augment).__mro__):
-        return _Albumentations(augment), True
+        return _Albumentations(augment, void), True
     if isinstance(augment, keras.layers.Layer):
         return _KerasLayer(augment, void), True
     if not callable(augment):
@@ -42,8 +42,9 @@ def of_kind(augment: Any, void: int | None) -> tuple[Callable[..., Any], bool]:
             "augment must be kseg.data.augment(...), an albumentations Compose, a Keras preprocessing layer "
             f"or a function of (image, mask) or (image, mask, seed), got {augment!r}"
         )
+    # arrays first: in a graph, Python's own random numbers would be drawn once
     if _takes_seed(augment):
-        return augment, False
+        return augment, True
     return lambda image, mask, seed: augment(image, mask), True
 
 
@@ -66,15 +67,16 @@ class _Albumentations:
 
     Args:
         transform: `Compose`, or a single transform.
+        void: the id that it may fill masks with.
     """
 
-    def __init__(self, transform: Any) -> None:
+    def __init__(self, transform: Any, void: int | None) -> None:
         if not hasattr(transform, "set_random_seed"):
             raise ValueError(
                 "augment is of an albumentations without set_random_seed, which reproducible epochs need; "
                 "pip install 'albumentations>=2'"
             )
-        self.transform = transform
+        self.transform, self.void = transform, 0 if void is None else void
         self.idle: deque = deque()
 
     def __call__(self, image: np.ndarray, mask: np.ndarray, seed: np.ndarray) -> Any:
@@ -86,16 +88,19 @@ class _Albumentations:
             transform.set_random_seed(int(seed[0]) ^ int(seed[1]) << 1)
             is_float = image.dtype != np.uint8
             # floats of albumentations are 0–1; OpenCV knows no int32
-            given = transform(image=image / np.float32(255) if is_float else image, mask=_narrow(mask))
+            given = transform(
+                image=image / np.float32(255) if is_float else image, mask=_narrow(mask, self.void)
+            )
         finally:
             self.idle.append(transform)
         image = np.asarray(given["image"])
         return (image * np.float32(255) if is_float else image), given["mask"]
 
 
-def _narrow(mask):
-    """Return ids in the smallest type that OpenCV resamples and that holds them."""
-    low, high = (int(mask.min()), int(mask.max())) if mask.size else (0, 0)
+def _narrow(mask, void):
+    """Return ids in the smallest type that OpenCV resamples and that holds them and void."""
+    ends = (void, int(mask.min()), int(mask.max())) if mask.size else (void,)
+    low, high = min(ends), max(ends)
     if low >= 0 and high <= 255:
         return mask.astype("uint8")
     return mask.astype("uint16" if low >= 0 else "float32")
@@ -153,6 +158,8 @@ def as_pair(given: Any, image: np.ndarray, size: Sequence[int] | None = None) ->
         )
     if size is not None and mask.shape != tuple(size):
         raise ValueError(several_sizes([size, mask.shape]))
+    if new.dtype.kind == "f" and not np.isfinite(new).all():
+        raise ValueError("augment gives pictures with NaN or infinity; models take 0–255")
     if new.dtype != np.uint8:
         new = np.clip(np.rint(new) if image.dtype == np.uint8 else new, 0, 255)
     return new.astype(image.dtype), mask.astype("int32")
