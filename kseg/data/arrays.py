@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from kseg.data import headers
-from kseg.data.bands import turned
+from kseg.data import bands, headers, tiff
+from kseg.data.file_errors import UnfitError
 from kseg.data.headers import Header
 from kseg.disk import stamp
 
@@ -59,11 +59,16 @@ def array_mask(path: Path, windows: bool = False) -> np.ndarray:
     return array
 
 
-def tiff_array(path: Path) -> np.ndarray:
+def tiff_array(path: Path, page: int | None = None) -> np.ndarray:
     """Return the picture `(H, W)` of a TIFF of integers that Pillow cannot read, turned as its EXIF says.
 
+    Args:
+        path: the file.
+        page: of several pictures the one to read, from 0.
+
     Raises:
-        ValueError: if `tifffile` is not installed, the file is damaged, or holds several bands or pictures.
+        ValueError: if `tifffile` is not installed, the file is damaged, holds several bands, or several
+            pictures of which none is named.
     """
     try:
         import tifffile
@@ -73,17 +78,21 @@ def tiff_array(path: Path) -> np.ndarray:
         ) from None
     try:
         with tifffile.TiffFile(path) as file:
-            page: Any = file.pages[0]
-            shape, count = page.shape, len(file.pages)
-            if len(shape) == 2 and count == 1 and shape[0] * shape[1] <= headers.MAX_PIXELS:
-                orientation = int(page.tags.valueof(274, default=1))
-                return turned(page.asarray()[..., None], orientation)[..., 0]
+            every: Any = file.pages
+            pages = [each for each in every if tiff.is_page(each.subfiletype)] or [every[0]]
+            chosen = pages[0 if len(pages) == 1 else bands.check_page(page, len(pages))]
+            shape = chosen.shape
+            if len(shape) == 2 and shape[0] * shape[1] <= headers.MAX_PIXELS:
+                orientation = int(chosen.tags.valueof(274, default=1))
+                return bands.turned(chosen.asarray()[..., None], orientation)[..., 0]
+    except UnfitError as error:
+        raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # of any type: its parser raises what it stumbles on
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path}: the mask is damaged ({reason}); restore or remove it") from error
     raise ValueError(
-        f"{path}: a mask is one picture (H, W) of at most {headers.MAX_PIXELS:,} pixels, this file holds "
-        f"{count} of {shape}; save one mask"
+        f"{path}: a mask is a picture (H, W) of at most {headers.MAX_PIXELS:,} pixels, this has {shape}; "
+        "save one mask"
     )
 
 

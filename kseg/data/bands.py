@@ -84,7 +84,7 @@ class TiffPage:
         self._file.close()
 
     def _chosen(self, number):
-        whole = [page for page in self._file.pages if not int(page.subfiletype) & 5] or [self._file.pages[0]]
+        whole = [page for page in self._file.pages if tiff.is_page(page.subfiletype)] or [self._file.pages[0]]
         return whole[check_page(number, len(whole))]
 
     def _read_tags(self, page):

@@ -168,10 +168,13 @@ def not_finite(numbers: np.ndarray) -> str | None:
     return f"{count} pixels are NaN or infinite; fill them with a number"
 
 
-def opened(path: PathLike, page: int | None = None) -> Image.Image:
+def opened(path: PathLike, page: int | None = None, only: bool = False) -> Image.Image:
     """Open a file of one picture, not yet decoded; raise by name where it is unfit for pictures and masks.
 
-    Of several frames `page` names one, from 0.
+    Args:
+        path: the file.
+        page: of several frames the one to read, from 0.
+        only: whether the only frame of a file is read whatever `page` says.
     """
     path = Path(path)
     check_regular(path)
@@ -187,21 +190,22 @@ def opened(path: PathLike, page: int | None = None) -> Image.Image:
         raise _unreadable(path, error) from error
     try:
         image.filename = ""  # Pillow maps files with a name into memory, and then turns grey TIFFs wrongly
-        _check_opened(path, image, page)
+        _check_opened(path, image, page, only)
     except BaseException:
         image.close()
         raise
     return image
 
 
-def _check_opened(path, image, page):
+def _check_opened(path, image, page, only):
     """Refuse several pictures, too many pixels, and a file without its end."""
     try:
-        count = tiff.count_pictures(image)
+        pages = tiff.pages_of(image)
         of_film = page is None and image.format in ("JPEG", "MPO")  # a phone puts it behind the picture
-        page = 0 if of_film else bands.check_page(page, count, "frames")
-        if page:
-            image.seek(page)
+        is_told = of_film or (only and len(pages) == 1)
+        frame = pages[0 if is_told else bands.check_page(page, len(pages), "frames")]
+        if frame:
+            image.seek(frame)
     except UnfitError as error:
         raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # of any type: Pillow's parsers raise what they stumble on

@@ -48,8 +48,8 @@ def mask_header(path: MaskPath, windows: bool = False, page: int | None = None) 
     if windows and _is_large_tiff(path):
         return _large_header(path)
     if _needs_tifffile(path):
-        return Header(tiff_array(path).shape[:2], False, stamp(path))
-    with _opened(path, page) as image:
+        return Header(tiff_array(path, page).shape[:2], False, stamp(path))
+    with opened(path, page, only=True) as image:
         _check_mask(path, image)
         plain = image.format == "PNG" and image.mode == "L" and bits_of(image, path) == 8 and page is None
         return Header(size_of(image), plain and orientation_of(image) == 1, stamp(path))
@@ -83,8 +83,8 @@ def read_mask(
     if window is not None:
         return _ids(_without_alpha(_tiff_window(path, window, colors), path), path, colors)
     if _needs_tifffile(path):
-        return _ids(tiff_array(path), path, colors)
-    with _opened(path, page) as image:
+        return _ids(tiff_array(path, page), path, colors)
+    with opened(path, page, only=True) as image:
         _check_mask(path, image)
         check_pixels(path, content_of(path))
         try:
@@ -99,6 +99,8 @@ def read_mask(
 
 def count_ids(path: MaskPath, colors: MaskColors | None = None, page: int | None = None) -> np.ndarray:
     """Return how many pixels of a mask have each id in its file, int64 `(largest id + 1,)`, of any size.
+
+    `page` is as for `mask_header`.
 
     Raises:
         ValueError: as `read_mask`.
@@ -154,16 +156,6 @@ def _needs_tifffile(path):
     """Tell whether a file is a TIFF of integers of 64 bits, which Pillow does not read."""
     tags = (tiff.tiff_tags(path) if path.is_file() else None) or {}
     return tiff.first(tags, tiff.BITS, 1) == 64 and tiff.first(tags, tiff.FORMAT, 1) in (1, 2)
-
-
-def _opened(path, page):
-    """Open a mask: its only picture, or the page that is named."""
-    if page is None:
-        return opened(path)
-    try:
-        return opened(path)
-    except ValueError:
-        return opened(path, page)
 
 
 def _check_mask(path, image):

@@ -92,17 +92,23 @@ def described(tags: dict[int, Any]) -> str:
     return f"a TIFF of {bands} bands of {bits} bits, {_KINDS.get(kind, 'numbers of another kind')}"
 
 
-def count_pictures(image: Image.Image) -> int:
-    """Return how many pictures an opened file holds; smaller copies of a TIFF's first one do not count."""
+def pages_of(image: Image.Image) -> list[int]:
+    """Return the numbers of the frames of an opened file that are pictures; smaller copies do not count."""
     frames = getattr(image, "n_frames", 1)
     if frames == 1 or not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return frames
-    whole = 0
+        return list(range(frames))
+    pages = []
     for number in range(frames):
         image.seek(number)
-        whole += not image.tag_v2.get(_KIND, 0) & 5  # bit 0: a smaller copy, bit 2: a transparency mask
+        if is_page(image.tag_v2.get(_KIND, 0)):
+            pages.append(number)
     image.seek(0)
-    return max(whole, 1)
+    return pages or [0]
+
+
+def is_page(kind: int) -> bool:
+    """Tell whether a subfile of a TIFF is a picture: no smaller copy (bit 0), no transparency (bit 2)."""
+    return not int(kind) & 5
 
 
 def needs_library(tags: dict[int, Any], deep: bool) -> bool:

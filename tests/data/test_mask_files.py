@@ -138,7 +138,9 @@ def test_tiff_of_64_bits_is_read_by_tifffile(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "m.tif", IDS.astype(dtype))
     assert_reads(tmp_path / "m.tif", IDS)
     tifffile.imwrite(tmp_path / "m.tif", np.zeros((2, 5, 7), dtype), photometric="minisblack")
-    refused(tmp_path / "m.tif", "holds 2 of")
+    refused(tmp_path / "m.tif", "2 pictures in one file; name one by page=")
+    tifffile.imwrite(tmp_path / "m.tif", np.zeros((5, 7, 3), dtype), photometric="rgb")
+    refused(tmp_path / "m.tif", r"this has \(5, 7, 3\)")
 
 
 def test_without_tifffile_it_is_named(tmp_path, monkeypatch):
