@@ -6,7 +6,7 @@ from kseg.checks import unknown_name
 from kseg.data.headers import SUFFIXES
 from kseg.data.layouts import LAYOUTS, Layout, list_layouts
 from kseg.data.mask_files import MASK_SUFFIXES
-from kseg.data.patterns import CLASS, OTHER_NAMES, SPLIT, Pattern, entries, usual_name
+from kseg.data.patterns import OTHER_NAMES, SPLIT, Pattern, entries, usual_name
 from kseg.data.split_lists import listed
 
 _LISTS = (".txt", ".csv", ".json", ".yaml", ".yml")
@@ -19,8 +19,8 @@ def images_of(layout: Layout) -> Pattern:
 
 
 def masks_of(layout: Layout) -> Pattern:
-    """Return the pattern of the masks of a layout; the name of a class in it is one more star."""
-    return Pattern(layout.masks.replace(CLASS, "*"), MASK_SUFFIXES)
+    """Return the pattern of the masks of a layout."""
+    return Pattern(layout.masks, MASK_SUFFIXES)
 
 
 def list_of(layout: Layout) -> Pattern | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from kseg.checks import unknown_name
 from kseg.data import headers
 from kseg.data.class_masks import MaskPath, name_of
-from kseg.data.class_patterns import masks_by_class
+from kseg.data.class_patterns import mask_paths, masks_by_class
 from kseg.data.detection import (
     find_splits,
     images_of,
@@ -66,7 +66,7 @@ def find_files(
         split: its name.
         validation_fraction, group: as for `kseg.data.dividing.divide`, where nothing else tells splits.
         unpaired: takes a line for each folder with files that do not pair.
-        classes: names from class 1 on, where the masks have a file for each.
+        classes: names of all classes, where the masks have a file for each.
 
     Raises:
         FileNotFoundError: if the folder or the split is missing; it says what is there.
@@ -95,13 +95,11 @@ def find_files(
         raise ValueError(
             f"{root}: group= divides folders without splits, this one has the split {split!r}; leave it out"
         )
+    found_images = by_stars(images, root, name, mask_paths(root, layout, name, classes))
     if CLASS in layout.masks:
-        found_masks, of_classes = masks_by_class(root, layout, name, classes)
-        taken = {path for paths in of_classes.values() for path in paths}
+        found_masks, of_classes = masks_by_class(root, layout, name, found_images, classes, unpaired)
     else:
         found_masks, of_classes = by_stars(masks, root, name), {}
-        taken = {match.path for match in found_masks.values()}
-    found_images = by_stars(images, root, name, taken)
     if lists is not None and found_images:
         file = next((match.path for match in lists.find(root, name)), root / lists.text.replace(SPLIT, name))
         keys = listed(file, found_images, root, unpaired)

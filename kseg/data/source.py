@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -79,9 +80,13 @@ class Source:
             unknown = "kseg_unsplit" if (root / "images").is_dir() else "kseg"
             place = detect(root) or layout_named(unknown)
         place = replace(place, **patterns)
-        stars = images_of(place).stars, masks_of(place).stars - place.masks.count(CLASS)
+        stars = images_of(place).stars, masks_of(place).stars
         if CLASS in place.images or place.masks.count(CLASS) > 1:
             raise ValueError(f"{CLASS} stands once, in masks, got {place.images!r} and {place.masks!r}")
+        if CLASS in place.masks and self.colors is not None:
+            raise ValueError(
+                f"masks={place.masks!r} has a file for each class, without colours; leave out colors="
+            )
         if stars[0] != stars[1]:
             raise ValueError(
                 f"images and masks must have as many stars, which pair the files, got {stars[0]} in "
@@ -93,7 +98,7 @@ class Source:
         """Take the names and the map of the layout, or of its files, where the user gave none."""
         root = Path(self.root).expanduser()
         if CLASS in self.place.masks and self.class_names is None and self.names_file() is None:
-            self.class_names = ["background", *classes_in(root, self.place)]
+            self.class_names = classes_in(root, self.place)
             if len(self.class_names) == 1 and root.is_dir():
                 raise ValueError(
                     f"{root}: masks={self.place.masks!r} finds no classes beside the pictures of "
@@ -177,8 +182,9 @@ class Source:
         return find_files(root, self.place, split, *drawn, unpaired, self._classes())
 
     def _classes(self):
-        """Return the names from class 1 on, where the masks have a file for each."""
-        return self._own_names()[1:] if CLASS in self.place.masks else ()
+        """Return the names of the classes, where the masks have a file for each."""
+        names = self._own_names() if CLASS in self.place.masks else ()
+        return [unicodedata.normalize("NFC", str(name)) for name in names]  # as the names of files are
 
     def training_images(self, split: str) -> list:
         """Return the pictures that a range is measured on: of "train", else of the split that is read."""
