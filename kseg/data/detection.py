@@ -10,7 +10,8 @@ from kseg.data.patterns import OTHER_NAMES, SPLIT, Pattern, entries, usual_name
 from kseg.data.split_lists import listed
 
 _LISTS = (".txt", ".csv", ".json", ".yaml", ".yml")
-_LOOKED_INTO = 20  # folders, for a data set one level below
+_LOOKED_INTO = 20  # folders, for a data set some levels below
+_LEVELS = 3
 
 
 def images_of(layout: Layout) -> Pattern:
@@ -107,8 +108,7 @@ def unlabelled_lists(root: Path, layout: Layout) -> dict[str, int]:
 
 def near_miss(root: Path) -> str:
     """Return what is nearly a layout in a folder that has none: one inside, or pictures without its masks."""
-    inner = [path for path in entries(root) if path.is_dir()]
-    for folder in inner[:_LOOKED_INTO]:
+    for folder in _folders_below(root):
         if layout := detect(folder):
             return f"{folder} has the layout {layout.name!r}: give that folder; else "
     for layout in LAYOUTS:
@@ -118,6 +118,17 @@ def near_miss(root: Path) -> str:
         if not has_masks and any(True for _ in images_of(layout).find(root)):
             return f"it has the pictures of the layout {layout.name!r}, and no masks at {layout.masks}; "
     return ""
+
+
+def _folders_below(root):
+    """Return the first folders some levels below, those of each level before the next."""
+    found: list[Path] = []
+    level = [root]
+    for _ in range(_LEVELS):
+        room = _LOOKED_INTO - len(found)
+        level = [path for folder in level for path in entries(folder) if path.is_dir()][:room]
+        found += level
+    return found
 
 
 def find_splits(root: Path, layout: Layout) -> list[str]:

@@ -114,6 +114,14 @@ LAYOUTS = (
         class_names=_VOC,
     ),
     Layout(
+        "voc_devkit",
+        "VOCdevkit/VOC2012/JPEGImages/*",
+        "VOCdevkit/VOC2012/SegmentationClass/*.png",
+        split_file="VOCdevkit/VOC2012/ImageSets/Segmentation/{split}.txt",
+        other_lists=("trainval",),
+        class_names=_VOC,
+    ),
+    Layout(
         "ade20k",
         "images/{split}/*.jpg",
         "annotations/{split}/*.png",
@@ -140,6 +148,13 @@ LAYOUTS = (
     ),
     Layout("mapillary", "{split}/images/*", "{split}/v2.0/labels/*.png", names_file="config_v2.0.json"),
     Layout("mapillary_v1.2", "{split}/images/*", "{split}/v1.2/labels/*.png", names_file="config_v1.2.json"),
+    Layout(
+        "mapillary_v1.1",
+        "{split}/images/*",
+        "{split}/labels/*.png",
+        names_file="config.json",
+        told_by=("config.json",),
+    ),
     Layout("mmsegmentation", "img_dir/{split}/**/*", "ann_dir/{split}/**/*"),
     Layout(
         "camvid",

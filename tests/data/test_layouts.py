@@ -59,6 +59,13 @@ def voc(name):
     return f"JPEGImages/{name}.jpg", f"SegmentationClass/{name}.png"
 
 
+DEVKIT = "VOCdevkit/VOC2012"
+
+
+def devkit(name):
+    return tuple(f"{DEVKIT}/{path}" for path in voc(name))
+
+
 def pets(name):
     return f"images/{name}.jpg", f"annotations/trimaps/{name}.png"
 
@@ -160,6 +167,34 @@ GALLERY = {
         {0: 0, 1: 255, 2: 1},
         ["Bird", "Curb"],
         others={"config_v1.2.json": json.dumps(MAPILLARY)},
+    ),
+    "mapillary_v1.1": Row(
+        {
+            "train": [("training/images/a.jpg", "training/labels/a.png")],
+            "val": [("validation/images/b.jpg", "validation/labels/b.png")],
+        },
+        {0: 0, 1: 255, 2: 1},
+        ["Bird", "Curb"],
+        others={
+            "config.json": json.dumps(MAPILLARY),
+            "testing/images/c.jpg": picture(5),
+            "training/instances/a.png": picture(6)[..., 0],
+        },
+    ),
+    "voc_devkit": Row(
+        {
+            "train": [devkit("2007_000001"), devkit("2007_000033")],
+            "val": [devkit("2008_1")],
+        },
+        {0: 0, 20: 20, 15: 15, 255: 255},
+        21,
+        {
+            f"{DEVKIT}/ImageSets/Segmentation/train.txt": "2007_000001\n2007_000033\n",
+            f"{DEVKIT}/ImageSets/Segmentation/val.txt": "2008_1\n",
+            f"{DEVKIT}/ImageSets/Segmentation/trainval.txt": "2007_000001\n2007_000033\n2008_1\n",
+            f"{DEVKIT}/JPEGImages/2009_9.jpg": picture(9),
+            f"{DEVKIT}/SegmentationObject/2008_1.png": picture(9)[..., 0],
+        },
     ),
     "ade20k": Row(
         {
@@ -274,6 +309,7 @@ def test_a_layout_is_read_as_it_lies(tmp_path, name, named):
     [
         ("cityscapes", "road", "bicycle"),
         ("voc", "background", "tvmonitor"),
+        ("voc_devkit", "background", "tvmonitor"),
         ("ade20k", "wall", "flag"),
         ("camvid", "sky", "bicyclist"),
         ("loveda", "background", "agricultural"),
@@ -365,3 +401,11 @@ def test_a_table_of_names_that_is_none(tmp_path):
     (tmp_path / "train/_classes.csv").write_text("filename, a, b\nx.jpg, 1, 0\n")
     with pytest.raises(ValueError, match=r"_classes\.csv: expected an id and a name on each line"):
         from_directory(tmp_path)
+
+
+@pytest.mark.parametrize("above", ["VOC2007", "VOCdevkit/VOC2007", "a/b/c"])
+def test_a_layout_some_folders_below_is_offered(tmp_path, above):
+    GALLERY["voc"].make(tmp_path / above)
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path / above} has the layout 'voc': give that folder"):
+        from_directory(tmp_path)
+    assert from_directory(tmp_path / above, "val").layout == "voc"
