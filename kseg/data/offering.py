@@ -1,15 +1,18 @@
 """What would read a folder that has no known layout: patterns that pair its files, or a conversion."""
 
 import os
+import re
 from collections import defaultdict
 from pathlib import Path
 
 from kseg.data.headers import SUFFIXES
-from kseg.data.patterns import OTHER_NAMES, SPLIT, is_hidden
+from kseg.data.patterns import OTHER_NAMES, SPLIT, Pattern, is_hidden
 
 _MOST = 20_000  # files that are looked at
 _FOLDERS = 200  # more are not compared with each other
 _OF_MASKS = ("mask", "label", "annot", "gt", "ground", "truth", "seg", "manual", "target")
+_NO_IDS = ("color", "colour", "instance", "panoptic", "depth", "rgb")  # beside masks of ids
+_TRIED, _KINDS = 6, 8  # patterns, kinds of masks
 _SPLITS = {name for usual, others in OTHER_NAMES.items() for name in (usual, *others)}
 # annotations by what their files are called, first those that say most
 _ANNOTATIONS = (("coco", ".json", ("instances", "coco")), ("cvat", ".xml", ("annotations",)))
@@ -22,9 +25,10 @@ def offer(root: Path) -> str:
         folder: [name for name in names if Path(name).suffix.lower() in SUFFIXES]
         for folder, names in folders.items()
     }
-    best = max(_pairings(pictures), default=None)
-    if best is not None:
-        count, images, masks = best
+    likely = {each[1:]: None for each in sorted(_pairings(pictures), key=lambda each: -each[0])}
+    counted = [(_count(root, *patterns), *patterns) for patterns in list(likely)[:_TRIED]]
+    count, images, masks = max(counted, key=lambda each: each[0], default=(0, "", ""))
+    if count:
         return f"images={images!r} with masks={masks!r} would pair {count} of its files; "
     kind = _annotations(folders)
     return (
@@ -32,6 +36,15 @@ def offer(root: Path) -> str:
         if kind
         else ""
     )
+
+
+def _count(root, images, masks):
+    """Return how many pictures have a mask."""
+    found = (
+        {(match.split, match.stars) for match in Pattern(text, SUFFIXES).find(root)}
+        for text in (images, masks)
+    )
+    return len(set.intersection(*found))
 
 
 def _files_of(root):
@@ -50,39 +63,65 @@ def _pairings(pictures):
     """Yield `(number of pairs, images pattern, masks pattern)` of folders whose files pair."""
     if len(pictures) > _FOLDERS:
         return
-    for masks, mask_names in pictures.items():
-        yield from _within(masks, mask_names)
-        for images, image_names in pictures.items():
-            if (
-                images != masks
-                and image_names
-                and mask_names
-                and _is_of_masks(masks)
-                and not _is_of_masks(images)
-            ):
-                yield from _between(images, image_names, masks, mask_names)
+    for folder, names in pictures.items():
+        yield from _within(folder, names)
+    stems = {folder: sorted(Path(name).stem for name in names) for folder, names in pictures.items() if names}
+    words = {folder: _last_word(names) for folder, names in stems.items()}
+    for masks, names in stems.items():
+        others, firsts = set(names), _one_of_each_kind(names)
+        for images in stems:
+            if images != masks and _is_of_masks(masks, images):
+                for word in dict.fromkeys(("", words[images])):
+                    found = [stem.removesuffix(word) for stem in stems[images]]
+                    for count, before, after in _between(found, firsts, others):
+                        for heads in _both_general(images, masks):
+                            yield count, heads[0] + _ended(f"*{word}"), heads[1] + _ended(f"{before}*{after}")
 
 
-def _is_of_masks(folder):
-    """Tell whether a folder is called as those of masks are."""
-    names = [part.lower() for part in folder.parts[-2:]]
-    return any(word in name for name in names for word in _OF_MASKS) and not any(
-        "im" in name for name in names
+def _is_of_masks(folder, other):
+    """Tell whether a folder is called as those of masks are, and another is not."""
+    own, others = (
+        any(word in name.lower() for name in parts for word in _OF_MASKS)
+        and not any("im" in name.lower() for name in parts)
+        for parts in (set(folder.parts) - set(other.parts), set(other.parts) - set(folder.parts))
     )
+    return own and not others
 
 
-def _between(images, image_names, masks, mask_names):
-    stems = {Path(name).stem for name in image_names}
-    first = sorted(Path(name).stem for name in mask_names)[0]
-    inner = max((stem for stem in stems if stem and stem in first), key=len, default=None)
-    if inner is None:
-        return
-    before, _, after = first.partition(inner)
-    others = {Path(name).stem for name in mask_names}
-    count = sum(before + stem + after in others for stem in stems)
-    if count > len(stems) // 2:
-        ending = f"{before}*{after}" + (".*" if after else "")
-        yield count, _general(images) + "*", _general(masks) + ending
+def _between(stems, firsts, others):
+    """Yield `(number of pairs, before, after)` where masks are named as pictures and more before and behind.
+
+    Args:
+        stems: of the pictures.
+        firsts: a mask of each kind.
+        others: the stems of all masks.
+    """
+    for first in firsts:
+        inner = max((stem for stem in stems if stem and stem in first), key=len, default=None)
+        if inner is not None:
+            before, _, after = first.partition(inner)
+            count = sum(before + stem + after in others for stem in stems)
+            if count > len(stems) // 2:
+                yield count, before, after
+
+
+def _ended(name):
+    """Return the last name of a pattern, of files of any suffix."""
+    return name if name.endswith("*") else f"{name}.*"
+
+
+def _last_word(stems):
+    """Return the ending that all names have, a word behind `_` or `-`, "" where they have none."""
+    first, *others = stems
+    found = re.search(r"[_-][^_-]*[^\W\d_][^_-]*$", first)
+    return found[0] if found and all(name.endswith(found[0]) for name in others) else ""
+
+
+def _one_of_each_kind(stems):
+    """Return the first of the names with the same last word, those of ids before those of colours."""
+    kinds = {re.split(r"[_-]", stem)[-1]: stem for stem in sorted(stems, reverse=True)}
+    names = sorted(kinds.values(), key=lambda stem: (any(word in stem.lower() for word in _NO_IDS), stem))
+    return names[:_KINDS]
 
 
 def _within(folder, names):
@@ -99,8 +138,32 @@ def _within(folder, names):
 
 def _general(folder):
     """Return the beginning of a pattern: a folder, with its split open."""
-    parts = [SPLIT if part in _SPLITS else part for part in folder.parts]
-    return "".join(f"{part}/" for part in parts)
+    return _joined([SPLIT if part in _SPLITS else part for part in folder.parts])
+
+
+def _both_general(images, masks):
+    """Yield the beginnings of two patterns: what both folders end in is open, then what they begin in too."""
+    pairs = list(zip(images.parts[:-1], masks.parts[:-1], strict=False))
+    head = next((n for n, (one, other) in enumerate(pairs) if one != other), len(pairs))
+    pairs = list(zip(images.parts[:head:-1], masks.parts[:head:-1], strict=False))
+    tail = next((n for n, (one, other) in enumerate(pairs) if one != other), len(pairs))
+    for first in dict.fromkeys((0, head)):  # the names before it are open
+        yield tuple(
+            _joined(
+                SPLIT if part in _SPLITS else "**" if n < first or n >= len(folder.parts) - tail else part
+                for n, part in enumerate(folder.parts)
+            )
+            for folder in (images, masks)
+        )
+
+
+def _joined(words):
+    """Return names with `/` behind each, of neighbouring `**` one."""
+    kept: list[str] = []
+    for word in words:
+        if (word, *kept[-1:]) != ("**", "**"):
+            kept.append(word)
+    return "".join(f"{word}/" for word in kept)
 
 
 def _annotations(folders):

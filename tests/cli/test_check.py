@@ -1,6 +1,8 @@
 """`kseg check`."""
 
 import json
+import re
+import shlex
 
 import numpy as np
 from PIL import Image
@@ -63,3 +65,37 @@ def test_mends_are_told_in_words_of_the_shell_and_in_json(folder, shell):
     assert code == 3 and "--label-map 128:1" in json.loads(text)["suggestions"]
     code, text, _ = shell("check", "--data", folder, *names, "--label-map", "128:1", "--json")
     assert code == 0 and json.loads(text)["problems"] == []
+
+
+def trains(shell, output, *options):
+    small = ["--model", "conv_stack", "--crop-size", "32x48", "--batch-size", "2", "--epochs", "1"]
+    return shell("train", "--output", output, *small, *options)[0]
+
+
+def test_masks_of_0_and_255_train_by_the_command_that_the_check_suggests(folder, shell, tmp_path):
+    for path in folder.glob("*/masks/*.png"):
+        Image.fromarray((np.asarray(Image.open(path)) > 0).astype("uint8") * 255).save(path)
+    options = ["--data", folder, "--classes", "background,object"]
+    assert trains(shell, tmp_path / "run", *options) == 1
+    code, text, _ = shell("check", *options)
+    assert code == 3
+    mend = shlex.split(re.search(r"^suggestion: (--label-map.*)$", text, re.MULTILINE)[1])
+    code, text, _ = shell("check", *options, *mend, "--json")
+    assert code == 0 and json.loads(text)["problems"] == []
+    assert trains(shell, tmp_path / "run", *options, *mend) == 0
+
+
+def test_a_tree_of_cities_trains_by_the_command_that_the_check_offers(folder, shell, tmp_path):
+    root = tmp_path / "tree"
+    for path in folder.glob("*/*/*.png"):
+        kind, ending = ("rgb", "rgb") if path.parent.name == "images" else ("labels", "ids")
+        target = root / f"{kind}/{path.parts[-3]}/town_{int(path.stem) % 2}/{path.stem}_{ending}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    code, _, err = shell("check", "--data", root)
+    offered = re.search(r"(--images \S+) with (--masks \S+) would pair 9 of its files", err)
+    assert code == 1 and offered
+    options = ["--data", root, *shlex.split(f"{offered[1]} {offered[2]}")]
+    code, text, _ = shell("check", *options)
+    assert code == 0 and "train: 6 pairs, val: 3 pairs" in text
+    assert trains(shell, tmp_path / "run", *options) == 0

@@ -13,6 +13,10 @@ PLACES = {
     "no splits": ("img/{stem}.png", "gt/{stem}_gt.png"),
     "a word before": ("photos/{split}/{stem}.png", "annotations/{split}/seg_{stem}.png"),
     "one folder": ("{split}/{stem}.jpg", "{split}/{stem}_mask.png"),
+    "a word behind each": ("rgb/{split}/{stem}_rgb.png", "labels/{split}/{stem}_ids.png"),
+    "cities": ("rgb/{split}/{stem}town/{stem}_rgb.png", "labels/{split}/{stem}town/{stem}_ids.png"),
+    "cities above": ("{stem}town/rgb/{split}/{stem}.png", "{stem}town/annots/{split}/{stem}.png"),
+    "no splits, folders": ("scans/p{stem}/{stem}.png", "segmentation/p{stem}/{stem}.png"),
     "masks below": ("data/pictures/{stem}.png", "data/pictures_masks/{stem}.png"),
 }
 
@@ -41,6 +45,16 @@ def test_patterns_that_would_pair_files_are_offered_and_do(place, kind):
     images, masks = re.search(r"images='([^']*)' with masks='([^']*)' would pair", str(caught.value)).groups()
     data = from_directory(root, images=images, masks=masks, class_names=["a", "b", "c"])
     assert len(data.image_paths) >= 4
+
+
+def test_of_several_masks_those_of_ids_are_offered(place):
+    root = place("camera/{split}/{stem}/{stem}_camera.png", "gt/{split}/{stem}/{stem}_gt_labels.png")
+    for path in root.glob("gt/*/*/*"):
+        for kind in ("color", "instances", "aaa_colour"):
+            shutil.copy(path, str(path).replace("labels", kind))
+    with pytest.raises(FileNotFoundError) as caught:
+        from_directory(root)
+    assert "masks='gt/{split}/**/*_gt_labels.*' would pair 6 of its files" in str(caught.value)
 
 
 @pytest.mark.parametrize(
