@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from kseg.cli import main
-from kseg.data import check, from_directory, from_files, list_layouts
+from kseg.data import check, convert, from_directory, from_files, list_layouts
 
 NAMES = ["background", "nucleus"]
 
@@ -214,6 +214,15 @@ def test_samples_of_datumaro_are_found(samples, folder, layout, pairs, problem):
 def test_a_test_list_without_masks_is_passed_over(samples):
     (note,) = check(samples / "datumaro/voc_dataset/voc_dataset1").notes[1:]
     assert note.endswith("1 pictures of 'test' without masks, passed over")
+
+
+@pytest.mark.parametrize("source", ["", "obj.data"])
+def test_boxes_of_darknet_are_refused_by_name(samples, tmp_path, source):
+    with pytest.raises(
+        ValueError, match=r"strict/obj\.data: is a list of Darknet, .* boxes without outlines"
+    ):
+        convert(samples / "datumaro/yolo_dataset/strict" / source, tmp_path / "o", "yolo")
+    assert list(tmp_path.iterdir()) == []
 
 
 # data sets

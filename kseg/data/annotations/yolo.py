@@ -20,7 +20,7 @@ def read_yolo(source: Path, split: str, image_folder: Path | None) -> Annotation
     Raises:
         FileNotFoundError, ValueError: it names the file.
     """
-    path = source if source.is_file() else _yaml_in(source)
+    path = source if source.is_file() and source.suffix != ".data" else _yaml_in(source)
     content = read_yaml(path)
     if not isinstance(content, Mapping) or not content.get("names"):
         raise ValueError(f"{path}: has no names of classes; add them, for instance names: [cat, dog]")
@@ -43,13 +43,19 @@ def read_yolo(source: Path, split: str, image_folder: Path | None) -> Annotation
     return result
 
 
-def _yaml_in(folder):
+def _yaml_in(source):
+    folder = source if source.is_dir() else source.parent
     for pattern in ("data.yaml", "data.yml", "*.yaml", "*.yml"):
         found = sorted(folder.glob(pattern))
         if len(found) == 1:
             return found[0]
         if found:
             raise ValueError(f"{folder}: holds {len(found)} YAML files; give the one with the names")
+    if darknet := next(folder.glob("*.data"), None):
+        raise ValueError(
+            f"{darknet}: is a list of Darknet, whose annotations are boxes without outlines; export "
+            "polygons, with a data.yaml"
+        )
     raise FileNotFoundError(f"{folder}: no data.yaml in this folder; expected one with names, train and val")
 
 
