@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kseg.data.class_masks import MaskPath, name_of
+from kseg.data.class_masks import MaskPath, name_of, shared_pixels
 from kseg.data.colors import Colors
 from kseg.data.diagnosis import diagnose
 from kseg.data.files import size_mismatch
@@ -43,6 +44,7 @@ class Seen:
         channels: of the picture.
         deep: `None`, or of a picture that needs a range the error, its least and its largest number.
         kinds: of `kseg.data.kinds`.
+        shared: of `kseg.data.class_masks.shared_pixels`, where nothing states which class lies above.
     """
 
     split: str
@@ -58,6 +60,7 @@ class Seen:
     channels: int = 0
     deep: tuple[str, float, float] | None = None
     kinds: dict[str, str] = field(default_factory=dict)
+    shared: dict[tuple[int, int], int] = field(default_factory=dict)
 
 
 def check(
@@ -225,6 +228,8 @@ def _visit(
     try:
         image = _picture(image_path, source, seen)
         mask = read_mask(mask_path, labels.colors, page=source.page)
+        if source.is_sorted and isinstance(mask_path, tuple):
+            seen.shared = shared_pixels(mask_path, partial(read_mask, page=source.page))
         deep = source.value_range is not None or seen.deep is not None
         seen.kinds = kinds_of(image_path, source.channels, deep, source.page)
     except (ValueError, OSError) as error:

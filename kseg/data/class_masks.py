@@ -1,6 +1,7 @@
 """Masks of one file per class, put together."""
 
 from collections.abc import Callable, Sequence
+from itertools import combinations_with_replacement
 from os import fspath
 from typing import TypeAlias
 
@@ -58,6 +59,20 @@ def read_class_masks(
                 )
             ids[masks[path] != 0] = number
     return ids
+
+
+def shared_pixels(
+    paths: tuple[PathLike | None, ...], read: Callable[[PathLike], np.ndarray]
+) -> dict[tuple[int, int], int]:
+    """Return `(class, the same or a later one)` → how many pixels the files of both mark.
+
+    Args:
+        paths: of the classes from 1 on.
+        read: reads the numbers of one file.
+    """
+    marks = {number: read(path) != 0 for number, path in enumerate(paths, 1) if path is not None}
+    pairs = combinations_with_replacement(marks, 2)
+    return {(low, high): int((marks[low] & marks[high]).sum()) for low, high in pairs}
 
 
 def _present(paths: Sequence[PathLike | None]) -> list[PathLike]:

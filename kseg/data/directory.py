@@ -62,7 +62,8 @@ def from_directory(
             `images="leftImg8bit/{split}/**/*_leftImg8bit.png"` and
             `masks="gtFine/{split}/**/*_gtFine_labelIds.png"`. A last star stands for every suffix too. Where
             each class has a file of its own, `{class}` stands for its name, as in `masks="*/*_{class}.png"`:
-            the names of `class_names` from class 1 on, or those that are there; a later class lies above.
+            the names of `class_names` from class 1 on, or those that are there, sorted; a later class lies
+            above. `kseg.data.check` tells where the order matters.
         split_file: `None` or the path of the lists below `root`, `"lists/{split}.txt"`, a picture on each
             line, by its path, name or stem; of a list without `{split}` "train" and "val" are drawn.
         image_size: `None` or `(H, W)`: every picture is brought to this size (it may distort). Needed for

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kseg.data.checking import Seen
 
 _NEARLY_BLACK = 15  # the highest value of pictures that seem to be of another range
+_SHOWN = 4  # pairs of classes
 _RARE = 10  # times less frequent than the most frequent class
 
 
@@ -26,8 +27,27 @@ def doubts(report: CheckReport, seen: list[Seen], sound_ids: bool, in_8_bits: bo
         in_8_bits: whether the pictures are read as 0–255.
     """
     sound = [one for one in seen if one.pixels is not None]
-    lines = _equal_pictures(sound) + (_of_masks(report, sound) if sound_ids else [])
+    lines = (
+        _overlaps(report, sound) + _equal_pictures(sound) + (_of_masks(report, sound) if sound_ids else [])
+    )
     return lines + (_range(report) if in_8_bits else [])
+
+
+def _overlaps(report, sound):
+    """Tell of classes with a file each of which one hides another, and nothing states which lies above."""
+    shared: Counter = Counter()
+    for one in sound:
+        shared.update(one.shared)
+    told = [
+        f"{report.class_names[high]!r} hides {count} of the {shared[low, low]} pixels of "
+        f"{report.class_names[low]!r}"
+        for (low, high), count in shared.most_common()
+        if low < high and count
+    ][:_SHOWN]
+    return [
+        f"files of classes overlap, in the order of the alphabet: {', '.join(told)}; state which lies below, "
+        "then which above, by class_names="
+    ] * bool(told)
 
 
 def _equal_pictures(sound):

@@ -36,6 +36,7 @@ class Source:
         class_names, label_map, ignore_class, colors: what the masks mean, as for `kseg.data.from_directory`;
             they become those of the layout where the user says nothing.
         channels, value_range, page: how pictures are read, likewise.
+        is_sorted: whether the order of the classes, a later one above, is that of the alphabet alone.
     """
 
     root: PathLike
@@ -54,6 +55,7 @@ class Source:
     split_file: str | None = None
     group: str | None = None
     place: Layout = field(init=False)
+    is_sorted: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.class_names, str):
@@ -98,7 +100,7 @@ class Source:
         """Take the names and the map of the layout, or of its files, where the user gave none."""
         root = Path(self.root).expanduser()
         if CLASS in self.place.masks and self.class_names is None and self.names_file() is None:
-            self.class_names = classes_in(root, self.place)
+            self.class_names, self.is_sorted = classes_in(root, self.place), True
             if len(self.class_names) == 1 and root.is_dir():
                 raise ValueError(
                     f"{root}: masks={self.place.masks!r} finds no classes beside the pictures of "

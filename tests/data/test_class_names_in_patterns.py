@@ -109,6 +109,34 @@ def test_an_order_may_be_stated_and_a_class_have_no_file(tmp_path):
         assert files == (str(tmp_path / f"gt/dog/{stem}.png"), None, str(tmp_path / f"gt/cat/{stem}.png"))
 
 
+@pytest.mark.parametrize("names", [None, ["road", "crack", "lane"], ["road", "lane", "crack"]])
+def test_what_lies_below_by_the_alphabet_alone_is_told(tmp_path, names):
+    hidden, total = 0, 0
+    for stem in "abcde":
+        rng = np.random.default_rng(ord(stem))
+        write(tmp_path / f"img/{stem}.jpg", rng.integers(0, 256, (*SIZE, 3), "uint8"))
+        crack, lane = rng.random((2, *SIZE)) < 0.4
+        write(tmp_path / f"gt/crack/{stem}.png", (crack * 255).astype("uint8"))
+        write(tmp_path / f"gt/lane/{stem}.png", (lane * 255).astype("uint8"))
+        hidden, total = hidden + (crack & lane).sum(), total + crack.sum()
+    report = check(tmp_path, images="img/*.jpg", masks="gt/{class}/*.png", class_names=names)
+    told = [line for line in report.warnings if "overlap" in line]
+    assert len(told) == (names is None)
+    for line in told:
+        share = f"'lane' hides {hidden} of the {total} pixels of 'crack'"
+        assert share in line and line.endswith("by class_names=") and "'crack' hides" not in line
+
+
+def test_files_that_do_not_overlap_need_no_order(tmp_path):
+    for number, stem in enumerate("abc"):
+        write(tmp_path / f"img/{stem}.jpg", np.full((*SIZE, 3), 80 * number, "uint8"))
+        for name, half in (("cat", np.s_[:3]), ("dog", np.s_[3:5])):
+            marks = np.zeros(SIZE, "uint8")
+            marks[half] = 255
+            write(tmp_path / f"gt/{name}/{stem}.png", marks)
+    assert check(tmp_path, images="img/*.jpg", masks="gt/{class}/*.png").warnings == []
+
+
 def test_a_class_without_a_name_is_named_and_the_check_goes_on(tmp_path):
     make(tmp_path, "img/{stem}.jpg", "gt/{name}/{stem}.png", "abcde", ["cat", "dog"])
     options = {"images": "img/*.jpg", "masks": "gt/{class}/*.png", "class_names": ["rest", "cat"]}
