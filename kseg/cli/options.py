@@ -29,6 +29,7 @@ def command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(command=function)
+    parser.add_argument("--h", action="help", help=argparse.SUPPRESS)  # --hue begins so too
     parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
     return parser
 
@@ -154,7 +155,7 @@ def reading_options(arguments: argparse.Namespace) -> dict:
 
 def class_names(text: str | None) -> list[str] | None:
     """Return the names of `--classes`: a list with commas, or a file with one per line."""
-    from kseg.data.labels import checked_names, read_class_names
+    from kseg.data.name_files import checked_names, read_class_names
 
     if text is None:
         return None
@@ -165,7 +166,7 @@ def class_names(text: str | None) -> list[str] | None:
 
 def with_classes_of(model: Path, options: dict) -> dict:
     """Take the class names from the `classes.txt` beside the model, where none were given."""
-    from kseg.data.labels import read_class_names
+    from kseg.data.name_files import read_class_names
 
     beside = model.parent / "classes.txt"
     if options["class_names"] is None and beside.is_file():

@@ -140,8 +140,13 @@ def _add_optimizer(group):
     clipnorm = group.add_argument(
         "--global-clipnorm", type=rate, metavar="NORM", help="largest norm of all gradients together"
     )
-    accumulation = group.add_argument(
-        "--gradient-accumulation-steps", type=positive, metavar="N", help="batches that make one update"
+    accumulation = add_option(
+        group,
+        "--gradient-accumulation-steps",
+        "--gr",
+        type=positive,
+        metavar="N",
+        help="batches that make one update",
     )
     ema = group.add_argument(
         "--ema-momentum",

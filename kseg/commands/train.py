@@ -1,6 +1,7 @@
 """What `kseg train` does."""
 
 import contextlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from kseg.commands import preparation
 from kseg.commands.plain_words import in_plain_words
 from kseg.commands.predict import comparison, save_picture
 from kseg.commands.run_folder import OWN_FILES, check_output, remove_remains
+from kseg.data.caching import check_cache
 from kseg.disk import check_regular, remove_partial_files, write_whole
 from kseg.distribution import is_chief, strategy
 from kseg.inference import load
@@ -107,10 +109,10 @@ def train(
     of_model = {"backbone": backbone, "backbone_weights": backbone_weights}
     of_model = _without_none({**of_model, "decoder_filters": decoder_filters, "aux_heads": aux_heads})
     options = _without_none(options)
-    _check_arguments(model, of_model, precision, options, start_from, freeze_encoder, seed)
+    _check_arguments(model, of_model, precision, options, start_from, freeze_encoder, seed, cache)
+    augmentation = _checked_augmentation(augmentation)
     labels = {"label_map": label_map, "class_names": class_names, **(reading or {})}
     labels["class_names"] = preparation.check_data(root, labels, progress)
-    augmentation = dict(augmentation or {})
     datasets = preparation.read_datasets(root, labels, crop_size, batch_size, seed, augmentation, cache)
     config = preparation.run_config(
         *(datasets, of_model, label_map, start_from, options),
@@ -153,7 +155,7 @@ _FOR_COMPILE = (
 )
 
 
-def _check_arguments(model, of_model, precision, options, start_from, freeze_encoder, seed):
+def _check_arguments(model, of_model, precision, options, start_from, freeze_encoder, seed, cache):
     """Refuse before the data are read what would be refused after."""
     check_build(model, **of_model)
     check_choice("precision", precision, PRECISIONS)
@@ -174,6 +176,23 @@ def _check_arguments(model, of_model, precision, options, start_from, freeze_enc
         )
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed must be an int of 0 or more, got {seed!r}")
+    check_cache(cache, 0)
+
+
+def _checked_augmentation(augmentation):
+    """Return the arguments of an augmentation; refuse those that `kseg.data.augment` would refuse."""
+    if not isinstance(augmentation, Mapping | None):
+        raise ValueError(f"augmentation must be arguments of kseg.data.augment, got {augmentation!r}")
+    augmentation = dict(augmentation or {})
+    known = inspect.signature(data.augment).parameters.keys() - {"crop_size"}
+    for name in augmentation:
+        if name not in known:
+            raise unknown_name("argument of augmentation", name, known)
+    numbers = {
+        name: v for name, v in augmentation.items() if not isinstance(v, str) or name != "class_weights"
+    }
+    data.augment((1, 1), **numbers)
+    return augmentation
 
 
 def _seed(seed, deterministic):

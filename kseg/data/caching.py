@@ -25,7 +25,7 @@ _VERSION = 1
 
 
 def check_cache(cache: PathLike | None, needed: int) -> None:
-    """Raise `ValueError` unless it is `None`, "memory" with room for so many bytes, or a folder.
+    """Raise `ValueError` unless it is `None`, "memory" with room for so many bytes, or a folder; make that.
 
     Args:
         cache: as for `kseg.data.from_directory`.
@@ -42,8 +42,14 @@ def check_cache(cache: PathLike | None, needed: int) -> None:
                 f"cache='memory' would take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; give "
                 "the path of a folder, or files of the size that is trained on"
             )
-    elif Path(cache).exists() and not Path(cache).is_dir():
-        raise ValueError(f"cache: {cache} is a file, not a folder; give a folder of its own")
+    else:
+        folder = Path(cache).expanduser()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"cache={cache!r} is no folder and cannot be made one ({error.strerror})"
+            ) from error
 
 
 def _free_memory():
@@ -63,7 +69,7 @@ class CachedReader:
     Args:
         read: number of a pair → picture and ids.
         images, masks: their files.
-        cache: "memory", or a folder, which is made.
+        cache: "memory", or a folder that is there.
         reading: all that says what a file becomes: options and labels.
     """
 
@@ -79,8 +85,6 @@ class CachedReader:
         self.folder = None if cache == "memory" else Path(cache).expanduser()
         self.kept: dict[int, tuple[Any, Pair]] = {}
         self.may_write = True
-        if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, index: int) -> Pair:
         """Return picture and integer ids.

@@ -28,3 +28,8 @@ class DepthError(ValueError):
             f"{self.seen}, pictures 0–255 in 8 bits; say what is black and what is white by value_range="
             f"{example}, or bring it to 0–255 and save it as PNG"
         )
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

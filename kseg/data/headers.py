@@ -10,9 +10,9 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from kseg.data import bands, tiff
-from kseg.data.file_errors import DepthError, UnfitError
+from kseg.data.file_errors import DepthError, UnfitError, first_line
 from kseg.data.segments import Window, spread_windows
-from kseg.data.strangers import unopened, what_it_is
+from kseg.data.strangers import is_whole, unopened, unreadable
 from kseg.disk import check_regular, read_patiently, stamp
 from kseg.types import PathLike
 
@@ -31,7 +31,7 @@ class Header:
 
     Attributes:
         size: `(H, W)` in pixels, as displayed (after EXIF orientation).
-        plain: whether TensorFlow reads it right.
+        plain: whether its bytes are decoded without more ado: 8-bit JPEG or PNG, not turned.
         stamp: of `kseg.disk.stamp`, to tell whether it is still the same file.
         channels: bands without an alpha channel; grey counts as three, the same.
         dtype, bits: of the numbers in it.
@@ -187,7 +187,7 @@ def opened(path: PathLike, page: int | None = None, only: bool = False) -> Image
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the system, not of Pillow
             raise unopened(path, error) from error
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     try:
         image.filename = ""  # Pillow maps files with a name into memory, and then turns grey TIFFs wrongly
         _check_opened(path, image, page, only)
@@ -209,33 +209,13 @@ def _check_opened(path, image, page, only):
     except UnfitError as error:
         raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # of any type: Pillow's parsers raise what they stumble on
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if image.width * image.height > MAX_PIXELS:
         raise too_large(path)
-    if image.format in ("JPEG", "PNG") and not _is_whole(path, image.format):
+    if image.format in ("JPEG", "PNG") and not is_whole(path, image.format, FORMATS):
         raise ValueError(
             f"{path}: the file is cut short ({image.format} without its end); restore or remove it"
         )
-
-
-def _unreadable(path, error):
-    if path.stat().st_size == 0:
-        return ValueError(f"{path}: the file is empty (0 bytes); restore or remove it")
-    if _begins_as_picture(path):
-        return ValueError(
-            f"{path}: the file is cut short or damaged ({first_line(error)}); restore or remove it"
-        )
-    tags = tiff.tiff_tags(path)
-    if tags and isinstance(error, UnidentifiedImageError):
-        problem = tiff.band_problem(tags) or f"{tiff.described(tags)}; save it in 8 bits or as PNG"
-        return ValueError(f"{path}: {problem}")
-    return ValueError(f"{path}: cannot be read as a picture ({what_it_is(path)}); use JPEG or PNG")
-
-
-def _begins_as_picture(path):
-    with path.open("rb") as file:
-        start = file.read(12)
-    return start.startswith((b"\xff\xd8\xff", b"\x89PNG")) or start[:4] + start[8:] == b"RIFFWEBP"
 
 
 def refuse(path: PathLike, problem: str | None) -> None:
@@ -278,27 +258,6 @@ def orientation_of(image: Image.Image) -> int:
     except Exception:  # damaged EXIF, on which Pillow's parser raises what it stumbles on
         return 1
     return orientation if orientation in range(1, 9) else 1
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error says, in one line."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _is_whole(path, picture_format):
-    """Tell whether the picture has its end; where much follows it, as a phone's film, decode to find out."""
-    marker = b"\xff\xd9" if picture_format == "JPEG" else b"IEND"
-    with Path(path).open("rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - 4096))  # cameras append a few bytes
-        if marker in file.read():
-            return True
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            image.load()
-    except (OSError, ValueError, SyntaxError):
-        return False
-    return True
 
 
 def bits_of(image: Image.Image, path: PathLike) -> int:

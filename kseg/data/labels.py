@@ -13,10 +13,9 @@ from kseg.data.class_masks import MaskPath, name_of
 from kseg.data.colors import VOID, MaskColors, read_colors
 from kseg.data.diagnosis import diagnose
 from kseg.data.mask_files import count_ids
+from kseg.data.name_files import read_class_names
 from kseg.data.source import Source
-from kseg.disk import check_regular
 from kseg.masks import void_ids
-from kseg.types import PathLike
 
 _TABLE_SIZE = 2**16  # masks hold up to 16 bits
 NO_CLASS = np.iinfo("int32").min  # -1 may be void
@@ -149,27 +148,6 @@ def checked_labels(
             f"ignore_class={ignore_class} is one of the {len(class_names)} classes; give void another id"
         )
     return Labels(class_names, checked_map, ignore_class, colors, counted)
-
-
-def read_class_names(path: PathLike) -> list[str]:
-    """Return the names in a text file, one per line; empty lines do not count.
-
-    Raises:
-        ValueError: if there is no name in it, one stands twice, or it is not UTF-8.
-    """
-    check_regular(Path(path))
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")  # Windows begins files with a mark
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8 text, {error}; save it as UTF-8") from error
-    return checked_names([line.strip() for line in text.splitlines() if line.strip()], path)
-
-
-def checked_names(names: list[str], source: PathLike) -> list[str]:
-    """Return `names`; raise, naming `source`, if there is none, an empty one, or one that stands twice."""
-    if not names or not all(names) or len(set(names)) != len(names):
-        raise ValueError(f"{source}: expected one class name per line, each once, found {names}")
-    return names
 
 
 def _checked_map(label_map):

@@ -49,7 +49,7 @@ class PairReader:
         self.labels = labels
 
     def __call__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return picture `(H, W, C)` of `options.dtype` and ids `(H, W)` int32.
+        """Return picture `(H, W, C)` of `options.dtype` and ids `(H, W)`, uint8 or int32.
 
         Raises:
             ValueError: naming the file that vanished, changed, is damaged, or holds an id that is no class.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kseg.disk import check_regular
+from kseg.types import PathLike
 
 _BYTES = 2**20  # more is no list of names
 
@@ -36,6 +37,27 @@ def read_names(path: Path) -> dict[int, str | None] | None:
         return _of_csv(text, path)
     lines = [line.strip() for line in text.splitlines() if line.strip() and line.lstrip()[0] != "#"]
     return dict(enumerate(line.split(":")[0].strip() for line in lines))
+
+
+def read_class_names(path: PathLike) -> list[str]:
+    """Return the names in a text file, one per line; empty lines do not count.
+
+    Raises:
+        ValueError: if there is no name in it, one stands twice, or it is not UTF-8.
+    """
+    check_regular(Path(path))
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")  # Windows begins files with a mark
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text, {error}; save it as UTF-8") from error
+    return checked_names([line.strip() for line in text.splitlines() if line.strip()], path)
+
+
+def checked_names(names: list[str], source: PathLike) -> list[str]:
+    """Return `names`; raise, naming `source`, if there is none, an empty one, or one that stands twice."""
+    if not names or not all(names) or len(set(names)) != len(names):
+        raise ValueError(f"{source}: expected one class name per line, each once, found {names}")
+    return names
 
 
 def _of_json(text, path):

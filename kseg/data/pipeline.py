@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kseg.checks import is_count
 from kseg.data.augmentation.adapting import adapted
 from kseg.data.dataset import SegmentationDataset
 from kseg.data.epochs import Epochs
@@ -56,7 +57,7 @@ def batches(
         seeded: whether `read` takes the seed of its item too, two int64, as it draws by itself.
         facts: what else the dataset tells, as `SegmentationDataset` lists it.
     """
-    if batch_size is not None and (not isinstance(batch_size, int) or batch_size < 1):
+    if batch_size is not None and not is_count(batch_size):
         raise ValueError(f"batch_size must be a positive int or None, got {batch_size!r}")
     epochs = Epochs(count, shuffle, seed)
 
@@ -66,6 +67,7 @@ def batches(
             lambda: some_pairs(read, count, image_size),
             class_names=class_names,
             void=void_ids(ignore_class),
+            channels=channels,
             batched=batch_size not in (None, 1),
         )
     in_numpy = image_size is None and augment is not None and augment.takes_arrays and augment.size

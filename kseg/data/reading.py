@@ -9,12 +9,11 @@ from PIL import Image, ImageOps
 
 from kseg.data.bands import deep_png
 from kseg.data.damage import damage_in
-from kseg.data.file_errors import DepthError
+from kseg.data.file_errors import DepthError, first_line
 from kseg.data.headers import (
     Header,
     bits_of,
     depth_error,
-    first_line,
     image_header,
     named,
     not_finite,

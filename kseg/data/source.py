@@ -13,7 +13,7 @@ from kseg.data.colors import Colors
 from kseg.data.detection import colors_of, detect, find_splits, images_of, layout_named, masks_of, names_of
 from kseg.data.files import ImageMaskFiles, find_files
 from kseg.data.layouts import Layout
-from kseg.data.name_files import read_names
+from kseg.data.name_files import read_class_names, read_names
 from kseg.data.passed_over import passed_over
 from kseg.data.patterns import CLASS, check_pattern
 from kseg.masks import void_ids
@@ -137,8 +137,7 @@ class Source:
         if self.class_names is not None:
             return list(self.class_names)
         file = self.names_file()
-        lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines() if file else []
-        return [line.strip() for line in lines if line.strip()]
+        return [] if file is None else read_class_names(file)
 
     def _with_void(self, label_map: Mapping[int, int]) -> dict[int, int]:
         """Return the map of a layout, whose void is 255, for the void that was asked for."""

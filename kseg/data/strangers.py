@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+from PIL import Image, UnidentifiedImageError
+
+from kseg.data import tiff
+from kseg.data.file_errors import first_line
 from kseg.disk import read_patiently
 from kseg.types import PathLike
 
@@ -44,6 +48,43 @@ def unopened(path: PathLike, error: OSError) -> ValueError:
     if Path(path).is_dir():
         return ValueError(f"{path}: is a folder, not a picture")
     return ValueError(f"{path}: cannot be read ({error.strerror}); make it readable or remove it")
+
+
+def unreadable(path: Path, error: Exception) -> ValueError:
+    """Return the error that a file is no picture, with what it is instead."""
+    if path.stat().st_size == 0:
+        return ValueError(f"{path}: the file is empty (0 bytes); restore or remove it")
+    if _begins_as_picture(path):
+        return ValueError(
+            f"{path}: the file is cut short or damaged ({first_line(error)}); restore or remove it"
+        )
+    tags = tiff.tiff_tags(path)
+    if tags and isinstance(error, UnidentifiedImageError):
+        problem = tiff.band_problem(tags) or f"{tiff.described(tags)}; save it in 8 bits or as PNG"
+        return ValueError(f"{path}: {problem}")
+    return ValueError(f"{path}: cannot be read as a picture ({what_it_is(path)}); use JPEG or PNG")
+
+
+def _begins_as_picture(path):
+    with path.open("rb") as file:
+        start = file.read(12)
+    return start.startswith((b"\xff\xd8\xff", b"\x89PNG")) or start[:4] + start[8:] == b"RIFFWEBP"
+
+
+def is_whole(path: Path, picture_format: str, formats: tuple[str, ...]) -> bool:
+    """Tell whether the picture has its end; where much follows it, as a phone's film, decode to find out."""
+    marker = b"\xff\xd9" if picture_format == "JPEG" else b"IEND"
+    with Path(path).open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - 4096))  # cameras append a few bytes
+        if marker in file.read():
+            return True
+    try:
+        with Image.open(path, formats=formats) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError):
+        return False
+    return True
 
 
 def what_it_is(path: Path) -> str:

@@ -18,7 +18,8 @@ from PIL import Image
 from kseg.checks import checked_size, unknown_name
 from kseg.data.dataset import SegmentationDataset
 from kseg.data.diagnosis import diagnose
-from kseg.data.headers import FORMATS, first_line
+from kseg.data.file_errors import first_line
+from kseg.data.headers import FORMATS
 from kseg.data.labels import checked_labels
 from kseg.data.mask_files import unscaled
 from kseg.data.pipeline import batches

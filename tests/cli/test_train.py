@@ -1,6 +1,7 @@
 """`kseg train`: what it writes, refuses and resumes."""
 
 import csv
+import functools
 import hashlib
 import json
 import re
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 import kseg
+from kseg.commands.train import train
 
 
 def test_train_leaves_model_names_history_and_pictures(trained, pixels):
@@ -198,6 +200,7 @@ def test_a_training_varies_its_crops_as_asked(folder, shell, refused, monkeypatc
     seen = {}
     augment = kseg.data.augment
 
+    @functools.wraps(augment)
     def watched(crop_size, **options):
         seen.update(options)
         return augment(crop_size, **options)
@@ -250,3 +253,17 @@ def test_a_training_on_patterns_is_evaluated_exported_and_resumed_with_them(fold
     assert "or say --masks '{split}/masks/**/*_gt.*'" in refused(
         "evaluate", run / "model.keras", "--data", folder
     )
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "words"),
+    [
+        ({"rotatoin": 5}, "unknown argument of augmentation 'rotatoin'; did you mean 'rotation'"),
+        ({"crop_size": (32, 32)}, "unknown argument of augmentation 'crop_size'"),
+        ("strong", "augmentation must be arguments of kseg.data.augment, got 'strong'"),
+        ({"blur": -1}, "blur must be a number of pixels of 0 or more"),
+    ],
+)
+def test_an_augmentation_is_judged_before_the_data_are_read(tmp_path, augmentation, words):
+    with pytest.raises(ValueError, match=words):
+        train(tmp_path / "nowhere", tmp_path / "run", augmentation=augmentation)

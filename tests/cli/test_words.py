@@ -80,6 +80,14 @@ def test_the_beginnings_of_words_that_worked_still_work(command):
     assert tried > len(options)
 
 
+@pytest.mark.parametrize("command", NEEDED)
+@pytest.mark.parametrize("word", ["-h", "--h", "--he", "--help"])
+def test_help_is_asked_for_by_any_beginning(command, word, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, word])
+    assert caught.value.code == 0 and "usage:" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("word", ["--output", "--outpu", "--outp", "--out", "--ou"])
 def test_output_is_a_place_and_never_a_kind(word, capsys):
     with pytest.raises(SystemExit) as caught:

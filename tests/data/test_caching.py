@@ -139,7 +139,7 @@ def test_a_cache_that_cannot_be_is_refused(root, tmp_path, monkeypatch):
         with pytest.raises(ValueError, match="cache must be None, 'memory' or the path of a folder"):
             read(root, cache)
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="file is a file, not a folder"):
+    with pytest.raises(ValueError, match="is no folder and cannot be made one"):
         read(root, tmp_path / "file")
     monkeypatch.setattr(caching, "_free_memory", lambda: 4000)
     with pytest.raises(ValueError, match=r"cache='memory' would take 0\.0 GB, and 0\.0 GB are free"):

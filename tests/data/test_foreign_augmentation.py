@@ -265,3 +265,10 @@ def test_dark_pictures_after_a_normalization_are_refused(root):
             batches(root, function)
     with pytest.raises(ValueError, match="NaN or infinity"):
         batches(root, lambda image, mask: (image * np.nan, mask))
+
+
+def test_weights_and_fill_of_ones_own_are_those_of_the_data(root):
+    with pytest.raises(ValueError, match="augment has 2 class_weights, and there are 3 classes"):
+        batches(root, augment((16, 16), class_weights=[1, 2]))
+    with pytest.raises(ValueError, match="augment has a fill of 3 numbers, and pictures have 1 channels"):
+        batches(root, augment((16, 16), fill=(1, 2, 3)), channels=1)

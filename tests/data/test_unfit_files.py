@@ -11,8 +11,8 @@ from PIL import Image, TiffImagePlugin
 
 import kseg
 from kseg.data.headers import image_header
-from kseg.data.labels import read_class_names
 from kseg.data.mask_files import mask_header, read_mask
+from kseg.data.name_files import read_class_names
 from kseg.data.reading import read_image, read_numbers
 
 GREY = np.arange(256, dtype="uint8").reshape(16, 16)

@@ -28,7 +28,7 @@ from kseg.data.annotations.writing import (
     workplace,
 )
 from kseg.data.annotations.yolo import read_yolo
-from kseg.data.labels import checked_names
+from kseg.data.name_files import checked_names
 from kseg.types import PathLike
 
 Format: TypeAlias = Literal["coco", "cvat", "labelme", "yolo"]

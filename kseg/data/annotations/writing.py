@@ -13,7 +13,7 @@ from PIL import Image
 
 from kseg.data import headers
 from kseg.data.annotations.objects import AnnotatedPicture
-from kseg.data.labels import read_class_names
+from kseg.data.name_files import read_class_names
 from kseg.disk import sync, sync_names, temporary_folder
 
 

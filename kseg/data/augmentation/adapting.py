@@ -27,6 +27,7 @@ def adapted(
     *,
     class_names: Sequence[str],
     void: Sequence[int],
+    channels: int,
     batched: bool,
 ) -> Augmentation | Adapted:
     """Return a function of tensors `(image, mask, seed) -> (image, mask)` for `dataset.map`.
@@ -36,6 +37,7 @@ def adapted(
         pairs: gives some pictures and masks of the data, which it is tried on.
         class_names: one per class.
         void: ids of void.
+        channels: of a picture.
         batched: whether several pictures must have one size.
 
     Raises:
@@ -43,7 +45,18 @@ def adapted(
     """
     if not isinstance(augment, Augmentation):
         return Adapted(augment, pairs(), class_names, tuple(void), batched)
-    own = augment.settings.ignore_class
+    settings = augment.settings
+    own = settings.ignore_class
+    if settings.class_weights is not None and len(settings.class_weights) != len(class_names):
+        raise ValueError(
+            f"augment has {len(settings.class_weights)} class_weights, and there are {len(class_names)} "
+            "classes; give one for each"
+        )
+    if len(settings.fill) not in (1, channels):
+        raise ValueError(
+            f"augment has a fill of {len(settings.fill)} numbers, and pictures have {channels} channels; "
+            "give one number, or one for each"
+        )
     if void and own not in void:
         raise ValueError(
             f"augment marks what lies beyond the picture with {own}, and void is {list(void)}; give "
