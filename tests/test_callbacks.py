@@ -90,6 +90,7 @@ def test_save_best_names_the_logs_there_are(model, tmp_path):
         ([1, 4], [1, 0, 0, 1, 0]),
     ],
 )
+@pytest.mark.slow_after(1)
 def test_epochs_that_are_not_validated_are_passed_over(model, tmp_path, frequency, marks):
     images, mask = np.zeros((2, 32, 32, 3), "float32"), np.zeros((2, 32, 32), "uint8")
     kseg.compile(model)

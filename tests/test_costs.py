@@ -15,6 +15,7 @@ from kseg.costs import multiply_adds, parameters, receptive_field
         pytest.param("ddrnet", {"variant": "23"}, (720, 960), 47.34, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow_after(2)
 def test_multiply_adds_are_the_published_ones(name, arguments, size, giga):
     assert multiply_adds(kseg.build(name, 11, **arguments), size) / 1e9 == pytest.approx(giga, rel=2e-3)
 

@@ -116,6 +116,7 @@ def test_the_matrix_is_that_without_xla_for_scores_of_any_dtype(dtype):
         pytest.param(Dice(), 7, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow_after(1)
 def test_a_mask_out_of_range_shows_in_a_fit_compiled_by_xla(loss, wrong):
     """No operation stops a program of XLA: the loss is no number, and the metric says why."""
     images, masks = np.zeros((4, 8, 8, 3), "uint8"), np.zeros((4, 8, 8), "int32")

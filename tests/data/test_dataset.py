@@ -119,6 +119,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.slow_after(40)
 def test_a_transformation_passes_on_what_stays_true(root, case, shuffle):
     transform, batch_size, known, batch_size_after = CASES[case]
     dataset = transform(of_files(root, batch_size, shuffle))

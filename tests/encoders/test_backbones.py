@@ -125,6 +125,7 @@ QUICK = [(1, "unit"), (4, "unit"), (1, "caffe"), (2, "caffe"), (6, "caffe")]
     ("channels", "expects"),
     [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in TINTS],
 )
+@pytest.mark.slow_after(2)
 def test_grey_in_any_number_of_channels_gives_the_features_of_grey_in_rgb(channels, expects, monkeypatch):
     monkeypatch.setitem(named._FAMILIES, "mobilenet", (expects, {"mobilenet": "MobileNet"}))
     made = pretend_download(monkeypatch, "MobileNet")

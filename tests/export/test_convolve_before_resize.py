@@ -290,6 +290,7 @@ SLOW = [pytest.param(mode, marks=pytest.mark.slow) for mode in ("float16", "dyna
 
 
 @pytest.mark.parametrize("mode", [None, "int8", *SLOW])
+@pytest.mark.slow_after(1)
 def test_a_pyramid_is_convolved_small(mode, tmp_path):
     keras.utils.set_random_seed(0)
     maps = (mean, pooled(12), pooled(8), pooled(4))

@@ -58,6 +58,7 @@ assert "kseg" not in sys.modules
 
 
 @pytest.mark.parametrize("shape", [(24, 32, 3), (24, 32, 1)])
+@pytest.mark.slow_after(1)
 def test_the_signature_for_files_resizes_for_models_of_fixed_size(tmp_path, shape):
     model = kseg.build_conv_stack(2, shape, depth=1, filters=4)
     kseg.export_saved_model(model, tmp_path / "saved")

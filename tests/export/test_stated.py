@@ -50,6 +50,7 @@ def written(request, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:In the future `np.object`")
 @pytest.mark.parametrize("scale", ["pixels", "on the model's scale"])
+@pytest.mark.slow_after(2)
 def test_a_file_takes_pixels_where_its_model_takes_0_to_1(written, scale):
     model = unit_model()
     data = PICTURES if scale == "pixels" else (PICTURES / 255).astype("float32")
@@ -71,6 +72,7 @@ def test_what_the_graph_does_not_tell_is_asked_for(written):
 
 @pytest.mark.filterwarnings("ignore:In the future `np.object`")
 @pytest.mark.parametrize("end", [None, "sigmoid"])
+@pytest.mark.slow_after(2)
 def test_several_labels_are_told_by_the_file(written, end):
     model = kseg.build_conv_stack(3, (16, 24, 3), depth=1, filters=4, activation=end)
     scores = np.asarray(model(PICTURES.astype("float32"), training=False))

@@ -120,6 +120,7 @@ def test_doubling_to_the_nearest_stays_in_xnnpack(mode, tmp_path, monkeypatch):
     ],
     ids=["threefold", "bilinear", "int16x8"],
 )
+@pytest.mark.slow_after(1)
 def test_other_resizes_stay(model, mode, tmp_path, monkeypatch):
     report, scores, expected = _with_and_without("double_by_copies", model, mode, tmp_path, monkeypatch)
     assert "DEPTH_TO_SPACE" not in report.operators
@@ -227,6 +228,7 @@ def test_what_no_pass_can_read_is_exported_as_the_converter_wrote_it(mode, tmp_p
 
 
 @pytest.mark.parametrize("damage", ["options", "shapes", "codes", "everything"])
+@pytest.mark.slow_after(2)
 def test_damaged_tables_are_left_as_they_are(damage, tmp_path):
     model = convolved(keras.layers.Conv2D(4, 3, dilation_rate=9, padding="same"), [])
     kseg.export_tflite(model, tmp_path / "m.tflite")

@@ -77,6 +77,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize(("loss", "rows"), by_pairs(list(ROWS)))
+@pytest.mark.slow_after(5)
 def test_rows_that_add_up_to_neither_1_nor_0_never_pass(loss, rows):
     target, scores = ROWS[rows], np.zeros((1, 2, 2, 3), "float32")
     target = np.concatenate([np.eye(3, dtype=target.dtype)[[[[0, 1]]]], target], 1)  # the rest is right
@@ -100,6 +101,7 @@ SHAPES = [(2,), (2, 5, 4), (2, 5, 4, 1)]
 
 
 @pytest.mark.parametrize(("loss", "case"), by_pairs([(w, shape) for shape in SHAPES for w in (-0.1, np.nan)]))
+@pytest.mark.slow_after(5)
 def test_negative_sample_weights_never_pass(loss, case):
     weight, shape = case
     target, scores, _ = example()

@@ -162,6 +162,7 @@ def test_shapes_that_do_not_fit_are_refused(loss, target, scores):
 
 @each
 @pytest.mark.parametrize("target", [(1, 4, 5), (2, 1, 5), (2, 5, 4), (1, 4, 5, 3), (2, 4, 1, 3)])
+@pytest.mark.slow_after(6)
 def test_shapes_that_do_not_fit_are_refused_when_known_at_run_time_only(loss, target):
     function = traced(loss, True, *target[3:])
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match="differ in size"):
@@ -202,6 +203,7 @@ def test_bad_class_weights_are_refused(loss, weights):
 @pytest.mark.parametrize(
     ("loss", "case"), by_pairs([(n, flag) for flag in (True, False) for n in (3, 254, -1)])
 )
+@pytest.mark.slow_after(4)
 def test_an_id_that_is_no_class_never_passes(loss, case):
     number, from_logits = case
     target, logits, probabilities = batch()

@@ -52,6 +52,7 @@ OF_ONE_CLASS = {"val_iou_road": lambda: ClassIoU(2, "road", class_names=NAMES)}
 
 
 @pytest.mark.parametrize("monitors", [MONITORS, OF_ONE_CLASS], ids=["all", "one class"])
+@pytest.mark.slow_after(1)
 def test_callbacks_maximise_a_metric_and_its_entries(monitors):
     images, mask = example()
     callbacks = [
@@ -148,6 +149,7 @@ def test_ids_that_are_no_class_are_named_once(ids):
 
 
 @pytest.mark.parametrize("options", [{}, {"run_eagerly": True}, {"jit_compile": True}])
+@pytest.mark.slow_after(1)
 def test_fit_warns_once_and_not_while_its_graph_is_built(options):
     images, mask = example((0, 255))
     model = compiled(MeanIoU(2), **options)

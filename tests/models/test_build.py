@@ -67,6 +67,7 @@ WRONG = [  # argument, value, message; for the builders that take the argument
 
 @pytest.mark.parametrize(("argument", "value", "message"), WRONG)
 @pytest.mark.parametrize("builder", BUILDERS)
+@pytest.mark.slow_after(15)
 def test_a_wrong_argument_is_named(builder, argument, value, message):
     taken = inspect.signature(builder).parameters
     arguments = {"filters": 6} if "filters" in taken and argument != "backbone" else {}
@@ -76,6 +77,7 @@ def test_a_wrong_argument_is_named(builder, argument, value, message):
 
 
 @pytest.mark.parametrize("builder", BUILDERS)
+@pytest.mark.slow_after(4)
 def test_softmax_over_one_class_is_refused(builder):
     arguments = {"filters": 6} if "filters" in inspect.signature(builder).parameters else {}
     with pytest.raises(ValueError, match="softmax over num_classes=1 is always 1"):

@@ -53,6 +53,7 @@ def compiled(row, size, precision):
 
 
 @pytest.mark.parametrize(("row", "size", "precision"), cases())
+@pytest.mark.slow_after(1)
 def test_a_step_compiled_by_xla_is_the_step(row, size, precision):
     model = compiled(row, size, precision)
     images, masks = pictures(2, 32, 48), np.random.default_rng(1).choice([0, 1, 2, 255], (2, 32, 48))
