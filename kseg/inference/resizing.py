@@ -76,6 +76,14 @@ def enlarge(scores: np.ndarray, size: Size, how: Resize = "antialias") -> np.nda
     return scores
 
 
+def enlarge_rows(scores: np.ndarray, size: Size, rows: slice) -> np.ndarray:
+    """Return some rows of `enlarge(scores, size)`: what is too large to be held at once comes in parts."""
+    side = scores.shape[1]
+    places = np.clip((np.arange(rows.start, rows.stop) + 0.5) * (side / size[0]) - 0.5, 0, side - 1)
+    part = _between(np.asarray(scores, "float32"), 1, places.astype(int), places % 1)
+    return tf.image.resize(part, (rows.stop - rows.start, size[1])).numpy()
+
+
 def _between(values, axis, first, share):
     """Return values between those at `first` and the next ones along an axis; the last one goes on."""
     last = values.shape[axis] - 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +10,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from kseg.checks import unknown_name
 from kseg.graphs import judged_kind
-from kseg.inference.resizing import Resize, enlarge, shrink
+from kseg.inference.resizing import Resize, enlarge, enlarge_rows, shrink
+from kseg.inference.scores import as_probabilities, collapse, crf_arguments, ids_type
 from kseg.pictures import PIXEL_RANGE, in_pixel_range, probes, scaled
 from kseg.types import InputRange
 from kseg.value_range import ValueRange
+
+_LARGEST_MAP = 2**27  # bytes of scores that are enlarged at once
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Runner:
         resize: as for `kseg.predict`.
         value_range: what the files of its pictures hold for black and white, `None` for 0–255 in 8 bits.
         name: str, of the model or the file, for errors.
+        pixels_checked: whether its pictures are known to hold 0–255: a part of a picture cannot be judged.
     """
 
     run: Callable[[np.ndarray], np.ndarray]
@@ -53,6 +55,7 @@ class Runner:
     resize: Resize = "antialias"
     value_range: ValueRange | None = None
     name: str = "the model"
+    pixels_checked: bool = False
 
     def __str__(self) -> str:
         size = "any size" if self.input_size is None else "{} x {} pixels".format(*self.input_size)
@@ -153,14 +156,27 @@ class Runner:
     def ids(self, images: np.ndarray) -> np.ndarray:
         """Run pictures `(B, H, W, C)`; return class ids `(B, H, W)` at their size, or 0/1 `(B, H, W, C)`."""
         if self.output_kind != "classes":
-            runner = self.settled()
+            runner, size = self.settled(), images.shape[1:3]
+            if self.resize == "antialias" and self.input_size is not None and self._is_large(size):
+                return runner._ids_in_parts(runner.finite_scores(images), size)
             return collapse(runner.scores(images), runner.from_logits, self.multilabel)
         ids, size = self._run_at_own_size(images), images.shape[1:3]
         ids = ids[..., None] if ids.ndim == 3 else ids
         return (ids if ids.shape[1:3] == size else tf.image.resize(ids, size, "nearest").numpy())[..., 0]
 
+    def _is_large(self, size):
+        return 4 * (self.num_classes or 1) * size[0] * size[1] > _LARGEST_MAP
+
+    def _ids_in_parts(self, scores, size):
+        """Return the ids of scores at a size `(H, W)`, which they do not have at once in memory."""
+        step = max(1, _LARGEST_MAP // (4 * scores.shape[-1] * size[1]))
+        rows = [slice(top, min(top + step, size[0])) for top in range(0, size[0], step)]
+        parts = (enlarge_rows(scores, size, each) for each in rows)
+        ids = [collapse(part, self.from_logits, self.multilabel).astype("int32") for part in parts]
+        return np.concatenate(ids, 1)
+
     def _run_at_own_size(self, images):
-        images = in_pixel_range(images, self.input_range)
+        images = images if self.pixels_checked else in_pixel_range(images, self.input_range)
         if self.input_size not in (None, images.shape[1:3]):
             images = shrink(images, self.input_size, self.resize)
         return self.run(scaled(images, self.input_range))
@@ -168,7 +184,7 @@ class Runner:
     def finite_scores(self, images: np.ndarray) -> np.ndarray:
         """Run pictures `(B, H, W, C)`; scores come at the size of the model, and are finite or an error."""
         scores = self._run_at_own_size(images)
-        if not np.isfinite(scores).all():
+        if not np.isfinite(scores.sum()) and not np.isfinite(scores).all():  # the sum costs a third
             raise ValueError(
                 f"{self.name}: gives scores that are not finite (NaN or infinite); did its training diverge? "
                 "Take an earlier checkpoint"
@@ -215,51 +231,3 @@ class Runner:
                 "the model scores the middle of its picture alone (padding='valid'): call it yourself, or "
                 "build it with padding='same'"
             )
-
-
-def ids_type(num_classes: int) -> str:
-    """Return the smallest unsigned type that holds the ids of so many classes."""
-    return "uint8" if num_classes <= 2**8 else "uint16" if num_classes <= 2**16 else "uint32"
-
-
-def collapse(scores: np.ndarray, from_logits: bool, multilabel: bool = False) -> np.ndarray:
-    """Return the class ids of NumPy scores; one channel, or each label, is on above its threshold."""
-    threshold = 0 if from_logits else 0.5
-    if multilabel:
-        return (scores > threshold).astype("int64")
-    return (scores[..., 0] > threshold).astype("int64") if scores.shape[-1] == 1 else scores.argmax(-1)
-
-
-def as_probabilities(scores: np.ndarray, from_logits: bool, multilabel: bool = False) -> np.ndarray:
-    """Return float32 probabilities of NumPy scores, which sum to 1; one channel becomes two classes.
-
-    With several labels per pixel each channel has its own, and they do not sum to 1.
-    """
-    if multilabel or scores.shape[-1] == 1:
-        one = tf.sigmoid(scores).numpy() if from_logits else np.clip(scores, 0, 1)
-        return one if multilabel else np.concatenate([1 - one, one], -1)
-    if from_logits:
-        return tf.nn.softmax(scores).numpy()
-    scores = np.maximum(scores, 1e-7)  # one sigmoid per class, or int8: they need not sum to 1
-    return scores / scores.sum(-1, keepdims=True)
-
-
-def crf_arguments(crf: bool | Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Return the arguments of `dense_crf` for a `crf` as given to `predict`, or `None` for none.
-
-    Raises:
-        TypeError: if `crf` is neither a bool nor a dict.
-        ValueError: for a name that `dense_crf` does not have.
-    """
-    if crf is None or isinstance(crf, bool):
-        return {} if crf else None
-    if not isinstance(crf, dict):
-        raise TypeError(f"crf must be True, False or a dict of dense_crf's arguments, got {crf!r}")
-    from kseg.crf import dense_crf
-
-    parameters = inspect.signature(dense_crf).parameters.values()
-    known = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
-    for name in crf:
-        if name not in known:
-            raise unknown_name("argument in crf", name, known)
-    return crf
