@@ -31,7 +31,7 @@ ROWS = [
     ["callbacks"],
     ["training"],
     ["inference"],
-    ["evaluation", "transfer"],
+    ["evaluation", "transfer", "results"],
     ["crf_tuning", "export"],
     ["commands"],
     ["cli"],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from kseg.cli.values import label_map, number, positive, size, value_range
+from kseg.cli.values import label_map, number, numbers, part_below_one, positive, size, value_range, window
 from kseg.cli.words import add_option
 
 MODEL_FILE = ".keras, .tflite or .onnx file or SavedModel folder"  # what runs a model
@@ -206,6 +206,53 @@ def add_resize(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_windows(parser: argparse.ArgumentParser) -> None:
+    """Add windows and test-time augmentation."""
+    add_option(
+        parser,
+        "--window",
+        type=window,
+        metavar="HxW | auto",
+        help="run MODEL over windows of this size, auto: its own or what fits (default: whole pictures, by "
+        "windows where one is too large)",
+    )
+    parser.add_argument(
+        "--overlap",
+        type=part_below_one,
+        default=0.5,
+        metavar="SHARE",
+        help="of a window that the next one covers too (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--blend",
+        choices=("gaussian", "mean"),
+        default="gaussian",
+        help="what counts where windows overlap (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tta-flip",
+        nargs="?",
+        const="horizontal",
+        choices=("horizontal", "vertical", "both"),
+        help="test-time augmentation: average with mirrored pictures, left to right where nothing is said",
+    )
+    parser.add_argument(
+        "--tta-scales",
+        type=numbers,
+        metavar="S,S,...",
+        help="average over pictures at these scales, for instance 0.75,1,1.25",
+    )
+    parser.add_argument("--tta-rotate", action="store_true", help="average over quarter turns")
+
+
+def window_options(arguments: argparse.Namespace) -> dict:
+    """Return what `add_windows` added as arguments of `kseg.predict`."""
+    tta = {"flip": arguments.tta_flip, "scales": arguments.tta_scales, "rotate": arguments.tta_rotate or None}
+    tta = {name: value for name, value in tta.items() if value is not None}
+    options = {word: getattr(arguments, word) for word in ("window", "overlap", "blend")}
+    return options | {"tta": tta or None}
+
+
 def model_facts(arguments: argparse.Namespace) -> dict:
     """Return what `add_model_facts` added as arguments of `kseg.predict`."""
     words = ("activation", "input_range", "multilabel", "resize")
@@ -249,14 +296,19 @@ def add_output_kind(
     return parser.add_argument("--output-kind", choices=kinds, default=default, help=what)
 
 
-def add_overwrite(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add the leave to replace what is there."""
-    parser.add_argument("--overwrite", action="store_true", help=f"replace {what}")
+def add_overwrite(parser: argparse.ArgumentParser, what: str, abbreviations: Sequence[str] = ()) -> None:
+    """Add the leave to replace what is there; `abbreviations` as for `add_output`."""
+    add_option(parser, "--overwrite", *abbreviations, action="store_true", help=f"replace {what}")
 
 
 def add_input_size(parser: argparse.ArgumentParser, what: str, abbreviations: Sequence[str] = ()) -> None:
     """Add the size of the picture that a file takes; arguments as for `add_output`."""
     add_option(parser, "--input-size", *abbreviations, type=size, metavar="HxW", help=what)
+
+
+def add_batch_size(parser: argparse.ArgumentParser, what: str, default: int | None = None) -> None:
+    """Add how many pictures are taken at once."""
+    parser.add_argument("--batch-size", type=positive, default=default, metavar="N", help=what)
 
 
 def add_epochs(parser: argparse.ArgumentParser, what: str, default: int | None = None) -> None:
@@ -265,20 +317,33 @@ def add_epochs(parser: argparse.ArgumentParser, what: str, default: int | None =
 
 
 class Progress:
-    """A line on the terminal that counts and tells the time left; silent where output is no terminal."""
+    """A line on the terminal that counts and tells the time left.
 
-    def __init__(self, what: str, stream: TextIO | None = None) -> None:
-        self.what = what
+    Args:
+        what: is done.
+        stream: `sys.stderr` when `None`.
+        every: where that is no terminal, seconds between two lines; `None` prints none.
+    """
+
+    def __init__(self, what: str, stream: TextIO | None = None, every: float | None = None) -> None:
+        self.what, self.every = what, every
         self.stream = stream or sys.stderr
-        self.start = time.monotonic()
+        self.start = self.last = time.monotonic()
 
     def __call__(self, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        left = "" if not total else f"/{total}, {_duration((now - self.start) / done * (total - done))} left"
         if not self.stream.isatty():
+            if self.every is not None and now - self.last >= self.every:
+                self.last = now
+                print(f"{self.what}: {done}{left}", file=self.stream, flush=True)
             return
-        left = (
-            ""
-            if not total
-            else f"/{total}, {(time.monotonic() - self.start) / done * (total - done):.0f} s left"
-        )
         end = "\r\033[K" if done == total else ""
         print(f"\r{self.what}: {done}{left}   {end}", end="", file=self.stream, flush=True)
+
+
+def _duration(seconds):
+    """Return a time in words."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

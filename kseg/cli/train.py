@@ -7,6 +7,7 @@ from kseg.cli.augmentation import add_augmentation, augmentation_of
 from kseg.cli.options import (
     Commands,
     Progress,
+    add_batch_size,
     add_data,
     add_epochs,
     add_output,
@@ -107,9 +108,7 @@ def _add_steps(group):
     crop_size = group.add_argument(
         "--crop-size", type=size, metavar="HxW", help="training crop (default: up to 320x320)"
     )
-    group.add_argument(
-        "--batch-size", type=positive, default=8, help="pictures per step (default: %(default)s)"
-    )
+    add_batch_size(group, "pictures per step (default: %(default)s)", 8)
     add_epochs(group, "(default: %(default)s)", 50)
     group.add_argument(
         "--class-weights",

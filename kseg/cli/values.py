@@ -90,3 +90,37 @@ def value_range(text: str) -> str | tuple[float, float]:
             f"expected LOW,HIGH, for instance 0,4095, dtype or percentiles, got {text!r}"
         )
     return low, high
+
+
+def window(text: str) -> str | tuple[int, int]:
+    """Return `(H, W)` of `HxW`, or `"auto"`."""
+    return text if text == "auto" else size(text)
+
+
+def part_below_one(text: str) -> float:
+    """Return a number of 0 or more, below 1."""
+    value = share(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"must be a number of 0 or more and below 1, got {text!r}")
+    return value
+
+
+def unit(text: str) -> float:
+    """Return a number between 0 and 1."""
+    value = share(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"must be a number between 0 and 1, got {text!r}")
+    return value
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Return the numbers above 0 of `S,S,...`."""
+    return tuple(rate(item) for item in text.split(","))
+
+
+def part(text: str) -> tuple[int, int]:
+    """Return `(I, N)` of `I/N`."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"expected I/N, the I-th of N parts, for instance 2/8, got {text!r}")
+    return int(found[1]), int(found[2])

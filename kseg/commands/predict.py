@@ -1,21 +1,33 @@
 """What `kseg predict` does, and the picture of what a model predicts."""
 
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
-from PIL import Image
 
 from kseg import visualization
-from kseg.checks import check_choice
+from kseg.checks import check_choice, is_count
 from kseg.data.headers import image_header
 from kseg.data.sampling import sample_evenly
-from kseg.disk import remove_partial_files, whole_file
-from kseg.inference import as_picture, open_model, range_asked_of
+from kseg.disk import remove_partial_files
+from kseg.inference import open_model, open_predictor, range_asked_of
 from kseg.inference.resizing import Resize
-from kseg.types import Dataset, InputRange, PathLike, StatedActivation
+from kseg.inference.views import TestTimeAugmentation
+from kseg.inference.windows import Blend
+from kseg.results.geo import check_rasterio, is_georeferenced
+from kseg.results.jobs import check_free, find_jobs, in_shard, with_targets
+from kseg.results.kinds import KINDS, Look, save_picture
+from kseg.results.record import Record
+from kseg.results.running import Settings, run_jobs
+from kseg.types import Dataset, InputRange, PathLike, Size, StatedActivation
+
+__all__ = ["Predicted", "comparison", "predict_files", "save_picture"]
+
+_OF_IDS = {"mask", "overlay", "contours"}  # what needs no probabilities
 
 
 def comparison(
@@ -31,101 +43,166 @@ def comparison(
     return visualization.comparison(pairs, masks, class_names, zoom)
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """What became of pictures.
+
+    Attributes:
+        done: number of those that were segmented.
+        skipped: number of those that were finished before.
+        failed: number of those that could not be segmented.
+        failed_list: file that names these and says why, `None` where there is none.
+    """
+
+    done: int
+    skipped: int = 0
+    failed: int = 0
+    failed_list: Path | None = None
+
+
 def predict_files(
-    model: PathLike,
-    images: Sequence[PathLike],
+    model: PathLike | Sequence[PathLike],
+    images: PathLike | Sequence[PathLike],
     output: PathLike,
     *,
     class_names: Sequence[str] | None = None,
+    window: Literal["auto"] | Size | None = None,
+    overlap: float = 0.5,
+    blend: Blend = "gaussian",
+    tta: TestTimeAugmentation = None,
     crf: bool | dict = False,
+    save: Sequence[str] | None = None,
     output_kind: str = "classes",
+    min_region: int = 0,
+    fill_holes: int = 0,
+    min_confidence: float = 0.0,
+    batch_size: int | None = None,
+    shard: tuple[int, int] = (1, 1),
     activation: StatedActivation = None,
     input_range: InputRange = None,
     multilabel: bool | None = None,
     resize: Resize = "antialias",
     overwrite: bool = False,
     progress: Callable[[int, int], object] | None = None,
-) -> None:
-    """Segment picture files into `output`: `NAME.png` with class ids and `NAME_overlay.png`.
+) -> Predicted:
+    """Segment picture files into `output`: `NAME.png` with class ids and a palette, and `NAME_overlay.png`.
 
-    Probabilities, and several labels per pixel, go into `NAME.npy` instead of `NAME.png`.
+    A georeferenced TIFF gives a `NAME.tif` at the same place, a picture beyond memory a tiled one; both are
+    read and written by windows. Of several pictures those that are finished are skipped when the same is run
+    again, and what cannot be read is listed in `failed.txt` while the others go on.
 
     Args:
-        model: path of a `.keras`, `.tflite` or `.onnx` file or a SavedModel folder.
-        images: paths of pictures.
+        model: path of a `.keras`, `.tflite` or `.onnx` file or a SavedModel folder, or several to average.
+        images: paths of pictures, folders, globs, `.txt` lists and videos. Results of a folder keep the names
+            of its folders; those of the frames of a video lie in a folder, and its overlays are a video.
         output: folder, made where it is missing.
         class_names: `None` or names for the legend.
-        crf, output_kind, activation, input_range, multilabel, resize: as for `kseg.predict`.
+        window, overlap, blend, tta, crf: as for `kseg.predict`.
+        save: which files: `"mask"`, `"overlay"`, `"contours"`, `"probabilities"` (`NAME.npy` float32),
+            `"probabilities16"` (float16), `"confidence"` (grey, white is 1), `"polygons"` (GeoJSON, by
+            rasterio). `None`: mask and overlay. Masks of several labels are `NAME.npy`.
+        output_kind: `"probabilities"` is short for these and the overlay.
+        min_region, fill_holes, min_confidence: as for `kseg.results.regions.cleaned`; one class per pixel.
+        batch_size, activation, input_range, multilabel, resize: as for `kseg.predict`.
+        shard: `(I, N)`, the I-th of N parts, by a hash of the names of the pictures, for several machines.
         overwrite: replace results that exist.
         progress: `None` or a function `(done, total)`.
 
     Raises:
-        FileExistsError: if a result exists and `overwrite` is false; nothing is then written.
-        FileNotFoundError, ValueError: if a picture cannot be read, or two would write the same file.
+        FileExistsError: if there are results of something else and `overwrite` is false; nothing is then
+            written.
+        FileNotFoundError, ValueError: if there are no pictures, if one that is named cannot be read, or two
+            would write the same file.
     """
-    output, paths = Path(output), [Path(path) for path in images]
-    check_choice("output_kind", output_kind, ("classes", "probabilities"))
-    for path in paths:
-        image_header(path, deep=True)
-    _check_targets(output, paths, [".png", ".npy"][output_kind != "classes"], overwrite)
-    stated: dict[str, Any] = {"activation": activation, "input_range": input_range, "multilabel": multilabel}
-    runner = open_model(model, **stated, resize=resize)
-    with range_asked_of(runner):
-        for path in paths:
-            image_header(path, deep=runner.value_range is not None)
-    end = ".png" if output_kind == "classes" and not runner.multilabel else ".npy"
-    targets = _check_targets(output, paths, end, overwrite)
-    remove_partial_files([target for pair in targets.values() for target in pair])
-    runner = runner.settled(scores=output_kind == "probabilities")
-    for done, (path, (target, overlay_path)) in enumerate(targets.items(), start=1):
-        with range_asked_of(runner):
-            image = as_picture(path, runner.channels, runner.value_range)
-        give = runner.masks if output_kind == "classes" else runner.probabilities
-        result = give(image[None], crf)[0]
-        mask = _shown(result, runner.multilabel)
-        names = class_names or [f"class {number}" for number in range(_count(runner, mask))]
-        save_picture(visualization.overlay(image, mask, names), overlay_path)
-        if end == ".png":
-            save_picture(result, target)
-        else:
-            with whole_file(target, "the result", needed=result.nbytes) as partial:
-                np.save(partial, result)
-        print(target)
+    how: dict[str, Any] = {
+        "window": window,
+        "overlap": overlap,
+        "blend": blend,
+        "tta": tta,
+        "crf": crf,
+        "resize": resize,
+    }
+    how |= {"activation": activation, "input_range": input_range, "multilabel": multilabel}
+    cleaning = {"min_region": min_region, "fill_holes": fill_holes, "min_confidence": min_confidence}
+    models = [model] if isinstance(model, str | os.PathLike) else list(model)
+    output, kinds = Path(output), _checked_kinds(save, output_kind)
+    found = find_jobs(images, output)
+    jobs = in_shard(found, _checked_shard(shard))
+    _check_named(jobs, deep=True)
+    record = None
+    if len(found) > 1 or not found[0].named:
+        record = Record(output, models, {**how, **cleaning, "save": kinds}, shard)
+    goes_on = record is not None and record.goes_on and not overwrite
+    if not goes_on:
+        check_free(with_targets(jobs, kinds, bool(multilabel)), overwrite)
+    predictor = open_predictor(models, **how, scores=bool(set(kinds) - _OF_IDS) or min_confidence > 0)
+    with range_asked_of(predictor.runner):
+        _check_named(jobs, deep=predictor.runner.value_range is not None)
+    jobs = with_targets(jobs, kinds, predictor.runner.multilabel)
+    if not goes_on:
+        check_free(jobs, overwrite)
+        if record is not None:
+            record.begin()
+    remove_partial_files([target for job in jobs for target in job.targets.values()])
+    count = predictor.num_classes or 0
+    names = list(class_names or [f"class {number}" for number in range(count)])
+    look = Look(names, predictor.runner.multilabel, 255 if count <= 255 else 65535)
+    return _run(jobs, Settings(predictor, look, kinds, cleaning, batch_size), record, progress)
+
+
+def _run(jobs, settings, record, progress):
+    """Run the jobs that are not finished."""
+    left = [job for job in jobs if record is None or not record.is_finished(job)]
+    finished = 0
+
+    def tell():
+        nonlocal finished
+        finished += 1
         if progress:
-            progress(done, len(paths))
+            progress(finished, len(left))
+
+    def done(job):
+        for target in job.targets.values():
+            print(target)
+        tell()
+
+    def failed(job, error):
+        record.add_failure(job, str(error))
+        tell()
+
+    run_jobs(left, settings, done, None if record is None else failed)
+    if record is None:
+        return Predicted(len(left))
+    record.end()
+    count = len(record.failed)
+    return Predicted(len(left) - count, len(jobs) - len(left), count, record.list if count else None)
 
 
-def _check_targets(output, paths, end, overwrite):
-    """Return picture → `(result, overlay)`; raise where something is in the way."""
-    targets = {path: (output / f"{path.stem}{end}", output / f"{path.stem}_overlay.png") for path in paths}
-    pictures = {path.resolve() for path in paths}
-    results = [target for pair in targets.values() for target in pair]
-    if len(set(results)) < 2 * len(paths):
-        raise ValueError(
-            "the results of two pictures would have the same name; predict them into two folders"
-        )
-    for target in results:
-        if target.resolve() in pictures:
-            raise ValueError(f"{target}: would overwrite a picture; choose another output=")
-        if target.exists() and not overwrite:
-            raise FileExistsError(f"{target}: exists already; add overwrite=True or choose another output=")
-    return targets
+def _checked_kinds(save, output_kind):
+    check_choice("output_kind", output_kind, ("classes", "probabilities"))
+    if save is None:
+        return ["mask", "overlay"] if output_kind == "classes" else ["probabilities", "overlay"]
+    kinds = [save] if isinstance(save, str) else list(dict.fromkeys(save))
+    for kind in kinds:
+        check_choice("save", kind, KINDS)
+    if not kinds or {"probabilities", "probabilities16"} <= set(kinds):
+        raise ValueError(f"save must name files, one kind of probabilities at most, got {save!r}")
+    return kinds
 
 
-def _count(runner, mask):
-    """Return how many names a legend needs."""
-    return max(runner.num_classes or 0, 2) if runner.num_classes else int(mask.max()) + 1
+def _checked_shard(shard):
+    numbers = tuple(shard) if isinstance(shard, tuple | list) else ()
+    if len(numbers) != 2 or not all(map(is_count, numbers)) or numbers[0] > numbers[1]:
+        raise ValueError(f"shard must be (I, N), the I-th of N parts, from 1, got {shard!r}")
+    return numbers
 
 
-def _shown(result, multilabel):
-    """Return the ids that an overlay shows: of several labels the likeliest, none where none is on."""
-    if result.ndim == 2:
-        return result
-    ids = result.argmax(-1)
-    return np.where((result >= 0.5).any(-1), ids, 255) if multilabel else ids
-
-
-def save_picture(pixels: np.ndarray, path: Path) -> None:
-    """Write a PNG whole or not at all."""
-    with whole_file(path, "the picture") as partial:
-        Image.fromarray(pixels).save(partial, format="PNG")
+def _check_named(jobs, deep):
+    """Raise where a picture that was named by itself cannot be read: nothing is then begun."""
+    for job in jobs:
+        if job.named and not job.is_video:
+            image_header(job.path, deep=deep, windows=True)
+            if is_georeferenced(job.path):
+                check_rasterio(job.path)
+        elif job.named and not job.path.is_file():
+            raise FileNotFoundError(f"{job.path}: no such file")

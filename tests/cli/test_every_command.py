@@ -33,6 +33,7 @@ NEEDED = {  # words without which a command does not begin
 # No words of the deed's arguments: files by their place, names read from a file, the shell's own.
 OF_THE_SHELL = {"name", "command", "debug", "data", "classes", "inspect", "json", "model"}
 OF_THE_SHELL |= {"augment", "rare_crops"}  # the strength, and weights that are measured
+OF_THE_SHELL |= {"average"}  # further models
 
 
 def deed(name):
@@ -89,6 +90,8 @@ def test_an_option_has_the_word_of_the_argument(name):
         known |= set(inspect.signature(kseg.data.from_directory).parameters)
     if "augmentation" in known:
         known |= set(inspect.signature(kseg.data.augment).parameters)
+    if "tta" in known:  # a dict, whose keys have a word each
+        known |= {f"tta_{key}" for key in kseg.inference.views._KEYS}
     assert words - OF_THE_SHELL <= known
 
 

@@ -1,4 +1,4 @@
-"""Windows: a pointwise model tiled equals the whole, weights are those of a plain restatement, seams stay local."""
+"""Windows: a pointwise model tiled equals the whole, weights equal a plain restatement, seams stay local."""
 
 import keras
 import numpy as np

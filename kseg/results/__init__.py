@@ -1,0 +1,1 @@
+"""What is made of predictions: files to look at, to measure and to put on a map."""

@@ -1,0 +1,93 @@
+"""What a folder of results says of itself, so that a run that was interrupted goes on: `predict.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kseg.disk import write_whole
+from kseg.results.jobs import Job
+from kseg.types import PathLike
+from kseg.version import __version__
+
+_NAME = "predict.json"
+_BLOCK = 1 << 20  # bytes
+
+
+class Record:
+    """What is written into a folder, and what could not be read.
+
+    Args:
+        output: the folder.
+        models: paths of the models, whose contents count.
+        options: what else the results depend on.
+        shard: `(I, N)`, the part that this run does.
+    """
+
+    def __init__(
+        self, output: Path, models: Sequence[PathLike], options: Mapping[str, Any], shard: tuple[int, int]
+    ) -> None:
+        self.path = output / _NAME
+        of_shard = "" if shard[1] == 1 else f"-{shard[0]}-of-{shard[1]}"
+        self.list = output / f"failed{of_shard}.txt"
+        told = {
+            "kseg": __version__,
+            "models": [{"path": str(path), "sha256": digest_of(Path(path))} for path in models],
+            "options": {name: value for name, value in options.items() if value not in (None, False, 0)},
+        }
+        self.told = json.loads(json.dumps(told, default=str))
+        self.failed: list[tuple[Job, str]] = []
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether what is in the folder was made by the same models and options."""
+        try:
+            before = json.loads(self.path.read_text(encoding="utf-8"))
+            return self._what_counts(before) == self._what_counts(self.told)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def _what_counts(self, told):
+        return [model["sha256"] for model in told["models"]], told["options"]
+
+    def begin(self) -> None:
+        """Write the record: what is older is not of this run."""
+        write_whole(self.path, json.dumps(self.told, indent=2, ensure_ascii=False).encode(), "the record")
+
+    def is_finished(self, job: Job) -> bool:
+        """Tell whether all files of a job were made since the record, and since the picture was written."""
+        try:
+            since = max(self.path.stat().st_mtime_ns, job.path.stat().st_mtime_ns)
+            return all(target.stat().st_mtime_ns >= since for target in job.targets.values())
+        except OSError:
+            return False
+
+    def add_failure(self, job: Job, reason: str) -> None:
+        """List a picture that could not be segmented."""
+        self.failed.append((job, reason))
+        lines = "".join(f"{_one_line(each.path)}\t{_one_line(why)}\n" for each, why in self.failed)
+        write_whole(self.list, lines.encode("utf-8", "surrogateescape"), "the list")
+
+    def end(self) -> None:
+        """Remove the list of an earlier run, if nothing failed in this one."""
+        if not self.failed:
+            self.list.unlink(missing_ok=True)
+
+
+def _one_line(text):
+    return " ".join(str(text).split())
+
+
+def digest_of(path: Path) -> str:
+    """Return the sha256 of a file, or of all files in a folder with their names."""
+    total = hashlib.sha256()
+    for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if each.is_file():
+            total.update(each.relative_to(path).as_posix().encode())
+            with each.open("rb") as file:
+                while block := file.read(_BLOCK):
+                    total.update(block)
+    return total.hexdigest()
