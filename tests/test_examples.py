@@ -90,3 +90,15 @@ def test_the_scenes_of_bands_are_of_13_bands_and_sound(tmp_path):
     report = kseg.data.check(tmp_path, value_range="percentiles")
     assert report.problems == [] and report.class_names == example.NAMES
     assert kseg.data.from_directory(tmp_path, "val", value_range="percentiles").channels == 13
+
+
+def test_a_worker_of_ray_segments_what_it_is_handed(tmp_path):
+    kseg.build_conv_stack(3, depth=1, filters=4).save(tmp_path / "m.keras")
+    Image.new("RGB", (20, 16)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("none")
+    worker = load(FOLDER / "predict_with_ray.py").Segmenter(str(tmp_path / "m.keras"), str(tmp_path / "out"))
+    paths = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    found = worker({"name": ["inner/a.png", "b.png"], "path": paths})
+    assert found["problem"][0] == ""
+    assert "b.png: cannot be read" in found["problem"][1]
+    assert (tmp_path / "out" / "inner" / "a.png").is_file()

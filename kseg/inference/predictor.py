@@ -27,7 +27,7 @@ Window = Literal["auto"] | Size | None
 
 _LARGEST_MAP = 2**29  # bytes of scores of a picture that is run as a whole
 _LARGEST_WINDOW, _SMALLEST_WINDOW, _STEP = 1024, 256, 64  # pixels of a side
-_WINDOW_MAP = 2**26  # bytes of scores of a window
+_WINDOW_MAP = 2**25  # bytes of scores of a window
 _LEAST_CHANNELS = 16  # what stands between the layers needs memory too
 _BATCH_PIXELS = 2**18  # of pictures that are run at once
 

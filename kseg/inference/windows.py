@@ -26,7 +26,7 @@ Made = TypeVar("Made")
 
 _SIGMA = 1 / 8  # of the side of a window; nnU-Net, Isensee et al. 2021, supplement 4
 _LEAST = 1e-3  # weight of a corner beside the middle
-_KEPT = 2**28  # bytes of scores that wait for the next row of windows
+_KEPT = 2**27  # bytes of scores that wait for the next row of windows
 
 
 def checked_overlap(overlap: float) -> float:

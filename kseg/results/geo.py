@@ -137,7 +137,7 @@ def geo_writer(
 
     void = int(np.iinfo(dtype).max)
     options = {"driver": "GTiff", "height": size[0], "width": size[1], "count": 1, "dtype": dtype}
-    options |= {"tiled": True, "blockxsize": _TILE, "blockysize": _TILE, "compress": "deflate"}
+    options |= {"tiled": True, "blockxsize": _TILE, "blockysize": _TILE, "compress": "deflate", "zlevel": 1}
     options |= {"BIGTIFF": "IF_SAFER", "nodata": void if colors else None}
     points, points_crs = place.gcps
     where = (

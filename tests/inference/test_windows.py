@@ -177,7 +177,7 @@ def test_a_picture_that_is_too_large_goes_to_windows_by_itself_and_says_so(monke
     monkeypatch.setattr("kseg.inference.predictor._LARGEST_MAP", 4 * 16 * 300 * 300)
     model, picture = model_of(), pixels((300, 301))
     assert kseg.predict(model, picture[:, :300]).shape == (300, 300)
-    with pytest.warns(UserWarning, match="301×300 pixels is too large.*1024×1024; window="):
+    with pytest.warns(UserWarning, match="301×300 pixels is too large.*704×704; window="):
         found = kseg.predict(model, picture)
     np.testing.assert_array_equal(found, kseg.predict(model, picture, window=(300, 301)))
 
