@@ -198,3 +198,130 @@ def test_a_home_that_cannot_be_written_to_is_no_news():
     environment = {"PYTHONPATH": ":".join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "2"}
     for home in ({"HOME": "/dev/null"}, {"MPLCONFIGDIR": "/dev/null/folder"}):
         assert "atplotlib" not in run(script, **environment, **home).stderr
+
+
+def test_contours_lie_inside_of_their_class_and_leave_the_rest_alone():
+    mask = np.zeros((60, 80), "uint8")
+    mask[10:40, 20:60] = 1
+    mask[50:, 60:] = 255
+    picture = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype="uint8")
+    drawn = visualization.contours(picture, mask, background=0, width=2)
+    changed = (drawn != picture).any(-1)
+    assert not changed[mask != 1].any()
+    assert not changed[14:36, 24:56].any()
+    color = visualization.palette(2)[1]
+    for row, column in ((10, 30), (39, 30), (20, 20), (20, 59), (11, 30)):
+        np.testing.assert_array_equal(drawn[row, column], color)
+    whole = visualization.contours(picture, np.zeros((60, 80), "uint8"))
+    np.testing.assert_array_equal(whole, picture)  # a border of the picture is none of a class
+    named = visualization.contours(picture, mask, ["Background", "leaf"])
+    assert named.shape[1] > 80
+    with pytest.raises(ValueError, match="width must be"):
+        visualization.contours(picture, mask, width=0)
+
+
+def test_void_has_lines_where_it_is_asked_for_and_background_is_left_out():
+    mask = np.full((40, 40), 255, "uint8")
+    mask[:, :20] = 0
+    picture = np.full((40, 40, 3), 90, "uint8")
+    drawn = visualization.overlay(picture, mask, background=0, hatch_void=True)
+    np.testing.assert_array_equal(drawn[:, :20], picture[:, :20])
+    assert 0.05 < (drawn[:, 20:] != 90).any(-1).mean() < 0.3
+
+
+# Machado, Oliveira and Fernandes 2009, severity 1: protanopia and deuteranopia, of linear RGB
+MACHADO = (
+    np.eye(3),
+    np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+)
+
+
+def nearest_colors(colors):
+    """Return the least distance of two colours in CIELAB, over three ways of seeing."""
+    import cv2
+
+    shares = colors / 255.0
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    least = np.inf
+    for matrix in MACHADO:
+        seen = np.clip(linear @ matrix.T, 0, 1)
+        back = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * seen ** (1 / 2.4) - 0.055).astype("float32")
+        lab = cv2.cvtColor(back[None], cv2.COLOR_RGB2Lab)[0]
+        distances = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
+        least = min(least, distances[~np.eye(len(colors), dtype=bool)].min())
+    return least
+
+
+def test_colours_for_the_colour_blind_stay_apart_as_they_see_them():
+    for count, least in ((7, 14), (12, 11), (20, 9)):
+        colors = visualization.palette(count, "colorblind")
+        assert nearest_colors(colors) > least
+        assert nearest_colors(colors) > nearest_colors(visualization.palette(count))
+    np.testing.assert_array_equal(
+        visualization.palette(7, "colorblind"), visualization.palette(30, "colorblind")[:7]
+    )
+    assert len(np.unique(visualization.palette(150, "colorblind"), axis=0)) == 150
+
+
+def test_palettes_of_data_sets_are_theirs():
+    voc = visualization.palette(256, "voc")
+    assert voc[:4].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    assert voc[255].tolist() == [224, 224, 192]
+    assert visualization.palette(19, "cityscapes")[11].tolist() == [220, 20, 60]
+    assert visualization.palette(11, "camvid")[3].tolist() == [128, 64, 128]
+    with pytest.raises(ValueError, match="did you mean 'colorblind'"):
+        visualization.palette(3, "colourblind")
+
+
+@pytest.mark.parametrize("count", [1, 3, 40, 256])
+@pytest.mark.parametrize("height", [16, 48, 300, 2000])
+def test_a_legend_holds_every_class_at_any_size(count, height):
+    names = [f"class of things number {number}, {'very ' * (number % 9)}long" for number in range(count)]
+    colors = np.stack([np.arange(count), 255 - np.arange(count), np.full(count, 77)], 1).astype("uint8")
+    picture = visualization.legend(names, height, colors=colors)
+    assert picture.shape[0] >= height
+    assert picture.shape[1] < 1000
+    shown = {tuple(color) for color in np.unique(picture.reshape(-1, 3), axis=0).tolist()}
+    assert {tuple(color) for color in colors.tolist()} <= shown
+    assert (picture[:, -2:] == 255).all()  # no name is cut by the edge
+    mask = (np.arange(height * 64) % count).astype("uint8").reshape(height, 64)
+    assert visualization.overlay(np.zeros((height, 64, 3)), mask, names).shape[0] >= height
+
+
+def test_a_gallery_takes_pictures_of_other_sizes_and_stays_bounded():
+    small, large = np.full((10, 40, 3), 9, "uint8"), np.full((3000, 2000, 3), 200, "uint8")
+    sheet = visualization.gallery([[small, large]] * 12, ["one", "two"], captions=["a line"] * 12, columns=2)
+    assert max(sheet.shape) <= 8192
+    assert (sheet == 200).all(-1).any() and (sheet == 9).all(-1).any()
+    row = visualization.side_by_side([small, large[:30, :20]])
+    assert (row == 200).all(-1).sum() == 600
+    with pytest.raises(ValueError, match="a picture per heading"):
+        visualization.gallery([[small]], ["one", "two"])
+    with pytest.raises(ValueError, match="a picture per heading"):
+        visualization.gallery([], ["one"])
+
+
+def test_a_notebook_shows_pictures_masks_and_data_sets(tmp_path):
+    from PIL import Image
+
+    import kseg
+
+    shown = visualization.show(MASK)
+    assert shown._repr_png_()[:4] == b"\x89PNG"
+    shown.save(tmp_path / "m.png")
+    with Image.open(tmp_path / "m.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), visualization.colorize(MASK))
+    with pytest.raises(ValueError, match="image must be"):
+        visualization.show(np.zeros(3))
+    scenes = kseg.data.shapes(4, (32, 32), batch_size=2)
+    text = scenes._repr_html_()
+    assert "2 batches" in text and "6 classes: background" in text and "data:image/png;base64," in text
+    hostile = scenes.map(lambda image, mask: (image, mask))
+    hostile.class_names = ["<script>alert(1)</script>"] * 6
+    assert "<script>" not in hostile._repr_html_()
+    assert "no such pair" not in scenes.map(lambda image, mask: image)._repr_html_()

@@ -12,6 +12,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from kseg.data.notebook import described
+
 _CLASSES = ("class_names", "num_classes", "channels", "value_range", "layout")
 _ITEMS = ("epochs", "image_paths", "mask_paths")  # which items come, and in which order
 _FACTS = (*_CLASSES, "batch_size", *_ITEMS)
@@ -74,6 +76,10 @@ class SegmentationDataset(tf.data.Dataset):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         reason = vars(self).get("_unknown", {}).get(name)
         raise AttributeError(reason or f"{name} is not known: the dataset was made without")
+
+    def _repr_html_(self) -> str:
+        """Show a notebook what it holds, and some of its pictures with their masks."""
+        return described(self)
 
     def apply(self, transformation_func: Callable) -> tf.data.Dataset:
         """Apply a function of a dataset, as `tf.data.Dataset.apply` does."""
