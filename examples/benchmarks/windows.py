@@ -5,8 +5,8 @@
 Data: noise and ramps, generated, SIDE × SIDE pixels; DDRNet-23-slim with 21 classes and untrained weights. A
 second process segments it by `kseg.commands.predict.predict_files` and tells its peak of memory; before and
 after, the model alone runs on a window that lies in memory. Prints ms a window, the ratio, and the peak.
-`--jpeg` segments a photograph of 6000 × 4000 pixels instead, by windows that are chosen for it. A window takes
-about 0.06 s on two cores: 20,000 pixels a side six minutes, 6,000 half a minute.
+`--jpeg` segments a photograph of 6000 × 4000 pixels instead, by windows that are chosen for it. A window
+takes about 0.06 s on two cores: 20,000 pixels a side six minutes, 6,000 half a minute.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def measure(folder, arguments):
     kseg.build_ddrnet(CLASSES).save(folder / "model.keras")
     predictor = kseg.inference.open_predictor(folder / "model.keras", window=window or "auto")
     windows = predictor.windows_for((20_000, 20_000))
-    size = window if windows is None else windows.size
+    size = windows.size if windows else (512, 512)
     bare = [milliseconds(predictor.runner, size)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     start = time.perf_counter()
