@@ -18,6 +18,7 @@ from kseg.inference import open_model, open_predictor, range_asked_of
 from kseg.inference.resizing import Resize
 from kseg.inference.views import TestTimeAugmentation
 from kseg.inference.windows import Blend
+from kseg.metrics import Confusion
 from kseg.results.geo import check_rasterio, is_georeferenced
 from kseg.results.jobs import check_free, find_jobs, in_shard, with_targets
 from kseg.results.kinds import KINDS, Look, save_picture
@@ -37,10 +38,16 @@ def comparison(
     count: int = 4,
     zoom: int = 1,
 ) -> np.ndarray:
-    """Return rows image | truth | prediction of `count` pictures spread over a dataset."""
+    """Return rows image | truth | prediction of `count` pictures spread over a dataset, and their mean IoU."""
     runner, pairs = open_model(model_or_path), sample_evenly(dataset, count)
     masks = [runner.masks(image[None])[0] for image, _ in pairs]
-    return visualization.comparison(pairs, masks, class_names, zoom)
+    captions = []
+    for (_, truth), mask in zip(pairs, masks, strict=True):
+        counts = Confusion(max(len(class_names), 2))
+        counts.add(truth, mask)
+        known = counts.iou[np.isfinite(counts.iou)]
+        captions.append(f"mean IoU {known.mean():.3f}" if known.size else "void alone")
+    return visualization.comparison(pairs, masks, class_names, zoom, captions=captions)
 
 
 @dataclass(frozen=True)

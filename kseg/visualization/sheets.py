@@ -1,6 +1,6 @@
 """Pictures side by side: galleries, and rows of picture, truth and prediction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ def gallery(
     zoom: int = 1,
     captions: Sequence[str] | None = None,
     columns: int = 1,
+    only: Iterable[int] | None = None,
 ) -> np.ndarray:
     """Put pictures in a grid under headings, for instance image | truth | prediction.
 
@@ -33,6 +34,7 @@ def gallery(
         zoom: pixels are repeated this often.
         captions: `None` or one line for below each row.
         columns: of rows: long sheets become several, side by side.
+        only: `None` or the ids that the legend shows.
 
     Returns:
         uint8 `(H', W', 3)`, of at most 8192 pixels a side.
@@ -73,7 +75,7 @@ def gallery(
     result = np.asarray(canvas)
     if class_names is None:
         return result
-    side = legend(class_names, len(result) - _HEAD)
+    side = legend(class_names, len(result) - _HEAD, only=only)
     side = np.pad(side, [(_HEAD, 0), (0, 0), (0, 0)], constant_values=255)
     return beside(result, side)
 
@@ -126,7 +128,8 @@ def comparison(
         ]
         rows.append([shown, *drawn])
     headings = ["image", "truth", "prediction"]
-    return gallery(rows, headings, class_names=class_names, zoom=zoom, captions=captions)
+    drawn_ids = [number for number in range(len(class_names)) if number != background]
+    return gallery(rows, headings, class_names=class_names, zoom=zoom, captions=captions, only=drawn_ids)
 
 
 def fitted(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
