@@ -38,7 +38,7 @@ def comparison(
     count: int = 4,
     zoom: int = 1,
 ) -> np.ndarray:
-    """Return rows image | truth | prediction of `count` pictures spread over a dataset, and their mean IoU."""
+    """Return rows image | truth | prediction of `count` pictures spread over a dataset, with mean IoU."""
     runner, pairs = open_model(model_or_path), sample_evenly(dataset, count)
     masks = [runner.masks(image[None])[0] for image, _ in pairs]
     captions = []
