@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     2: wrong usage; 4: a training diverged; 130 and 143: it was stopped by SIGINT or SIGTERM.
     """
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's alphabet lacks ends nothing
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     arguments = make_parser().parse_args(argv)
     if arguments.debug:
         return arguments.command(arguments)

@@ -22,7 +22,7 @@ from kseg.metrics import Confusion
 from kseg.results.geo import check_rasterio, is_georeferenced
 from kseg.results.jobs import check_free, find_jobs, in_shard, with_targets
 from kseg.results.kinds import KINDS, Look, save_picture
-from kseg.results.record import Record
+from kseg.results.record import Record, on_one_line
 from kseg.results.running import Settings, run_jobs
 from kseg.types import Dataset, InputRange, PathLike, Size, StatedActivation
 
@@ -170,7 +170,7 @@ def _run(jobs, settings, record, progress):
 
     def done(job):
         for target in job.targets.values():
-            print(target)
+            print(on_one_line(target))
         tell()
 
     def failed(job, error):

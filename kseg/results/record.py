@@ -55,7 +55,7 @@ class Record:
 
     def begin(self) -> None:
         """Write the record: what is older is not of this run."""
-        write_whole(self.path, json.dumps(self.told, indent=2, ensure_ascii=False).encode(), "the record")
+        write_whole(self.path, json.dumps(self.told, indent=2).encode(), "the record")
 
     def is_finished(self, job: Job) -> bool:
         """Tell whether all files of a job were made since the record, and since the picture was written."""
@@ -68,8 +68,8 @@ class Record:
     def add_failure(self, job: Job, reason: str) -> None:
         """List a picture that could not be segmented."""
         self.failed.append((job, reason))
-        lines = "".join(f"{_one_line(each.path)}\t{_one_line(why)}\n" for each, why in self.failed)
-        write_whole(self.list, lines.encode("utf-8", "surrogateescape"), "the list")
+        lines = "".join(f"{on_one_line(each.path)}\t{on_one_line(why)}\n" for each, why in self.failed)
+        write_whole(self.list, lines.encode("utf-8", "backslashreplace"), "the list")
 
     def end(self) -> None:
         """Remove the list of an earlier run, if nothing failed in this one."""
@@ -77,8 +77,10 @@ class Record:
             self.list.unlink(missing_ok=True)
 
 
-def _one_line(text):
-    return " ".join(str(text).split())
+def on_one_line(text: object) -> str:
+    """Return a text whose line breaks and other characters without a picture are escaped."""
+    escaped = (each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text))
+    return "".join(escaped)
 
 
 def digest_of(path: Path) -> str:

@@ -111,7 +111,7 @@ def test_a_folder_is_killed_and_run_again(model_file, pictures, tmp_path, ids_of
 
 def check_killed(model_file, root, out, ids_of, kills):
     """Kill a run when so many masks are there; the last one must find all, none torn, one in the list."""
-    (root / "250.jpg").write_bytes(b"\xff\xd8\xff broken")
+    (root / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     count = len(list(root.rglob("*.png")))
     command = [sys.executable, "-c", RUN, model_file, root, out]
     stamps = {}
@@ -127,7 +127,7 @@ def check_killed(model_file, root, out, ids_of, kills):
     assert found.failed == 1
     assert found.done + found.skipped == count
     assert found.skipped >= kills[-1] - 8
-    assert "250.jpg" in (out / "failed.txt").read_text()
+    assert "broken.jpg" in (out / "failed.txt").read_text()
     masks = [path for path in out.rglob("[!.]*.png") if not path.stem.endswith("_overlay")]
     assert len(masks) == count
     for path in masks[:: max(1, count // 40)]:
@@ -224,3 +224,65 @@ def test_progress_tells_the_time_left_also_where_it_is_piped():
     progress = Progress("predicting", stream := io.StringIO(), every=60)
     progress(1, 4)
     assert stream.getvalue() == ""
+
+
+@pytest.mark.slow_after(1)
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_names_of_any_kind_work_and_are_printed_on_a_line_each(model_file, tmp_path, locale):
+    names = [b"a\xff.png", b"b [1] *?.png", b"c\nd.png", "ä ö.png".encode(), b"%d.png", b"-x.png", b"v.2.png"]
+    (tmp_path / "p").mkdir()
+    picture = tmp_path / "p" / "first.png"
+    Image.new("RGB", (9, 8)).save(picture)
+    for name in names:
+        (tmp_path / "p" / os.fsdecode(name)).write_bytes(picture.read_bytes())
+    (tmp_path / "p" / os.fsdecode(b"bad\xfe\n.png")).write_text("none")
+    program = "import sys; from kseg.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [
+        sys.executable,
+        "-c",
+        program,
+        "predict",
+        model_file,
+        tmp_path / "p",
+        "--output",
+        tmp_path / "out",
+    ]
+    environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    run = subprocess.run(words, env=environment, capture_output=True, check=False)
+    assert run.returncode == 3, run.stderr
+    assert len(run.stdout.splitlines()) == 2 * (len(names) + 1)
+    assert len((tmp_path / "out" / "failed.txt").read_text().splitlines()) == 1
+    for name in names:
+        assert (tmp_path / "out" / os.fsdecode(name)).is_file()
+
+
+MEASURED = """
+import resource, sys
+import numpy as np
+from kseg.commands.predict import predict_files
+predict_files(sys.argv[1], sys.argv[2], sys.argv[3], save=["mask"], **eval(sys.argv[4]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_windows_and_not_of_the_picture(tmp_path):
+    """8,000 × 12,000 pixels of 21 classes have 8 GB of scores."""
+    kseg.build_conv_stack(21, depth=1, filters=4).save(tmp_path / "m.keras")
+    Image.new("RGB", (64, 64), "gray").save(tmp_path / "small.png")
+    np.lib.format.open_memmap(tmp_path / "large.npy", "w+", "uint8", (8000, 12000, 3)).flush()
+
+    def peak(name, options):
+        words = [
+            sys.executable,
+            "-c",
+            MEASURED,
+            tmp_path / "m.keras",
+            tmp_path / name,
+            tmp_path / "out",
+            options,
+        ]
+        run = subprocess.run(words, capture_output=True, check=True, text=True)
+        return int(run.stdout.split()[-1]) / 1e6
+
+    assert peak("large.npy", "{'window': (512, 512), 'overlap': 0.25}") - peak("small.png", "{}") < 0.7
