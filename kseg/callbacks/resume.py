@@ -1,6 +1,7 @@
 """A training that goes on where it was interrupted, as if it had not been."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,11 @@ class ExactResume(keras.callbacks.Callback):
         _assign(self._variables(), state)
         self.restored = state
         start_at_epoch(self.model, state.epoch)
-        report(f"resuming after epoch {state.epoch}")
+        last = state.epoch >= self.params.get("epochs", math.inf)
+        report(
+            f"resuming after epoch {state.epoch}"
+            + (", the last one: nothing is left to train" if last else "")
+        )
 
     def _read(self, report):
         """Return the newest state as bytes, none where there is none."""

@@ -15,7 +15,7 @@ from kseg.cli.options import (
     reading_options,
 )
 from kseg.cli.values import counts, positive, rate, size
-from kseg.cli.words import add_option, keep_old_word
+from kseg.cli.words import add_option, in_words_of_shell, keep_old_word
 
 _DESCRIPTION = """Check the data, train, and keep the epoch with the best validation mean IoU.
 
@@ -181,6 +181,7 @@ def _train(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         tensorboard=arguments.tensorboard,
         progress=Progress("checking"),
+        report=lambda text: print(in_words_of_shell(text, arguments), flush=True),
         learning_rate=arguments.learning_rate,
         encoder_learning_rate=arguments.encoder_learning_rate,
         weight_decay=arguments.weight_decay,

@@ -188,8 +188,10 @@ def test_train_takes_every_option(folder, shell):
     code, out, err = shell("train", *arguments)
     assert code == 0, err
     assert re.search(r"logits starts anew: kernel is \(.*, 7\) here, \(.*, 6\) there", out)
-    assert re.search(r"optimizer  SGD; .*optimizer sgd, schedule cosine", out)
-    assert "devices    1 in step, mixed_bfloat16" in out
+    expected = "SGD, learning rate 0.01, weight decay 0.0, encoder learning rate 0.001, global clipnorm 1.0, "
+    expected += "gradient accumulation steps 2, ema momentum 0.9, cosine schedule"
+    assert f"optimizer  {expected}\n" in out
+    assert "devices    1 CPU, mixed_bfloat16\n" in out
     kinds = {path.parent.name for path in (output / "tensorboard").rglob("events.out.tfevents.*")}
     assert kinds == {"train", "validation", "predictions"}
     model = kseg.load(output / "model.keras")
@@ -216,6 +218,42 @@ def test_a_training_varies_its_crops_as_asked(folder, shell, refused, monkeypatc
     assert len(list((folder.parent / "kept").glob("*.pair"))) == 6 + 3
     assert shell("train", *place, *varied, "--resume")[0] == 0  # a cache is no part of what was asked
     assert "augmentation" in refused("train", *place, *varied, "--hue", "3", "--resume")
+
+
+def test_a_training_says_every_thing_once_and_before_it_is_done(folder, shell):
+    """What stands in the terminal, in the words of the shell; and that a second run has nothing to do."""
+    arguments = ["train", "--data", folder, "--output", folder.parent / "first", *SMALL, "1"]
+    code, out, err = shell(*arguments)
+    assert code == 0, err
+    lines = [re.sub(r"\d+ s\b", "N s", re.sub(r"\d\.\d+", "N", line)) for line in out.splitlines()]
+    model = kseg.load(folder.parent / "first" / "model.keras")
+    (start,) = (n for n, line in enumerate(lines) if line.startswith("suggestion: "))
+    assert lines[start].startswith("suggestion: --class-weights sqrt_median_frequency, as ")
+    assert lines[start + 1 :] == [
+        f"model      conv_stack, {model.count_params():,} parameters",
+        "data       6 pictures to train on, 3 to validate, 6 classes",
+        "steps      1 epoch of 3 steps of 2 crops 32×32",
+        "optimizer  AdamW, learning rate N, weight decay N, poly schedule",
+        "devices    1 CPU, float32",
+        f"output     {folder.parent / 'first'}",
+        "first: first step: building the graph, may take a minute",
+        "first: first step after N s",
+        "first: about N s an epoch",
+        "first: epoch 1/1  loss N  val_loss N  val_mean_iou N  N min",
+        "val_mean_iou N is the best so far: writing model.keras",
+        "drawing predictions.png: what the model of the best epoch predicts",
+        f"best epoch 1, val_mean_iou N: {folder.parent / 'first' / 'model.keras'}",
+        f"pictures: {folder.parent / 'first' / 'predictions.png'}",
+    ]
+    code, again, _ = shell(*arguments, "--resume")
+    assert code == 0 and "resuming after epoch 1, the last one: nothing is left to train" in again
+    assert "first step" not in again
+
+
+def test_class_weights_are_not_suggested_where_they_are_given(folder, shell):
+    arguments = ["--data", folder, "--output", folder.parent / "first", *SMALL, "1"]
+    _, out, _ = shell("train", *arguments, "--class-weights", "median_frequency")
+    assert "suggestion" not in out
 
 
 def test_resume_needs_states(trained, folder, tmp_path, refused):
