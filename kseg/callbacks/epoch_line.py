@@ -49,7 +49,7 @@ class EpochLine(keras.callbacks.Callback):
         self.keys = keys
         self.file = file
         self.run = run
-        self.clock: _Clock | None = None
+        self.clock = _Clock(time.monotonic())
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.stream = self.file or sys.stdout
@@ -83,7 +83,7 @@ class EpochLine(keras.callbacks.Callback):
         self._along(f"epoch {self.epoch + 1}: step {batch + 1}/{total or '?'}, loss {loss:.3f}{left}")
 
     def on_test_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if self.clock is not None and is_chief() and (self.stream.isatty() or self.clock.is_due()):
+        if self.clock.has_begun and is_chief() and (self.stream.isatty() or self.clock.is_due()):
             self._along(f"epoch {self.epoch + 1}: validating, batch {batch + 1}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -29,6 +29,8 @@ class ExactResume(keras.callbacks.Callback):
     epoch begins that epoch again; on a CPU with `tf.config.experimental.enable_op_determinism()` it ends with
     the weights of a training that was never interrupted. Let it be the last of the callbacks.
 
+    A training that `EarlyStopping`, one of `callbacks`, has ended goes on only with a larger `patience`.
+
     `keras.callbacks.BackupAndRestore` repeats steps on top of later weights, forgets dropout and shuffling,
     and takes a half-written state for a whole one. Of several workers the chief alone writes and reads; the
     others get what it has read.
@@ -90,11 +92,26 @@ class ExactResume(keras.callbacks.Callback):
             return
         _assign(self._variables(), state)
         self.restored = state
-        start_at_epoch(self.model, state.epoch)
-        last = state.epoch >= self.params.get("epochs", math.inf)
-        report(
-            f"resuming after epoch {state.epoch}"
-            + (", the last one: nothing is left to train" if last else "")
+        epochs = self.params.get("epochs", math.inf)
+        if state.epoch >= epochs:
+            end = ", the last one: nothing is left to train"
+        elif self._stopped_early(state):
+            end = ", where it was stopped early: nothing is left to train"
+        else:
+            end = ""
+        start_at_epoch(self.model, epochs if end else state.epoch)
+        report(f"resuming after epoch {state.epoch}{end}")
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        start_at_epoch(self.model, None)  # no epoch has begun where nothing was left
+
+    def _stopped_early(self, state):
+        """Tell whether a callback has waited for its patience: what is resumed ends where it has ended."""
+        return any(
+            isinstance(callback, keras.callbacks.EarlyStopping)
+            and numbers.get("stopped_epoch", 0) > 0
+            and numbers.get("wait", 0) >= callback.patience
+            for callback, numbers in zip(self.callbacks, state.facts["callbacks"], strict=False)
         )
 
     def _read(self, report):

@@ -70,6 +70,7 @@ def _add_model(group):
         group,
         "--model",
         "--m",
+        "--mo",
         default="unet",
         help="architecture (default: %(default)s); see kseg.list_models()",
     )
@@ -77,6 +78,12 @@ def _add_model(group):
         "--backbone", help="encoder; see kseg.list_backbones() (default: the architecture's own)"
     )
     group.add_argument("--backbone-weights", metavar="imagenet | FILE", help="weights of the encoder")
+    group.add_argument(
+        "--filters",
+        type=positive,
+        metavar="N",
+        help="width of the model's own encoder: fewer are faster and worse (default: the architecture's)",
+    )
     group.add_argument(
         "--decoder-filters",
         type=counts,
@@ -111,6 +118,26 @@ def _add_steps(group):
         "--batch-size", type=positive, default=8, help="pictures per step (default: %(default)s)"
     )
     add_epochs(group, "(default: %(default)s)", 50)
+    group.add_argument(
+        "--early-stopping",
+        type=positive,
+        metavar="N",
+        help="stop after N epochs without a better one (default: never)",
+    )
+    group.add_argument(
+        "--monitor",
+        default="val_mean_iou",
+        metavar="NAME",
+        help="what tells the best epoch: val_loss, val_mean_iou, val_mean_dice, val_pixel_accuracy, "
+        "val_boundary_iou, val_boundary_f1, val_iou_ and a class (default: %(default)s)",
+    )
+    group.add_argument(
+        "--loss",
+        nargs="+",
+        metavar="NAME",
+        help="one or several, which are added up: boundary, cross_entropy, dice, focal, jaccard, lovasz, "
+        "ohem_cross_entropy, tversky (default: cross_entropy)",
+    )
     group.add_argument(
         "--class-weights",
         choices=("none", "sqrt_median_frequency", "median_frequency"),
@@ -167,6 +194,7 @@ def _train(arguments: argparse.Namespace) -> int:
         model=arguments.model,
         backbone=arguments.backbone,
         backbone_weights=arguments.backbone_weights,
+        filters=arguments.filters,
         decoder_filters=arguments.decoder_filters,
         aux_heads=arguments.aux_heads or None,
         start_from=arguments.start_from,
@@ -174,6 +202,9 @@ def _train(arguments: argparse.Namespace) -> int:
         crop_size=arguments.crop_size,
         batch_size=arguments.batch_size,
         epochs=arguments.epochs,
+        early_stopping=arguments.early_stopping,
+        monitor=arguments.monitor,
+        loss=arguments.loss,
         class_weights=None if chosen == "none" else chosen,
         precision=arguments.precision,
         seed=arguments.seed,

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from kseg import callbacks, states
+from kseg.commands.monitoring import MONITOR, EarlyStopping
 from kseg.commands.plain_words import in_plain_words
 from kseg.commands.predict import comparison, save_picture
 from kseg.commands.preparation import Datasets, print_on_chief
@@ -43,7 +44,10 @@ def fit(
 ) -> callbacks.SaveBest:
     """Train, and leave nothing behind where there is nothing to keep: the same command may run again."""
     signals = callbacks.StopOnSignal()
-    best = callbacks.SaveBest(output / "model.keras", report=print_on_chief)
+    monitor, patience = config.get("monitor", MONITOR), config.get("early_stopping")
+    best = callbacks.SaveBest(output / "model.keras", monitor, report=print_on_chief)
+    stopping = [] if patience is None else [EarlyStopping(monitor, patience)]
+    keys = dict.fromkeys(["loss", "val_loss", MONITOR, monitor])
     watching: list[keras.callbacks.Callback] = [callbacks.StopOnDivergence(crops)]
     if config.get("ema_momentum") is not None:
         watching.append(callbacks.EvaluateEMA())
@@ -58,12 +62,14 @@ def fit(
             verbose=0,
             callbacks=[
                 *watching,
-                callbacks.EpochLine(run=output.resolve().name),
+                callbacks.EpochLine(list(keys), run=output.resolve().name),
                 best,
+                *stopping,
                 callbacks.LearningCurve(output),
                 signals,
                 callbacks.ExactResume(
-                    output / "states", crops, [best], config, report=print_on_chief if resume else _silent
+                    *(output / "states", crops, [best, *stopping], config),
+                    report=print_on_chief if resume else _silent,
                 ),
             ],
         )
@@ -76,6 +82,8 @@ def fit(
         signals.restore()
         if is_chief() and not (output / "model.keras").exists() and not (output / "states").exists():
             remove_remains(output)
+    if any(stop.stopped_epoch for stop in stopping):
+        print_on_chief(f"stopped early: {patience} epochs without a better {monitor}")
     return best
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from kseg import data
+from kseg.callbacks.saving import best_is
+from kseg.commands.monitoring import MONITOR
 from kseg.data.dataset import SegmentationDataset
 from kseg.distribution import is_chief
 from kseg.graphs import encoder_layers
@@ -20,6 +22,7 @@ from kseg.models import build
 from kseg.optimizers.by_name import RATE_AND_DECAY
 from kseg.remembering import with_value_range
 from kseg.replicas import num_replicas
+from kseg.training.named_losses import checked_losses
 from kseg.transfer import copy_weights
 from kseg.types import PathLike
 from kseg.value_range import ValueRange
@@ -136,10 +139,23 @@ def run_config(
     }
 
 
-def as_asked(reading: Mapping[str, Any] | None, augmentation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how files are read and pictures varied as a run keeps it; states without it go on."""
+def as_asked(
+    reading: Mapping[str, Any] | None,
+    augmentation: Mapping[str, Any],
+    loss: str | Sequence[str] | None = None,
+    monitor: str = MONITOR,
+    early_stopping: int | None = None,
+) -> dict[str, Any]:
+    """Return what a run keeps only where it was asked for: states without it go on."""
     kept = {word: value for word, value in (reading or {}).items() if word not in ("channels", "value_range")}
-    asked = {name: told for name, told in (("reading", kept), ("augmentation", dict(augmentation))) if told}
+    told: dict[str, Any] = {
+        "reading": kept,
+        "augmentation": dict(augmentation),
+        "early_stopping": early_stopping,
+    }
+    told["loss"] = None if loss is None else checked_losses(loss)
+    told["monitor"] = None if monitor == MONITOR else monitor
+    asked = {name: value for name, value in told.items() if value}
     return json.loads(json.dumps(asked, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v)))
 
 
@@ -208,15 +224,34 @@ def plan(network: keras.Model, datasets: Datasets, config: dict, options: dict, 
         f"{datasets.validation.epochs.count} to validate, {_several(crops.num_classes, 'class', 'classes')}",
         "steps": f"{_several(config['epochs'], 'epoch')} of {_several(len(crops), 'step')} of "
         f"{_several(config['batch_size'], 'crop')} {height}×{width}",
+        "loss": _loss_in_words(config),
         "optimizer": _optimizer_in_words(network, options),
         "devices": f"{_devices_in_words()}, {config['precision']}",
         "output": str(output),
+        "best epoch": _best_in_words(config),
     }
-    return "\n".join(f"{name:10} {value}" for name, value in rows.items())
+    return "\n".join(f"{name:11}{value}" for name, value in rows.items())
 
 
 def _several(count, one, many=None):
     return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def _loss_in_words(config):
+    names = " + ".join(name.replace("_", "-") for name in config.get("loss", ["cross_entropy"]))
+    weights = config["class_weights"]
+    return names if weights is None else f"{names}, classes weighed by {weights.replace('_', ' ')}"
+
+
+def _best_in_words(config):
+    monitor = config.get("monitor", MONITOR)
+    best = f"that of the {'least' if best_is(monitor) == 'min' else 'highest'} {monitor}"
+    epochs = config.get("early_stopping")
+    return (
+        best
+        if epochs is None
+        else f"{best}; the training stops after {_several(epochs, 'epoch')} without a better one"
+    )
 
 
 def _optimizer_in_words(network, options):

@@ -12,10 +12,12 @@ from kseg.checks import check_tensorflow, renamed
 from kseg.commands import preparation
 from kseg.commands.asked import check_arguments, checked_augmentation
 from kseg.commands.fitting import best_epoch, fit_in_folder
+from kseg.commands.monitoring import MONITOR, check_monitor, metrics_for
 from kseg.commands.plain_words import in_plain_words
 from kseg.commands.run_folder import check_output
 from kseg.distribution import is_chief, strategy
 from kseg.training import compile
+from kseg.training.named_losses import named_loss
 from kseg.types import PathLike
 
 
@@ -27,6 +29,7 @@ def train(
     model: str = "unet",
     backbone: str | keras.Model | None = None,
     backbone_weights: PathLike | None = None,
+    filters: int | Sequence[int] | None = None,
     decoder_filters: Sequence[int] | None = None,
     aux_heads: bool | None = None,
     start_from: PathLike | None = None,
@@ -34,6 +37,9 @@ def train(
     crop_size: tuple[int, int] | None = None,
     batch_size: int = 8,
     epochs: int = 50,
+    early_stopping: int | None = None,
+    monitor: str = MONITOR,
+    loss: str | Sequence[str] | None = None,
     class_weights: str | None = None,
     precision: str = "float32",
     label_map: dict[int, int] | None = None,
@@ -65,11 +71,19 @@ def train(
         output: new or empty folder: `model.keras`, `classes.txt`, `history.csv`, `learning_curve.png`,
             `predictions.png`, and `states/`, which may be deleted when the training is over.
         model: one of `kseg.list_models()`.
-        backbone, backbone_weights, decoder_filters, aux_heads: for its builder; `None` leaves its default.
+        backbone, backbone_weights, filters, decoder_filters, aux_heads: for its builder; `None` leaves its
+            default.
         start_from: `None` or a `.keras` file: its weights are the first ones wherever layers agree.
         freeze_encoder: keep the weights and batch statistics of the encoder.
         crop_size: `(H, W)` of a training crop; `None`: the size of the pictures, 320 at most.
         batch_size, epochs, seed: the batch is that of all devices together.
+        early_stopping: `None` or epochs: as many without a better one end the training. The schedule is still
+            that of all `epochs`.
+        monitor: what tells the best epoch, of which losses are best when small: "val_loss", "val_mean_iou",
+            "val_mean_dice", "val_pixel_accuracy", "val_boundary_iou", "val_boundary_f1", "val_iou_" and the
+            name of a class, or one of them without "val_", of the training.
+        loss: `None`, which is cross-entropy, or one or several names of losses of `kseg.losses` in snake
+            case, whose sum it is: `["cross_entropy", "dice"]`.
         class_weights: `None` or a method of `kseg.data.class_weights`.
         precision: `"float32"`, `"mixed_float16"` or `"mixed_bfloat16"`.
         deterministic: operators that give the same sums each time, which may be slower.
@@ -100,32 +114,22 @@ def train(
     devices = strategy()  # of several workers: before anything else is asked of TensorFlow
     output = Path(output)
     _check_place(output, resume, tensorboard)
-    of_model = {"backbone": backbone, "backbone_weights": backbone_weights}
+    of_model = {"backbone": backbone, "backbone_weights": backbone_weights, "filters": filters}
     of_model = _without_none({**of_model, "decoder_filters": decoder_filters, "aux_heads": aux_heads})
     options = _without_none(options)
-    check_arguments(model, of_model, precision, options, start_from, freeze_encoder, seed, cache)
+    checked = (model, of_model, precision, options, start_from, freeze_encoder, seed, cache)
+    check_arguments(*checked, loss, monitor, early_stopping)
     augmentation = checked_augmentation(augmentation)
     labels = {"label_map": label_map, "class_names": class_names, **(reading or {})}
     labels["class_names"] = preparation.check_data(root, labels, progress, report, class_weights)
+    check_monitor(monitor, labels["class_names"])
     datasets = preparation.read_datasets(root, labels, crop_size, batch_size, seed, augmentation, cache)
-    config = preparation.run_config(
-        *(datasets, of_model, label_map, start_from, options),
-        model=model,
-        freeze_encoder=freeze_encoder,
-        batch_size=int(batch_size),
-        epochs=int(epochs),
-        class_weights=class_weights,
-        precision=precision,
-        seed=seed,
-        deterministic=deterministic,
-        **preparation.as_asked(reading, augmentation),
-    )
-    _seed(seed, deterministic)
-    weights = data.class_weights(datasets.pictures, class_weights) if class_weights else None
-    with in_plain_words(batch_size, datasets.crop_size, resume), devices.scope():
-        network = _build_and_compile(datasets, config, of_model, weights, options)
-        plan = preparation.plan(network, datasets, config, options, output)
-    preparation.print_on_chief(plan)
+    asked = {"model": model, "freeze_encoder": freeze_encoder, "batch_size": int(batch_size)}
+    asked |= {"epochs": int(epochs), "class_weights": class_weights, "precision": precision}
+    asked |= {"seed": seed, "deterministic": deterministic}
+    asked |= preparation.as_asked(reading, augmentation, loss, monitor, early_stopping)
+    config = preparation.run_config(datasets, of_model, label_map, start_from, options, **asked)
+    network = _ready(devices, datasets, config, of_model, options, resume, output)
     best = fit_in_folder(network, datasets, config, output, resume=resume, tensorboard=tensorboard)
     return best_epoch(output, datasets, best) if is_chief() else network
 
@@ -143,13 +147,25 @@ def _check_place(output, resume, tensorboard):
         callbacks.check_tensorboard()
 
 
-def _seed(seed, deterministic):
-    if deterministic:
+def _ready(devices, datasets, config, of_model, options, resume, output):
+    """Return the model, compiled, and say what will be done with it."""
+    if config["deterministic"]:
         tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(config["seed"])
+    weights = config["class_weights"] and data.class_weights(datasets.pictures, config["class_weights"])
+    with in_plain_words(config["batch_size"], datasets.crop_size, resume), devices.scope():
+        network = preparation.build_network(datasets, config, of_model)
+        _compile(network, datasets.crops, config, weights, options)
+        plan = preparation.plan(network, datasets, config, options, output)
+    preparation.print_on_chief(plan)
+    return network
 
 
-def _build_and_compile(datasets, config, of_model, weights, options):
-    network = preparation.build_network(datasets, config, of_model)
-    steps, names = config["epochs"] * len(datasets.crops), datasets.crops.class_names
-    return compile(network, steps, class_weights=weights, class_names=names, **options)
+def _compile(network, crops, config, weights, options):
+    if "loss" in config:
+        options = {**options, "loss": named_loss(config["loss"], class_weights=weights)}
+    else:
+        options = {**options, "class_weights": weights}
+    metrics = metrics_for(config.get("monitor", MONITOR), crops.class_names)
+    of_metrics = {"class_names": crops.class_names} if metrics is None else {"metrics": metrics}
+    compile(network, config["epochs"] * len(crops), **options, **of_metrics)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -122,9 +123,17 @@ def test_train_refuses_bad_data_in_one_line(folder, spoil, message, refused):
         (["--weight-decay", "-1"], "weight_decay must be a number of 0 or more"),
         (["--seed", "-1"], "seed must be an int of 0 or more"),
         (["--gradient-accumulation-steps", "99"], "gradient_accumulation_steps=99 is more than all"),
-        (["--aux-heads"], "'unet' takes no argument 'aux_heads'"),
+        (["--model", "unet", "--aux-heads"], "'unet' takes no argument 'aux_heads'"),
         (["--rotation", "200"], "rotation must be an angle in degrees in [0, 180], got 200.0"),
         (["--color", "1"], "color must be a number in [0, 1), got 1.0"),
+        (["--loss", "dice", "tverski"], "unknown loss 'tverski'; did you mean 'tversky'?"),
+        (["--loss", "dice", "dice"], "loss must be names of losses, each once, got ['dice', 'dice']"),
+        (["--monitor", "val_mean_io"], "unknown monitor 'val_mean_io'; did you mean 'val_mean_iou'?"),
+        (["--monitor", "val_iou_rign"], "unknown monitor 'val_iou_rign'; did you mean 'val_iou_ring'?"),
+        (
+            ["--model", "unet", "--filters", "8", "--backbone", "vgg16"],
+            "--filters is the width of the model's own encoder",
+        ),
         (["--cache", ""], "cache must be None, 'memory' or the path of a folder"),
     ],
 )
@@ -172,6 +181,67 @@ def test_a_training_that_diverges_leaves_no_broken_model(folder, shell):
         r"^kseg: error: epoch \d, step \d: the loss is (nan|inf); its pictures: .*train/images", err
     )
     assert not output.exists()
+
+
+EARLY = ["--early-stopping", "2", "--monitor", "val_loss", "--loss", "cross_entropy", "dice"]
+EARLY += ["--learning-rate", "0.3", "--filters", "4", "--deterministic"]
+
+
+def scores_of(output):
+    with (output / "history.csv").open() as file:
+        return [float(row["val_loss"]) for row in csv.DictReader(file)]
+
+
+def test_a_training_stops_early_and_resumed_ends_where_it_did(folder, shell, refused, monkeypatch):
+    """With a rate that is too high; killed as it waits and as it ends, it has the same epochs and model."""
+    whole, parts = folder.parent / "whole", folder.parent / "parts"
+    arguments = ["train", "--data", folder, *SMALL, "30", *EARLY, "--output"]
+    code, out, err = shell(*arguments, whole)
+    assert code == 0, err
+    scores = scores_of(whole)
+    best = scores.index(min(scores))
+    assert len(scores) < 30 and best == len(scores) - 3
+    assert "loss       cross-entropy + dice\n" in out
+    ends = "that of the least val_loss; the training stops after 2 epochs without a better one"
+    assert f"best epoch {ends}\n" in out
+    assert "stopped early: 2 epochs without a better val_loss" in out
+    assert f"best epoch {best + 1}, val_loss {scores[best]:.4f}: " in out
+    written = kseg.callbacks.ExactResume.on_epoch_end
+
+    def killed(self, epoch, logs=None):
+        written(self, epoch, logs)
+        if epoch >= len(scores) - 2:
+            raise LookupError(epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kseg.callbacks.ExactResume, "on_epoch_end", killed)
+        for epoch in range(len(scores) - 2, len(scores)):
+            with pytest.raises(LookupError, match=str(epoch)):
+                shell(*arguments, parts, "--resume")
+    code, out, err = shell(*arguments, parts, "--resume")
+    assert code == 0, err
+    assert f"after epoch {len(scores)}, where it was stopped early: nothing is left to train" in out
+    assert scores_of(parts) == scores
+    first, second = (kseg.load(output / "model.keras").get_weights() for output in (whole, parts))
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert "early_stopping: 2 before, 3 now" in refused(
+        *arguments, parts, "--resume", "--early-stopping", "3"
+    )
+
+
+@pytest.mark.parametrize("monitor", ["val_mean_dice", "val_boundary_f1", "val_iou_class 1", "mean_iou"])
+@pytest.mark.slow_after(1)
+def test_any_value_may_tell_the_best_epoch(trained, tmp_path, shell, monitor):
+    arguments = ["--data", trained / "data", "--output", tmp_path / "run", *SMALL, "2", "--monitor", monitor]
+    code, out, err = shell("train", *arguments)
+    assert code == 0, err
+    with (tmp_path / "run" / "history.csv").open() as file:
+        values = [float(row[monitor]) for row in csv.DictReader(file)]
+    best = values.index(max(values))
+    assert f"best epoch {best + 1}, {monitor} {values[best]:.4f}: " in out
+    (line,) = (line for line in out.splitlines() if "epoch 2/2" in line)
+    assert f"  {monitor} {values[1]:.4f}  " in line
 
 
 @pytest.mark.slow
@@ -233,9 +303,11 @@ def test_a_training_says_every_thing_once_and_before_it_is_done(folder, shell):
         f"model      conv_stack, {model.count_params():,} parameters",
         "data       6 pictures to train on, 3 to validate, 6 classes",
         "steps      1 epoch of 3 steps of 2 crops 32×32",
+        "loss       cross-entropy",
         "optimizer  AdamW, learning rate N, weight decay N, poly schedule",
         "devices    1 CPU, float32",
         f"output     {folder.parent / 'first'}",
+        "best epoch that of the highest val_mean_iou",
         "first: first step: building the graph, may take a minute",
         "first: first step after N s",
         "first: about N s an epoch",
