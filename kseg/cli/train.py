@@ -21,6 +21,10 @@ _DESCRIPTION = """Check the data, train, and keep the epoch with the best valida
 
   kseg train --data DIR --model unet --backbone mobilenet_v2 --output runs/first
 
+One fold of five, and all of them for a score of all pictures:
+
+  for i in 1 2 3 4 5; do kseg train --data DIR --fold $i/5 --output runs/fold$i; done
+
 Writes into the new folder --output: model.keras, classes.txt, history.csv, learning_curve.png,
 predictions.png, and states/, from which --resume goes on after any interruption.
 

@@ -77,6 +77,14 @@ def number(text: str) -> int:
     return int(text)
 
 
+def fold(text: str) -> tuple[int, int]:
+    """Return `(i, k)` of `I/K`."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]) or int(found[2]) < 2:
+        raise argparse.ArgumentTypeError(f"expected I/K, the I-th of K folds, for instance 1/5, got {text!r}")
+    return int(found[1]), int(found[2])
+
+
 def value_range(text: str) -> str | tuple[float, float]:
     """Return `(low, high)` of `LOW,HIGH`, or the name of a measurement."""
     if text in ("dtype", "percentiles"):

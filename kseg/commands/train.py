@@ -63,8 +63,8 @@ def train(
 
     Args:
         root, label_map, class_names: as for `kseg.data.from_directory`; "train" trains, "val" validates.
-        reading: further arguments of it: `layout`, `images`, `masks`, `split_file`, `group`, `colors`,
-            `channels`, `value_range`, `page`. The model keeps the range.
+        reading: further arguments of it: `layout`, `images`, `masks`, `split_file`, `group`, `fold`,
+            `colors`, `channels`, `value_range`, `page`. The model keeps the range.
         augmentation: arguments of `kseg.data.augment` beside the size of a crop; `class_weights` may be a
             method of `kseg.data.class_weights`.
         cache: as for `kseg.data.from_directory`.

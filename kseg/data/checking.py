@@ -76,6 +76,7 @@ def check(
     colors: Colors = None,
     validation_fraction: float = 0.2,
     group: str | None = None,
+    fold: tuple[int, int] | None = None,
     channels: int | None = None,
     value_range: Any = None,
     page: int | None = None,
@@ -91,7 +92,7 @@ def check(
 
     Args:
         root: as for `from_directory`; so are the arguments that follow.
-        layout, images, masks, split_file, group: where the files are, and how they are split.
+        layout, images, masks, split_file, group, fold: where the files are, and how they are split.
         label_map: `{id in the file: id}`.
         class_names: one name per class.
         ignore_class: void, one id or several.
@@ -120,6 +121,7 @@ def check(
         masks=masks,
         split_file=split_file,
         group=group,
+        fold=fold,
         channels=channels,
         value_range=value_range,
         page=page,

@@ -377,3 +377,22 @@ def test_a_training_on_patterns_is_evaluated_exported_and_resumed_with_them(fold
 def test_an_augmentation_is_judged_before_the_data_are_read(tmp_path, augmentation, words):
     with pytest.raises(ValueError, match=words):
         train(tmp_path / "nowhere", tmp_path / "run", augmentation=augmentation)
+
+
+def test_a_fold_is_trained_evaluated_and_remembered(folder, shell, refused):
+    """The second of three: two of six pictures validate, and those of `val` take no part."""
+    run = folder.parent / "run"
+    arguments = ["--data", folder, "--output", run, *SMALL, "1", "--fold"]
+    code, out, err = shell("train", *arguments, "2/3")
+    assert code == 0, err
+    assert "train: 4 pairs, val: 2 pairs\n" in out
+    assert "4 pictures to train on, 2 to validate" in out
+    assert shell("train", *arguments, "2/3", "--resume")[0] == 0
+    assert "'fold': [2, 3]} before" in refused("train", *arguments, "1/3", "--resume")
+    code, out, err = shell("evaluate", run / "model.keras", "--data", folder, "--fold", "2/3")
+    assert code == 0, err
+    with (run / "history.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    dataset = kseg.data.from_directory(folder, "val", fold=(2, 3), batch_size=1)
+    score = kseg.evaluate(run / "model.keras", dataset).mean_iou
+    assert score == pytest.approx(float(row["val_mean_iou"]), abs=1e-4)
