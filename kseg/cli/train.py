@@ -19,7 +19,8 @@ from kseg.cli.words import add_option, in_words_of_shell, keep_old_word
 
 _DESCRIPTION = """Check the data, train, and keep the epoch with the best validation mean IoU.
 
-  kseg train --data DIR --model unet --backbone mobilenet_v2 --output runs/first
+  kseg train --data DIR --output runs/first
+  kseg train --data DIR --model unet --backbone mobilenet_v2 --output runs/second
 
 One fold of five, and all of them for a score of all pictures:
 
@@ -75,8 +76,8 @@ def _add_model(group):
         "--model",
         "--m",
         "--mo",
-        default="unet",
-        help="architecture (default: %(default)s); see kseg.list_models()",
+        help="architecture; see kseg.list_models() (default: ddrnet, 5.7 M parameters, which two cores "
+        "train; with --backbone unet)",
     )
     group.add_argument(
         "--backbone", help="encoder; see kseg.list_backbones() (default: the architecture's own)"

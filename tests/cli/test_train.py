@@ -144,6 +144,44 @@ def test_train_refuses_bad_options_in_one_line(folder, options, message, refused
     assert not output.exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "model"),
+    [
+        ([], "ddrnet"),
+        (["--filters", "8"], "ddrnet"),
+        (["--backbone", "mobilenet_v2"], "unet"),
+        (["--backbone", "mobilenet_v2", "--decoder-filters", "64,48,32,24,16"], "unet"),
+        (["--model", "segnet", "--filters", "8"], "segnet"),
+    ],
+)
+def test_the_model_by_default_is_one_that_two_cores_train(folder, shell, monkeypatch, options, model):
+    built = []
+
+    def begun(name, count, **arguments):
+        built.append((name, arguments))
+        raise LookupError(name)
+
+    monkeypatch.setattr("kseg.commands.preparation.build", begun)
+    with pytest.raises(LookupError):
+        shell("train", "--data", folder, "--output", folder.parent / "run", *options)
+    ((name, arguments),) = built
+    assert name == model
+    network = kseg.build(name, 6, **arguments)
+    assert network.count_params() < 10e6
+
+
+@pytest.mark.slow  # its graph takes a while; the one before is quick
+def test_the_model_by_default_trains(folder, shell):
+    output = folder.parent / "run"
+    arguments = ["--data", folder, "--output", output, "--crop-size", "32x32", "--filters", "4"]
+    code, out, err = shell("train", *arguments, "--epochs", "1", "--batch-size", "2")
+    assert code == 0, err
+    assert "\nmodel      ddrnet, " in out
+    assert kseg.load(output / "model.keras").name == "ddrnet"
+    (record, *_) = (output / "states").glob("epoch-*/state.json")
+    assert json.loads(record.read_text())["facts"]["config"]["model"] == "ddrnet"
+
+
 SMALL = ["--model", "conv_stack", "--crop-size", "32x32", "--batch-size", "2", "--epochs"]
 
 
