@@ -1,6 +1,7 @@
 """The command `kseg train`."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from kseg.cli.augmentation import add_augmentation, augmentation_of
@@ -26,8 +27,8 @@ One fold of five, and all of them for a score of all pictures:
 
   for i in 1 2 3 4 5; do kseg train --data DIR --fold $i/5 --output runs/fold$i; done
 
-Writes into the new folder --output: model.keras, classes.txt, history.csv, learning_curve.png,
-predictions.png, and states/, from which --resume goes on after any interruption.
+Writes into the new folder --output: model.keras, classes.txt, config.json (what was asked for), history.csv,
+learning_curve.png, predictions.png, and states/, from which --resume goes on after any interruption.
 
 On several machines, run the same command with --resume on each, which needs its own copy of DIR and
 
@@ -216,6 +217,7 @@ def _train(arguments: argparse.Namespace) -> int:
         deterministic=arguments.deterministic,
         resume=arguments.resume,
         tensorboard=arguments.tensorboard,
+        command=shlex.join(["kseg", *arguments.words]),
         progress=Progress("checking"),
         report=lambda text: print(in_words_of_shell(text, arguments), flush=True),
         learning_rate=arguments.learning_rate,

@@ -11,6 +11,7 @@ from kseg.commands.plain_words import in_plain_words
 from kseg.commands.predict import comparison, save_picture
 from kseg.commands.preparation import Datasets, print_on_chief
 from kseg.commands.run_folder import OWN_FILES, remove_remains
+from kseg.commands.run_record import write_record
 from kseg.data.dataset import SegmentationDataset
 from kseg.disk import remove_partial_files, write_whole
 from kseg.distribution import is_chief
@@ -18,15 +19,33 @@ from kseg.inference import load
 
 
 def fit_in_folder(
-    network: keras.Model, datasets: Datasets, config: dict, output: Path, *, resume: bool, tensorboard: bool
+    network: keras.Model,
+    datasets: Datasets,
+    config: dict,
+    output: Path,
+    record: dict,
+    *,
+    resume: bool,
+    tensorboard: bool,
 ) -> callbacks.SaveBest:
-    """Train while no other process may write into the folder; return what has saved the best epoch."""
+    """Train while no other process may write into the folder; return what has saved the best epoch.
+
+    Args:
+        network: compiled.
+        datasets: to train on and to validate with.
+        config: what a state remembers.
+        output: the folder.
+        record: for its `config.json`.
+        resume: whether to say from where the training goes on.
+        tensorboard: whether to write for it.
+    """
     with states.locked(output) if is_chief() else contextlib.nullcontext():
         if is_chief():
             remove_partial_files(output / name for name in (*OWN_FILES, "predictions.png"))
         if is_chief() and not (output / "states").exists():  # else they are those of the run there is
             names = "\n".join(datasets.crops.class_names) + "\n"
             write_whole(output / "classes.txt", names.encode(), "the names of the classes")
+            write_record(record, output)
         with in_plain_words(config["batch_size"], datasets.crop_size, resume):
             options = {"resume": resume, "tensorboard": tensorboard}
             return fit(network, datasets.crops, datasets.validation, output, config, **options)

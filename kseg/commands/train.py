@@ -15,6 +15,7 @@ from kseg.commands.fitting import best_epoch, fit_in_folder
 from kseg.commands.monitoring import MONITOR, check_monitor, metrics_for
 from kseg.commands.plain_words import in_plain_words
 from kseg.commands.run_folder import check_output
+from kseg.commands.run_record import run_record
 from kseg.distribution import is_chief, strategy
 from kseg.training import compile
 from kseg.training.named_losses import named_loss
@@ -51,6 +52,7 @@ def train(
     deterministic: bool = False,
     resume: bool = False,
     tensorboard: bool = False,
+    command: str | None = None,
     progress: Callable[[int, int], object] | None = None,
     report: Callable[[str], object] = print,
     **options: Any,
@@ -68,8 +70,9 @@ def train(
         augmentation: arguments of `kseg.data.augment` beside the size of a crop; `class_weights` may be a
             method of `kseg.data.class_weights`.
         cache: as for `kseg.data.from_directory`.
-        output: new or empty folder: `model.keras`, `classes.txt`, `history.csv`, `learning_curve.png`,
-            `predictions.png`, and `states/`, which may be deleted when the training is over.
+        output: new or empty folder: `model.keras`, `classes.txt`, `config.json` (what was asked for),
+            `history.csv`, `learning_curve.png`, `predictions.png`, and `states/`, which may be deleted when
+            the training is over.
         model: one of `kseg.list_models()`; `None` is "unet" on a backbone, else "ddrnet", which two cores
             train: 5.7 M parameters.
         backbone, backbone_weights, filters, decoder_filters, aux_heads: for its builder; `None` leaves its
@@ -90,6 +93,7 @@ def train(
         deterministic: operators that give the same sums each time, which may be slower.
         resume: go on with the training in `output`, asked for with the same arguments.
         tensorboard: write curves and predictions for TensorBoard into `output/tensorboard`.
+        command: `None` or the command line, for `config.json`.
         progress: `None` or a function of `(done, total)`, called while the data are checked.
         report: function of a str, told what the check has found.
         **options: for `kseg.compile`: `learning_rate`, `encoder_learning_rate`, `weight_decay`, `optimizer`
@@ -131,7 +135,8 @@ def train(
     asked |= preparation.as_asked(reading, augmentation, loss, monitor, early_stopping)
     config = preparation.run_config(datasets, of_model, label_map, start_from, options, **asked)
     network = _ready(devices, datasets, config, of_model, options, resume, output)
-    best = fit_in_folder(network, datasets, config, output, resume=resume, tensorboard=tensorboard)
+    record = run_record(command, root, datasets, network, of_model, config, options)
+    best = fit_in_folder(network, datasets, config, output, record, resume=resume, tensorboard=tensorboard)
     return best_epoch(output, datasets, best) if is_chief() else network
 
 

@@ -5,16 +5,19 @@ import functools
 import hashlib
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 import kseg
+from kseg.commands.run_record import write_record
 from kseg.commands.train import train
 
 
@@ -22,6 +25,7 @@ def test_train_leaves_model_names_history_and_pictures(trained, pixels):
     run = trained / "run"
     assert sorted(file.name for file in run.iterdir()) == [
         "classes.txt",
+        "config.json",
         "history.csv",
         "learning_curve.png",
         "model.keras",
@@ -34,6 +38,45 @@ def test_train_leaves_model_names_history_and_pictures(trained, pixels):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert 0 <= float(rows[1]["val_iou_class 0"]) <= 1
+
+
+def test_a_run_tells_what_it_was_asked_for(folder, shell, monkeypatch):
+    """And nothing of the environment; a resume leaves it as it was."""
+    monkeypatch.setenv("API_TOKEN", "a-secret-of-the-environment")
+    output = folder.parent / "my run"
+    (folder / "classes.txt").write_text("Straße\nb\nc\nd\ne\nf\n", encoding="utf-8")
+    arguments = ["train", "--data", folder, "--output", output, *SMALL, "1", "--filters", "4", "--seed", "7"]
+    arguments += ["--loss", "focal", "dice", "--early-stopping", "3", "--learning-rate", "0.01", "--hue", "5"]
+    code, _, err = shell(*arguments)
+    assert code == 0, err
+    text = (output / "config.json").read_text(encoding="utf-8")
+    assert "secret" not in text and "Straße" in text
+    record = json.loads(text)
+    assert shlex.split(record["command"]) == ["kseg", *map(str, arguments)]
+    model = kseg.load(output / "model.keras")
+    assert record["model"] == {
+        "name": "conv_stack",
+        "arguments": {"filters": 4},
+        "parameters": model.count_params(),
+    }
+    data = record["data"]
+    assert data["root"] == str(folder) and data["layout"] == "kseg"
+    assert (data["training_pictures"], data["validation_pictures"]) == (6, 3)
+    assert data["classes"] == ["Straße", "b", "c", "d", "e", "f"]
+    expected = {"seed": 7, "batch_size": 2, "epochs": 1, "crop_size": [32, 32], "steps_per_epoch": 3}
+    expected |= {"loss": ["focal", "dice"], "monitor": "val_mean_iou", "early_stopping": 3, "devices": 1}
+    expected |= {"learning_rate": 0.01, "weight_decay": 0.05, "optimizer": "adamw", "schedule": "poly"}
+    expected |= {"augmentation": {"hue": 5.0}, "class_weights": None, "deterministic": False}
+    assert expected.items() <= record["training"].items()
+    assert record["versions"]["keras"] == keras.__version__
+    assert set(record["versions"]) == {"kseg", "keras", "tensorflow", "numpy", "python"}
+    assert shell(*arguments, "--resume")[0] == 0
+    assert (output / "config.json").read_text(encoding="utf-8") == text
+
+
+def test_a_name_that_is_no_text_stands_in_the_record_as_an_escape(tmp_path):
+    write_record({"data": "a\udcff"}, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_bytes()) == {"data": "a\udcff"}
 
 
 def test_the_states_of_trainings_that_exist_stay_those_of_the_same_training(trained):
