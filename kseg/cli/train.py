@@ -69,6 +69,14 @@ def add_train(commands: Commands) -> None:
     parser.add_argument(
         "--tensorboard", action="store_true", help="curves and predictions into tensorboard/ of --output"
     )
+    parser.add_argument(
+        "--log",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="services that keep the curves: tensorboard, wandb (pip install 'kseg[wandb]') and mlflow (pip "
+        "install 'kseg[mlflow]'); where to is theirs to say, as by WANDB_PROJECT and MLFLOW_TRACKING_URI",
+    )
 
 
 def _add_model(group):
@@ -217,6 +225,7 @@ def _train(arguments: argparse.Namespace) -> int:
         deterministic=arguments.deterministic,
         resume=arguments.resume,
         tensorboard=arguments.tensorboard,
+        log=arguments.log,
         command=shlex.join(["kseg", *arguments.words]),
         progress=Progress("checking"),
         report=lambda text: print(in_words_of_shell(text, arguments), flush=True),

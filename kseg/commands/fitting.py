@@ -1,11 +1,14 @@
 """A training in its folder: what watches it, what it writes, what it leaves behind."""
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from kseg import callbacks, states
+from kseg.callbacks.loggers import logging_to
 from kseg.commands.monitoring import MONITOR, EarlyStopping
 from kseg.commands.plain_words import in_plain_words
 from kseg.commands.predict import comparison, save_picture
@@ -26,7 +29,7 @@ def fit_in_folder(
     record: dict,
     *,
     resume: bool,
-    tensorboard: bool,
+    log: Sequence[str] = (),
 ) -> callbacks.SaveBest:
     """Train while no other process may write into the folder; return what has saved the best epoch.
 
@@ -37,7 +40,7 @@ def fit_in_folder(
         output: the folder.
         record: for its `config.json`.
         resume: whether to say from where the training goes on.
-        tensorboard: whether to write for it.
+        log: names of `kseg.callbacks.loggers`.
     """
     with states.locked(output) if is_chief() else contextlib.nullcontext():
         if is_chief():
@@ -47,8 +50,9 @@ def fit_in_folder(
             write_whole(output / "classes.txt", names.encode(), "the names of the classes")
             write_record(record, output)
         with in_plain_words(config["batch_size"], datasets.crop_size, resume):
-            options = {"resume": resume, "tensorboard": tensorboard}
-            return fit(network, datasets.crops, datasets.validation, output, config, **options)
+            told = {name: record[name] for name in ("model", "training", "versions")}
+            data = datasets.crops, datasets.validation
+            return fit(network, *data, output, config, resume=resume, log=log, told=told)
 
 
 def fit(
@@ -59,7 +63,8 @@ def fit(
     config: dict,
     *,
     resume: bool = False,
-    tensorboard: bool = False,
+    log: Sequence[str] = (),
+    told: Mapping[str, Any] | None = None,
 ) -> callbacks.SaveBest:
     """Train, and leave nothing behind where there is nothing to keep: the same command may run again."""
     signals = callbacks.StopOnSignal()
@@ -71,27 +76,29 @@ def fit(
     if config.get("ema_momentum") is not None:
         watching.append(callbacks.EvaluateEMA())
     try:
-        if tensorboard:
+        if "tensorboard" in log:
             watching += _for_tensorboard(output / "tensorboard", validation, crops.class_names)
-        network.fit(
-            crops,
-            validation_data=validation,
-            epochs=config["epochs"],
-            shuffle=False,  # the dataset shuffles
-            verbose=0,
-            callbacks=[
-                *watching,
-                callbacks.EpochLine(list(keys), run=output.resolve().name),
-                best,
-                *stopping,
-                callbacks.LearningCurve(output),
-                signals,
-                callbacks.ExactResume(
-                    *(output / "states", crops, [best, *stopping], config),
-                    report=print_on_chief if resume else _silent,
-                ),
-            ],
-        )
+        with logging_to(log, output, told or {}) as loggers:
+            network.fit(
+                crops,
+                validation_data=validation,
+                epochs=config["epochs"],
+                shuffle=False,  # the dataset shuffles
+                verbose=0,
+                callbacks=[
+                    *watching,
+                    callbacks.EpochLine(list(keys), run=output.resolve().name),
+                    best,
+                    *stopping,
+                    callbacks.LearningCurve(output),
+                    *loggers,
+                    signals,
+                    callbacks.ExactResume(
+                        *(output / "states", crops, [best, *stopping], config),
+                        report=print_on_chief if resume else _silent,
+                    ),
+                ],
+            )
     except callbacks.TrainingInterrupted as error:
         if (output / "states").exists():
             message = f"{error}; go on with the same command and resume=True"

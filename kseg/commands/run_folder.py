@@ -8,7 +8,7 @@ from pathlib import Path
 from kseg.disk import is_partial
 
 OWN_FILES = (  # beside a model
-    *("classes.txt", "config.json", "history.csv", "learning_curve.png", "tensorboard", ".lock"),
+    *("classes.txt", "config.json", "history.csv", "learning_curve.png", "tensorboard", "wandb", ".lock"),
 )
 
 

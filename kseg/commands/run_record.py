@@ -43,12 +43,8 @@ def run_record(
         options: those of `kseg.compile`.
     """
     rate, decay = RATE_AND_DECAY[options.get("optimizer", "adamw")]
-    defaults: dict[str, Any] = {
-        "loss": ["cross_entropy"],
-        "monitor": MONITOR,
-        "early_stopping": None,
-        "augmentation": {},
-    }
+    defaults: dict[str, Any] = {"loss": ["cross_entropy"], "monitor": MONITOR}
+    defaults |= {"early_stopping": None, "augmentation": {}}
     defaults |= {"learning_rate": rate, "weight_decay": decay, "optimizer": "adamw", "schedule": "poly"}
     of_builder = {name: config[name] for name in of_model}
     steps = {name: value for name, value in config.items() if name not in (*_OF_DATA, *of_model, "model")}

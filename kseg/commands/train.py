@@ -7,7 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kseg import callbacks, data
+from kseg import data
+from kseg.callbacks.loggers import checked_loggers
 from kseg.checks import check_tensorflow, renamed
 from kseg.commands import preparation
 from kseg.commands.asked import check_arguments, checked_augmentation, model_or_default
@@ -52,6 +53,7 @@ def train(
     deterministic: bool = False,
     resume: bool = False,
     tensorboard: bool = False,
+    log: str | Sequence[str] = (),
     command: str | None = None,
     progress: Callable[[int, int], object] | None = None,
     report: Callable[[str], object] = print,
@@ -92,7 +94,9 @@ def train(
         precision: `"float32"`, `"mixed_float16"` or `"mixed_bfloat16"`.
         deterministic: operators that give the same sums each time, which may be slower.
         resume: go on with the training in `output`, asked for with the same arguments.
-        tensorboard: write curves and predictions for TensorBoard into `output/tensorboard`.
+        tensorboard: write curves and predictions for TensorBoard into `output/tensorboard`, as `log` does.
+        log: names of services that keep the curves: "tensorboard", "wandb" (`pip install 'kseg[wandb]'`) and
+            "mlflow" (`pip install 'kseg[mlflow]'`). A resumed training is a run of its own there.
         command: `None` or the command line, for `config.json`.
         progress: `None` or a function of `(done, total)`, called while the data are checked.
         report: function of a str, told what the check has found.
@@ -118,7 +122,7 @@ def train(
     check_tensorflow("kseg.commands.train")
     devices = strategy()  # of several workers: before anything else is asked of TensorFlow
     output = Path(output)
-    _check_place(output, resume, tensorboard)
+    log = _checked_place(output, resume, ["tensorboard"] * tensorboard, log)
     of_model = {"backbone": backbone, "backbone_weights": backbone_weights, "filters": filters}
     of_model = _without_none({**of_model, "decoder_filters": decoder_filters, "aux_heads": aux_heads})
     options, model = _without_none(options), model_or_default(model, of_model)
@@ -136,7 +140,7 @@ def train(
     config = preparation.run_config(datasets, of_model, label_map, start_from, options, **asked)
     network = _ready(devices, datasets, config, of_model, options, resume, output)
     record = run_record(command, root, datasets, network, of_model, config, options)
-    best = fit_in_folder(network, datasets, config, output, record, resume=resume, tensorboard=tensorboard)
+    best = fit_in_folder(network, datasets, config, output, record, resume=resume, log=log)
     return best_epoch(output, datasets, best) if is_chief() else network
 
 
@@ -145,12 +149,11 @@ def _without_none(arguments):
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def _check_place(output, resume, tensorboard):
-    """Refuse a folder that cannot be written, before all else."""
+def _checked_place(output, resume, tensorboard, log):
+    """Refuse a folder that cannot be written, before all else; return the names of what logs."""
     if is_chief():
         check_output(output, resume)
-    if tensorboard:
-        callbacks.check_tensorboard()
+    return checked_loggers([*tensorboard, *([log] if isinstance(log, str) else log)])
 
 
 def _ready(devices, datasets, config, of_model, options, resume, output):

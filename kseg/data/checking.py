@@ -137,10 +137,8 @@ def check(
             seen.append(one)
             if progress:
                 progress(len(seen), total)
-    for split, files in splits.items():
-        report.pairs[split], report.void[split] = len(files), 0
-        report.pixels[split] = np.zeros(labels.num_classes, "int64")
-    _add_up(report, seen)
+    report.pairs = {split: len(files) for split, files in splits.items()}
+    _add_up(report, seen, labels.num_classes)
     problems, doubtful, mend = _problems_of_ids(root, report, seen, labels)
     report.problems += problems
     report.warnings += doubtful + doubts(report, seen, not problems + doubtful, value_range is None)
@@ -152,7 +150,9 @@ def check(
     return report
 
 
-def _add_up(report, seen):
+def _add_up(report, seen, num_classes):
+    report.void = dict.fromkeys(report.pairs, 0)
+    report.pixels = {split: np.zeros(num_classes, "int64") for split in report.pairs}
     sound = [one for one in seen if one.pixels is not None]
     for one in sound:
         report.pixels[one.split] += one.pixels
