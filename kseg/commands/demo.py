@@ -34,8 +34,8 @@ def demo(
     """Train, export, compare; print the figures and leave the files in `output`.
 
     Args:
-        output: new folder: `model.keras`, `saved_model`, three `.tflite` files and their reports, which know the
-            names of the classes, `classes.txt` and `predictions.png`.
+        output: new folder: `model.keras`, `saved_model`, three `.tflite` files and their reports, which know
+            the names of the classes, `classes.txt` and `predictions.png`.
         quick: fewer scenes and epochs, about a minute on two cores instead of three: the same files and
             table, of a worse model.
         train_scenes, held_out_scenes: `None`: 2000 and 200, of a quick one 800 and 50; held-out scenes come
