@@ -18,7 +18,7 @@ from kseg.cli.options import (
 from kseg.cli.values import counts, positive, rate, size
 from kseg.cli.words import add_option, in_words_of_shell, keep_old_word
 
-_DESCRIPTION = """Check the data, train, and keep the epoch with the best validation mean IoU.
+_DESCRIPTION = """Check the data, train, and keep the epoch of the best validation mean IoU or best --monitor.
 
   kseg train --data DIR --output runs/first
   kseg train --data DIR --model unet --backbone mobilenet_v2 --output runs/second

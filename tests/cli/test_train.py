@@ -17,8 +17,11 @@ import pytest
 from PIL import Image
 
 import kseg
+from kseg.cli import main
+from kseg.commands.monitoring import check_monitor
 from kseg.commands.run_record import write_record
 from kseg.commands.train import train
+from kseg.training.named_losses import list_losses
 
 
 def test_train_leaves_model_names_history_and_pictures(trained, pixels):
@@ -405,8 +408,28 @@ def test_a_training_says_every_thing_once_and_before_it_is_done(folder, shell):
 
 def test_class_weights_are_not_suggested_where_they_are_given(folder, shell):
     arguments = ["--data", folder, "--output", folder.parent / "first", *SMALL, "1"]
-    _, out, _ = shell("train", *arguments, "--class-weights", "median_frequency")
+    arguments += ["--class-weights", "median_frequency", "--loss", "focal", "dice"]
+    code, out, err = shell("train", *arguments)
+    assert code == 0, err
     assert "suggestion" not in out
+    assert "\nloss       focal + dice, classes weighed by median frequency\n" in out
+    loss = kseg.load(folder.parent / "first" / "model.keras").loss
+    train = kseg.data.from_directory(folder, "train", batch_size=None)
+    weights = kseg.data.class_weights(train, "median_frequency")
+    for part, weight in loss.parts:
+        assert weight == 1
+        np.testing.assert_allclose(part.class_weights, weights, rtol=1e-6)
+
+
+def test_the_help_names_every_loss_and_value(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    words = set(re.findall(r"\w+", capsys.readouterr().out))
+    assert set(list_losses()) <= words
+    with pytest.raises(ValueError, match="unknown monitor") as caught:
+        check_monitor("?")
+    known = set(re.findall(r"val_\w+", str(caught.value)))
+    assert len(known) == 6 and known <= words
 
 
 def test_resume_needs_states(trained, folder, tmp_path, refused):
