@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 import resource
 
 import keras
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 import kseg
 from kseg.callbacks import EpochLine, LearningCurve, PredictionPictures, SaveBest, save_model
+from kseg.callbacks.epoch_line import in_words
 
 
 @pytest.fixture
@@ -191,26 +193,116 @@ def fit(model, *callbacks):
 def test_fit_saves_the_best_and_prints_a_line_per_epoch(model, tmp_path, capsys):
     logs = fit(model, SaveBest(tmp_path / "best.keras"), EpochLine()).history
     assert (tmp_path / "best.keras").is_file()
-    lines = capsys.readouterr().out.splitlines()
+    before, first_step, speed, *lines = capsys.readouterr().out.splitlines()
+    assert before == "first step: building the graph, may take a minute"
+    assert re.fullmatch(r"first step after \d+ s", first_step)
+    assert re.fullmatch(r"about \d+ s an epoch", speed)
     for epoch, line in enumerate(lines):
         values = [f"{key} {logs[key][epoch]:.4f}" for key in ("loss", "val_loss", "val_mean_iou")]
-        assert line.startswith(f"epoch {epoch + 1}/2  {'  '.join(values)}  ") and line.endswith(" min")
+        assert line.startswith(f"epoch {epoch + 1}/2  {'  '.join(values)}  ")
+        assert re.search(r" \d+\.\d min$" if epoch else r" \d+\.\d min, about \d+ s left$", line)
     assert len(lines) == 2
 
 
 def test_epoch_line_prints_the_keys_there_are(model):
     file = io.StringIO()
     logs = fit(model, EpochLine(["absent", "mean_iou"], file)).history
-    assert file.getvalue().splitlines()[1].startswith(f"epoch 2/2  mean_iou {logs['mean_iou'][1]:.4f}  ")
+    assert file.getvalue().splitlines()[-1].startswith(f"epoch 2/2  mean_iou {logs['mean_iou'][1]:.4f}  ")
 
 
 def test_epoch_line_runs_along_on_a_terminal(model):
     file = Terminal()
-    fit(model, EpochLine(file=file))
-    running = file.getvalue().split("\r")
-    assert running[1].startswith("epoch 1: step 1/2, loss ") and running[1].rstrip().endswith(" s left")
-    assert running[2].startswith("epoch 1: step 2/2, loss ")
-    assert running[3].startswith("\033[Kepoch 1/2  loss ")
+    fit(model, EpochLine(file=file, run="first"))
+    _, *running = (line.rstrip() for line in file.getvalue().split("\r"))
+    assert running[0] == "first: first step: building the graph, may take a minute"
+    assert re.fullmatch(r"first: first step after \d+ s", running[1])
+    assert re.fullmatch(r"first: epoch 1: step 2/2, loss \d+\.\d{3}, 0 s left", running[2])
+    assert [f"first: epoch 1: validating, batch {number}" for number in (1, 2)] == running[3:5]
+    assert running[5].startswith("\033[Kfirst: epoch 1/2  loss ")
+    assert running[6].startswith("first: epoch 2: step 1/2, loss ") and running[6].endswith(" s left")
+    covered = [line for line in file.getvalue().split("\r")[1:] if not line.startswith("\033")]
+    assert {len(line) for line in covered} == {len(covered[0])}  # a shorter line covers a longer one
+
+
+class Clock:
+    """A clock that goes on when it is told to."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+def test_a_line_comes_now_and_then_where_none_can_run_along(model, monkeypatch):
+    """Steps of 8 s after a first one of 40 s: a line each half minute at most, with what is left."""
+    clock, file = Clock(), io.StringIO()
+    monkeypatch.setattr("kseg.callbacks.epoch_line.time", clock)
+    line = EpochLine(["loss"], file)
+    line.set_params({"steps": 12, "epochs": 3})
+    line.on_train_begin()
+    for epoch in range(2):
+        line.on_epoch_begin(epoch)
+        for batch in range(12):
+            clock.now += 40 if (epoch, batch) == (0, 0) else 8
+            line.on_train_batch_end(batch, {"loss": 0.5})
+        for batch in range(4):
+            clock.now += 15
+            line.on_test_batch_end(batch)
+        line.on_epoch_end(epoch, {"loss": 0.25})
+    expected = """first step: building the graph, may take a minute
+first step after 40 s
+about 96 s an epoch
+epoch 1: step 6/12, loss 0.500, 48 s left
+epoch 1: step 10/12, loss 0.500, 16 s left
+epoch 1: validating, batch 1
+epoch 1: validating, batch 3
+epoch 1/3  loss 0.2500  3.1 min, about 6 min left
+epoch 2: step 2/12, loss 0.500, 80 s left
+epoch 2: step 6/12, loss 0.500, 48 s left
+epoch 2: step 10/12, loss 0.500, 16 s left
+epoch 2: validating, batch 1
+epoch 2: validating, batch 3
+epoch 2/3  loss 0.2500  5.7 min, about 3 min left
+"""
+    assert file.getvalue().splitlines() == expected.replace("about 96 s", "about 2 min").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (0.2, "1 s"), (89, "89 s"), (91, "2 min"), (5399, "90 min"), (9000, "2.5 h")],
+)
+def test_times_in_words(seconds, words):
+    assert in_words(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "values", "best"),
+    [
+        ("val_loss", "auto", [0.3, 0.1, 0.2], 2),
+        ("loss", "auto", [0.3, np.nan, 0.2], 3),
+        ("val_iou_gloss", "auto", [0.3, 0.1, 0.2], 1),
+        ("val_iou_a_loss", "auto", [0.3, 0.1, 0.2], 1),
+        ("val_mean_dice", "auto", [0.1, 0.3, 0.2], 2),
+        ("val_loss", "max", [0.3, 0.1, 0.2], 1),
+        ("val_error", "min", [0.3, 0.1, 0.2], 2),
+    ],
+)
+def test_save_best_knows_which_way_is_better(model, tmp_path, monitor, mode, values, best):
+    told = []
+    callback = SaveBest(tmp_path / "best.keras", monitor, mode, report=told.append)
+    callback.set_model(model)
+    for epoch, value in enumerate(values):
+        marked(model, epoch + 1)
+        callback.on_epoch_end(epoch, {"val_loss": 1.0, "loss": 1.0} | {monitor: value})
+    assert mark_in(tmp_path / "best.keras") == best == callback.best_epoch
+    assert callback.best == values[best - 1]
+    assert told[-1] == f"{monitor} {values[best - 1]:.4f} is the best so far: writing best.keras"
+
+
+def test_an_unknown_mode_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="unknown mode 'maximum'; did you mean 'max'"):
+        SaveBest(tmp_path / "best.keras", mode="maximum")
 
 
 def test_tensorboard_gets_pictures_truth_and_predictions(tmp_path):
@@ -226,7 +318,7 @@ def test_tensorboard_gets_pictures_truth_and_predictions(tmp_path):
             shown[event.step] = value.tensor.string_val
     assert list(shown) == [0, 2]
     picture = tf.io.decode_png(shown[2][2]).numpy()  # after its width and height
-    assert picture.shape[0] == 26 + 3 * (32 + 6) and picture.shape[1] > 3 * 40
+    assert picture.shape[0] == 28 + 3 * (32 + 8) and picture.shape[1] > 3 * 40
     for row, index in enumerate((0, 3, 6)):  # spread over the dataset
         image = np.concatenate([images for images, _ in scenes.as_numpy_iterator()])[index]
         top = 26 + row * 38

@@ -188,6 +188,32 @@ def test_arguments_of_callbacks_are_those_of_now(tmp_path, capsys):
         )
 
 
+def test_a_training_that_was_stopped_early_goes_on_with_more_patience_alone(tmp_path):
+    told = []
+    scenes = kseg.data.shapes(2, (32, 32), batch_size=2)
+    for patience, epochs in ((1, 2), (1, 2), (3, 4)):
+        model = kseg.compile(kseg.build_conv_stack(6, depth=1, filters=2))
+        stop = keras.callbacks.EarlyStopping("mean_iou", patience=patience, mode="max", min_delta=2)
+        resume = ExactResume(tmp_path, scenes, [stop], report=told.append)
+        model.fit(scenes, epochs=9, shuffle=False, verbose=0, callbacks=[stop, resume])
+        assert states.newest(tmp_path)[0].epoch == epochs
+    assert told[1:] == [
+        "resuming after epoch 2, where it was stopped early: nothing is left to train",
+        "resuming after epoch 2",
+    ]
+    model.fit(scenes, epochs=1, shuffle=False, verbose=0)  # another fit begins with its own first epoch
+    assert len(model.history.epoch) == 1
+
+
+def test_a_fit_after_nothing_was_left_begins_with_its_own_first_epoch(tmp_path):
+    scenes = kseg.data.shapes(2, (32, 32), batch_size=2)
+    for _ in range(2):
+        model = kseg.compile(kseg.build_conv_stack(6, depth=1, filters=2))
+        resume = ExactResume(tmp_path, scenes, report=lambda text: None)
+        model.fit(scenes, epochs=1, shuffle=False, verbose=0, callbacks=[resume])
+    assert model.fit(scenes, epochs=1, shuffle=False, verbose=0).epoch == [0]
+
+
 def test_what_json_cannot_hold_is_refused_at_once(tmp_path):
     with pytest.raises(ValueError, match=r"config\['weights'\] must be what JSON can hold, got PosixPath"):
         ExactResume(tmp_path, config={"weights": tmp_path})

@@ -1,13 +1,10 @@
-"""A training to look at: a line per epoch with the time that is left, a table, and curves."""
+"""A training to look at: a table of its epochs, and curves."""
 
 import csv
 import io
 import math
-import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import keras
 from PIL import Image
@@ -16,58 +13,6 @@ from kseg.disk import write_whole
 from kseg.distribution import is_chief
 from kseg.types import PathLike
 from kseg.visualization import learning_curve
-
-
-class EpochLine(keras.callbacks.Callback):
-    """Print one line per epoch and, on a terminal, a running one: step, loss and time left.
-
-    Of several workers the chief prints.
-
-    Args:
-        keys: logs to print at the end of an epoch, in this order.
-        file: `sys.stdout` when `None`.
-    """
-
-    def __init__(
-        self,
-        keys: Sequence[str] = ("loss", "val_loss", "val_mean_iou"),
-        file: TextIO | None = None,
-    ) -> None:
-        super().__init__()
-        self.keys = keys
-        self.file = file
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self.stream = self.file or sys.stdout
-        self.start = time.monotonic()
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.epoch = epoch
-        self.epoch_start = time.monotonic()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if not self.stream.isatty() or not is_chief():
-            return
-        total = self.params.get("steps")
-        spent = time.monotonic() - self.epoch_start
-        left = "" if not total else f", {spent / (batch + 1) * (total - batch - 1):.0f} s left"
-        loss = float((logs or {}).get("loss", math.nan))
-        print(
-            f"\repoch {self.epoch + 1}: step {batch + 1}/{total or '?'}, loss {loss:.3f}{left}   ",
-            end="",
-            file=self.stream,
-            flush=True,
-        )
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if not is_chief():
-            return
-        logs = logs or {}
-        values = "  ".join(f"{key} {float(logs[key]):.4f}" for key in self.keys if key in logs)
-        epochs = self.params.get("epochs", "?")
-        minutes = (time.monotonic() - self.start) / 60
-        start = "\r\033[K" if self.stream.isatty() else ""
-        print(f"{start}epoch {epoch + 1}/{epochs}  {values}  {minutes:.1f} min", file=self.stream, flush=True)
 
 
 class LearningCurve(keras.callbacks.Callback):

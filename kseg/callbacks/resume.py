@@ -1,6 +1,7 @@
 """A training that goes on where it was interrupted, as if it had not been."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ class ExactResume(keras.callbacks.Callback):
     numbers of other callbacks (`SaveBest.best`, `EarlyStopping.wait`) are kept. What was interrupted in an
     epoch begins that epoch again; on a CPU with `tf.config.experimental.enable_op_determinism()` it ends with
     the weights of a training that was never interrupted. Let it be the last of the callbacks.
+
+    A training that `EarlyStopping`, one of `callbacks`, has ended goes on only with a larger `patience`.
 
     `keras.callbacks.BackupAndRestore` repeats steps on top of later weights, forgets dropout and shuffling,
     and takes a half-written state for a whole one. Of several workers the chief alone writes and reads; the
@@ -89,8 +92,27 @@ class ExactResume(keras.callbacks.Callback):
             return
         _assign(self._variables(), state)
         self.restored = state
-        start_at_epoch(self.model, state.epoch)
-        report(f"resuming after epoch {state.epoch}")
+        epochs = self.params.get("epochs", math.inf)
+        if state.epoch >= epochs:
+            end = ", the last one: nothing is left to train"
+        elif self._stopped_early(state):
+            end = ", where it was stopped early: nothing is left to train"
+        else:
+            end = ""
+        start_at_epoch(self.model, epochs if end else state.epoch)
+        report(f"resuming after epoch {state.epoch}{end}")
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        start_at_epoch(self.model, None)  # no epoch has begun where nothing was left
+
+    def _stopped_early(self, state):
+        """Tell whether a callback has waited for its patience: what is resumed ends where it has ended."""
+        return any(
+            isinstance(callback, keras.callbacks.EarlyStopping)
+            and numbers.get("stopped_epoch", 0) > 0
+            and numbers.get("wait", 0) >= callback.patience
+            for callback, numbers in zip(self.callbacks, state.facts["callbacks"], strict=False)
+        )
 
     def _read(self, report):
         """Return the newest state as bytes, none where there is none."""

@@ -2,13 +2,15 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from kseg.callbacks.stopping import not_finite
+from kseg.checks import check_choice
 from kseg.disk import remove_partial_files, whole_file
 from kseg.distribution import is_chief
 from kseg.optimizers.averages import averaged
@@ -16,7 +18,7 @@ from kseg.types import PathLike
 
 
 class SaveBest(keras.callbacks.Callback):
-    """Save the model whenever a monitored value reaches a new maximum, never leaving a torn file.
+    """Save the model whenever a monitored value is the best so far, never leaving a torn file.
 
     `keras.callbacks.ModelCheckpoint` writes over the last good file and takes NaN for a best value that no
     later epoch beats. This one writes beside it, then renames; an epoch whose loss is not finite is never
@@ -28,17 +30,33 @@ class SaveBest(keras.callbacks.Callback):
     Args:
         path: `.keras` file.
         monitor: a key of the logs.
+        mode: whether the `"max"` or the `"min"` is best; `"auto"` takes the least of a loss, else the most.
+        report: `None` or a function of a str, told before a model is written.
+
+    Attributes:
+        best: the value of the best epoch.
+        best_epoch: its number, from 1; `None` while there is none.
 
     Raises:
-        ValueError: if `path` does not end in `.keras`; at the end of a validated epoch whose logs lack
-            `monitor`, with the keys there are.
+        ValueError: if `path` does not end in `.keras`; for an unknown `mode`; at the end of a validated epoch
+            whose logs lack `monitor`, with the keys there are.
     """
 
-    def __init__(self, path: PathLike, monitor: str = "val_mean_iou") -> None:
+    def __init__(
+        self,
+        path: PathLike,
+        monitor: str = "val_mean_iou",
+        mode: Literal["auto", "max", "min"] = "auto",
+        report: Callable[[str], object] | None = None,
+    ) -> None:
         super().__init__()
         self.path = _keras_path(path)
         self.monitor = monitor
-        self.best = -math.inf
+        check_choice("mode", mode, ("auto", "max", "min"))
+        self.mode = best_is(monitor) if mode == "auto" else mode
+        self.report = report
+        self.best = -math.inf if self.mode == "max" else math.inf
+        self.best_epoch: int | None = None
         self.warned = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -62,12 +80,22 @@ class SaveBest(keras.callbacks.Callback):
             )
         value = float(logs[self.monitor])
         finite = all(math.isfinite(logs.get(key, 0.0)) for key in ("loss", "val_loss", self.monitor))
-        if not finite or (value <= self.best and self.path.exists()) or not_finite(self.model):
+        better = value > self.best if self.mode == "max" else value < self.best
+        if not finite or (not better and self.path.exists()) or not_finite(self.model):
             return
         if is_chief():
+            if self.report is not None:
+                self.report(f"{self.monitor} {value:.4f} is the best so far: writing {self.path.name}")
             with averaged(self.model):
                 save_model(self.model, self.path)
-        self.best = value
+        self.best, self.best_epoch = value, epoch + 1
+
+
+def best_is(monitor: str) -> Literal["max", "min"]:
+    """Return which value of a key of the logs is best: of losses the least."""
+    name = monitor.removeprefix("val_")
+    of_class = name.startswith("iou_")  # its name may be anything
+    return "min" if name == "loss" or (name.endswith("_loss") and not of_class) else "max"
 
 
 def save_model(model: keras.Model, path: PathLike) -> None:

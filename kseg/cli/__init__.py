@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     arguments = make_parser().parse_args(argv)
+    arguments.words = list(sys.argv[1:] if argv is None else argv)
     if arguments.debug:
         return arguments.command(arguments)
     try:

@@ -15,7 +15,8 @@ def add_demo(commands: Commands) -> None:
         "train, export and compare on generated scenes, in minutes and without data",
         "Train a small U-Net on generated scenes, export it to SavedModel and three .tflite files, and\n"
         "compare all of them on scenes it never saw. Writes into a new folder:\n"
-        "  model.keras  saved_model/  float32.tflite  float16.tflite  int8.tflite  predictions.png\n\n"
+        "  model.keras  saved_model/  float32.tflite  float16.tflite  int8.tflite  predictions.png\n"
+        "  classes.txt, the names of the classes, which the exported files know too\n\n"
         "  kseg demo --quick      about a minute on two cores: fewer scenes and epochs, the same files",
     )
     add_output(parser, "new folder for the results", Path("kseg-demo"))

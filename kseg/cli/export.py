@@ -49,8 +49,10 @@ def add_export(commands: Commands) -> None:
     keep_old_word(parser, output_kind, "--gives", "--g")
     add_model_facts(parser)
     _keep_output_a_place(parser)
-    parser.add_argument(
+    add_option(
+        parser,
         "--float-layers",
+        "--f",
         type=layers,
         default=(),
         metavar="N | NAME,...",

@@ -7,7 +7,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from kseg.cli.values import label_map, number, numbers, part_below_one, positive, size, value_range, window
+from kseg.cli.values import (
+    fold,
+    label_map,
+    number,
+    numbers,
+    part_below_one,
+    positive,
+    size,
+    value_range,
+    window,
+)
 from kseg.cli.words import add_option
 
 MODEL_FILE = ".keras, .tflite or .onnx file or SavedModel folder"  # what runs a model
@@ -120,6 +130,13 @@ def _add_places(parser):
         help="what neighbours share in their path, for instance 'patient[0-9]+': where DIR has no splits, "
         "all of a group go into one",
     )
+    parser.add_argument(
+        "--fold",
+        type=fold,
+        metavar="I/K",
+        help="validate on the I-th of K parts of the training pictures (of DIR without splits, of all) and "
+        "train on the others; --group stays whole",
+    )
 
 
 def add_split(
@@ -148,7 +165,7 @@ def data_options(arguments: argparse.Namespace) -> dict:
 
 def reading_options(arguments: argparse.Namespace) -> dict:
     """Return the given arguments of `kseg.data.from_directory` that say how the files are found and read."""
-    words = ["layout", "images", "masks", "split_file", "group"]
+    words = ["layout", "images", "masks", "split_file", "group", "fold"]
     words += ["colors", "channels", "value_range", "page"]
     return {word: getattr(arguments, word) for word in words if getattr(arguments, word) is not None}
 

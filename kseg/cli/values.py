@@ -77,6 +77,11 @@ def number(text: str) -> int:
     return int(text)
 
 
+def fold(text: str) -> tuple[int, int]:
+    """Return `(i, k)` of `I/K`."""
+    return _of_several(text, "I/K, the I-th of K folds, for instance 1/5", least=2)
+
+
 def value_range(text: str) -> str | tuple[float, float]:
     """Return `(low, high)` of `LOW,HIGH`, or the name of a measurement."""
     if text in ("dtype", "percentiles"):
@@ -120,7 +125,11 @@ def numbers(text: str) -> tuple[float, ...]:
 
 def part(text: str) -> tuple[int, int]:
     """Return `(I, N)` of `I/N`."""
+    return _of_several(text, "I/N, the I-th of N parts, for instance 2/8", least=1)
+
+
+def _of_several(text, expected, least):
     found = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise argparse.ArgumentTypeError(f"expected I/N, the I-th of N parts, for instance 2/8, got {text!r}")
+    if not found or not 1 <= int(found[1]) <= int(found[2]) or int(found[2]) < least:
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
     return int(found[1]), int(found[2])

@@ -8,6 +8,7 @@ import keras
 from kseg import data
 from kseg.callbacks import EpochLine, save_model
 from kseg.commands.predict import comparison, save_picture
+from kseg.disk import write_whole
 from kseg.evaluation import Evaluation, evaluate, table
 from kseg.export import export_saved_model, export_tflite
 from kseg.losses import CrossEntropy, Dice
@@ -33,7 +34,8 @@ def demo(
     """Train, export, compare; print the figures and leave the files in `output`.
 
     Args:
-        output: new folder.
+        output: new folder: `model.keras`, `saved_model`, three `.tflite` files and their reports, which know
+            the names of the classes, `classes.txt` and `predictions.png`.
         quick: fewer scenes and epochs, about a minute on two cores instead of three: the same files and
             table, of a worse model.
         train_scenes, held_out_scenes: `None`: 2000 and 200, of a quick one 800 and 50; held-out scenes come
@@ -54,13 +56,18 @@ def demo(
     given = {"train_scenes": train_scenes, "held_out_scenes": held_out_scenes, "epochs": epochs}
     asked = (_QUICK if quick else _FULL) | {name: value for name, value in given.items() if value is not None}
     keras.utils.set_random_seed(seed)
-    model, scenes, held_out = _train(**asked, filters=filters, seed=seed)
+    model, scenes, held_out = _train(**asked, filters=filters, seed=seed, run=output.resolve().name)
     output.mkdir(parents=True)
+    names = held_out.class_names
+    write_whole(output / "classes.txt", ("\n".join(names) + "\n").encode(), "the names of the classes")
+    print("writing model.keras", flush=True)
     save_model(model, output / "model.keras")
-    print("exporting and verifying", flush=True)
     reports = _export(model, scenes, held_out, output)
-    evaluations = {name: evaluate(output / name, held_out) for name in ("model.keras", *reports)}
-    picture = comparison(model, held_out, held_out.class_names, count=5, zoom=3)
+    evaluations = {}
+    for name in ("model.keras", *reports):
+        print(f"evaluating {name}", flush=True)
+        evaluations[name] = evaluate(output / name, held_out)
+    picture = comparison(model, held_out, names, count=5, zoom=3)
     save_picture(picture, output / "predictions.png")
     print(f"\nIoU on {asked['held_out_scenes']} scenes the model never saw")
     print(table(evaluations))
@@ -69,7 +76,7 @@ def demo(
     return evaluations
 
 
-def _train(train_scenes, held_out_scenes, epochs, filters, seed):
+def _train(train_scenes, held_out_scenes, epochs, filters, seed, run):
     """Return a trained model, the batches it was trained on, and those it never saw."""
     singles = data.shapes(train_scenes, SIZE, batch_size=None, seed=seed + 1)
     scenes = singles.cache().shuffle(train_scenes, seed=seed).batch(16, drop_remainder=True).prefetch(2)
@@ -84,22 +91,25 @@ def _train(train_scenes, held_out_scenes, epochs, filters, seed):
         epochs=epochs,
         shuffle=False,  # the dataset shuffles
         verbose=0,
-        callbacks=[EpochLine()],
+        callbacks=[EpochLine(run=run)],
     )
     return model, scenes, held_out
 
 
 def _export(model, scenes, held_out, output):
     """Return the report of each file."""
-    reports = {"saved_model": export_saved_model(model, output / "saved_model", validation_data=held_out)}
+    told = {"validation_data": held_out, "class_names": held_out.class_names}
+    print("exporting and verifying saved_model", flush=True)
+    reports = {"saved_model": export_saved_model(model, output / "saved_model", **told)}
     for quantize in (None, "float16", "int8"):
         name = f"{quantize or 'float32'}.tflite"
+        print(f"exporting and verifying {name}", flush=True)
         reports[name] = export_tflite(
             model,
             output / name,
             quantize=quantize,
             representative_data=scenes if quantize == "int8" else None,
-            validation_data=held_out,
+            **told,
         )
     return reports
 

@@ -31,8 +31,8 @@ def evaluate_files(
         models: paths, as for `kseg.predict`.
         root, split, label_map, class_names: as for `kseg.data.from_directory`.
         reading: further arguments of `kseg.data.from_directory`: `layout`, `images`, `masks`, `split_file`,
-            `group`, `colors`, `channels`, `value_range`, `page`. Channels and range that it leaves out are
-            those of each model.
+            `group`, `fold`, `colors`, `channels`, `value_range`, `page`. Channels and range that it leaves
+            out are those of each model.
         activation, input_range, multilabel, resize: as for `kseg.predict`.
         progress: `None` or a function of what is done, a str, that returns a function
             `(done, total or None)`.

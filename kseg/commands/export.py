@@ -43,8 +43,9 @@ def export(
             `.onnx` files may leave the size open.
         activation, input_range, multilabel: as for `kseg.export_tflite`.
         label_map, class_names: as for `kseg.data.from_directory`.
-        reading: further arguments of it: `layout`, `images`, `masks`, `split_file`, `group`, `colors`,
-            `channels`, `value_range`, `page`. Channels and range that it leaves out are those of the model.
+        reading: further arguments of it: `layout`, `images`, `masks`, `split_file`, `group`, `fold`,
+            `colors`, `channels`, `value_range`, `page`. Channels and range that it leaves out are those
+            of the model.
 
     Returns:
         `kseg.export.ExportReport`.

@@ -3,21 +3,26 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kseg import data
+from kseg.callbacks.saving import best_is
+from kseg.commands.monitoring import MONITOR
 from kseg.data.dataset import SegmentationDataset
 from kseg.distribution import is_chief
 from kseg.graphs import encoder_layers
 from kseg.models import build
+from kseg.optimizers.by_name import RATE_AND_DECAY
 from kseg.remembering import with_value_range
 from kseg.replicas import num_replicas
+from kseg.training.named_losses import checked_losses
 from kseg.transfer import copy_weights
 from kseg.types import PathLike
 from kseg.value_range import ValueRange
@@ -29,12 +34,28 @@ def print_on_chief(text: object) -> None:
         print(text, flush=True)
 
 
-def check_data(root: PathLike, labels: dict, progress: Callable[[int, int], object] | None) -> list[str]:
-    """Check every file, print the table, refuse problems; return the class names."""
-    report = data.check(root, **labels, progress=progress if is_chief() else None)
-    print_on_chief(report)
-    report.raise_for_problems()
-    return report.class_names
+def check_data(
+    root: PathLike,
+    labels: dict,
+    progress: Callable[[int, int], object] | None,
+    report: Callable[[str], object] = print,
+    class_weights: str | None = None,
+) -> list[str]:
+    """Check every file, report the table, refuse problems; return the class names.
+
+    Args:
+        root, labels: for `kseg.data.check`.
+        progress: as for `kseg.data.check`.
+        report: told the table, on one worker only.
+        class_weights: those that were asked for, which need not be suggested.
+    """
+    found = data.check(root, **labels, progress=progress if is_chief() else None)
+    if class_weights is not None:
+        found.suggestions = [line for line in found.suggestions if not line.startswith("class_weights=")]
+    if is_chief():
+        report(str(found))
+    found.raise_for_problems()
+    return found.class_names
 
 
 @dataclass(frozen=True)
@@ -118,10 +139,23 @@ def run_config(
     }
 
 
-def as_asked(reading: Mapping[str, Any] | None, augmentation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how files are read and pictures varied as a run keeps it; states without it go on."""
+def as_asked(
+    reading: Mapping[str, Any] | None,
+    augmentation: Mapping[str, Any],
+    loss: str | Sequence[str] | None = None,
+    monitor: str = MONITOR,
+    early_stopping: int | None = None,
+) -> dict[str, Any]:
+    """Return what a run keeps only where it was asked for: states without it go on."""
     kept = {word: value for word, value in (reading or {}).items() if word not in ("channels", "value_range")}
-    asked = {name: told for name, told in (("reading", kept), ("augmentation", dict(augmentation))) if told}
+    told: dict[str, Any] = {
+        "reading": kept,
+        "augmentation": dict(augmentation),
+        "early_stopping": early_stopping,
+    }
+    told["loss"] = None if loss is None else checked_losses(loss)
+    told["monitor"] = None if monitor == MONITOR else monitor
+    asked = {name: value for name, value in told.items() if value}
     return json.loads(json.dumps(asked, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v)))
 
 
@@ -182,17 +216,58 @@ def plan(network: keras.Model, datasets: Datasets, config: dict, options: dict, 
     """Return what will be done, to read before it begins."""
     title = config["model"] + (f" on {config['backbone']}" if "backbone" in config else "")
     learns = sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
-    kind = type(getattr(network.optimizer, "inner_optimizer", network.optimizer)).__name__
-    given = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in options.items())
+    frozen = f", of which {learns:,} learn" if config["freeze_encoder"] else ""
     crops, (height, width) = datasets.crops, datasets.crop_size
     rows = {
-        "model": f"{title}: {network.count_params():,} parameters, {learns:,} of them learn",
-        "data": f"{crops.epochs.count} pictures to train on, {datasets.validation.epochs.count} to validate, "
-        f"{crops.num_classes} classes",
-        "steps": f"{config['epochs']} epochs of {len(crops)} steps of {config['batch_size']} crops "
-        f"{height}×{width}",
-        "optimizer": f"{kind}; {given or 'defaults'}",
-        "devices": f"{num_replicas()} in step, {config['precision']}",
+        "model": f"{title}, {network.count_params():,} parameters{frozen}",
+        "data": f"{_several(crops.epochs.count, 'picture')} to train on, "
+        f"{datasets.validation.epochs.count} to validate, {_several(crops.num_classes, 'class', 'classes')}",
+        "steps": f"{_several(config['epochs'], 'epoch')} of {_several(len(crops), 'step')} of "
+        f"{_several(config['batch_size'], 'crop')} {height}×{width}",
+        "loss": _loss_in_words(config),
+        "optimizer": _optimizer_in_words(network, options),
+        "devices": f"{_devices_in_words()}, {config['precision']}",
         "output": str(output),
+        "best epoch": _best_in_words(config),
     }
-    return "\n".join(f"{name:10} {value}" for name, value in rows.items())
+    return "\n".join(f"{name:11}{value}" for name, value in rows.items())
+
+
+def _several(count, one, many=None):
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def _loss_in_words(config):
+    names = " + ".join(name.replace("_", "-") for name in config.get("loss", ["cross_entropy"]))
+    weights = config["class_weights"]
+    return names if weights is None else f"{names}, classes weighed by {weights.replace('_', ' ')}"
+
+
+def _best_in_words(config):
+    monitor = config.get("monitor", MONITOR)
+    best = f"that of the {'least' if best_is(monitor) == 'min' else 'highest'} {monitor}"
+    epochs = config.get("early_stopping")
+    return (
+        best
+        if epochs is None
+        else f"{best}; the training stops after {_several(epochs, 'epoch')} without a better one"
+    )
+
+
+def _optimizer_in_words(network, options):
+    """Return the optimizer and what it was given or takes by itself, each said once."""
+    kind = type(getattr(network.optimizer, "inner_optimizer", network.optimizer)).__name__
+    rate, decay = RATE_AND_DECAY[options.get("optimizer", "adamw")]
+    known = {"learning_rate": rate, "weight_decay": decay, **options}
+    words = [
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in known.items()
+        if name not in ("optimizer", "schedule")
+    ]
+    return ", ".join([kind, *words, f"{options.get('schedule', 'poly')} schedule"])
+
+
+def _devices_in_words():
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    count = num_replicas()
+    return f"{count} {kind}s in step" if count > 1 else f"1 {kind}"

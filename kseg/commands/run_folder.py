@@ -7,7 +7,9 @@ from pathlib import Path
 
 from kseg.disk import is_partial
 
-OWN_FILES = ("classes.txt", "history.csv", "learning_curve.png", "tensorboard", ".lock")  # beside a model
+OWN_FILES = (  # beside a model
+    *("classes.txt", "config.json", "history.csv", "learning_curve.png", "tensorboard", "wandb", ".lock"),
+)
 
 
 def check_output(path: Path, resume: bool) -> None:

@@ -76,6 +76,7 @@ def check(
     colors: Colors = None,
     validation_fraction: float = 0.2,
     group: str | None = None,
+    fold: tuple[int, int] | None = None,
     channels: int | None = None,
     value_range: Any = None,
     page: int | None = None,
@@ -91,7 +92,7 @@ def check(
 
     Args:
         root: as for `from_directory`; so are the arguments that follow.
-        layout, images, masks, split_file, group: where the files are, and how they are split.
+        layout, images, masks, split_file, group, fold: where the files are, and how they are split.
         label_map: `{id in the file: id}`.
         class_names: one name per class.
         ignore_class: void, one id or several.
@@ -120,6 +121,7 @@ def check(
         masks=masks,
         split_file=split_file,
         group=group,
+        fold=fold,
         channels=channels,
         value_range=value_range,
         page=page,
@@ -135,10 +137,8 @@ def check(
             seen.append(one)
             if progress:
                 progress(len(seen), total)
-    for split, files in splits.items():
-        report.pairs[split], report.void[split] = len(files), 0
-        report.pixels[split] = np.zeros(labels.num_classes, "int64")
-    _add_up(report, seen)
+    report.pairs = {split: len(files) for split, files in splits.items()}
+    _add_up(report, seen, labels.num_classes)
     problems, doubtful, mend = _problems_of_ids(root, report, seen, labels)
     report.problems += problems
     report.warnings += doubtful + doubts(report, seen, not problems + doubtful, value_range is None)
@@ -150,7 +150,9 @@ def check(
     return report
 
 
-def _add_up(report, seen):
+def _add_up(report, seen, num_classes):
+    report.void = dict.fromkeys(report.pairs, 0)
+    report.pixels = {split: np.zeros(num_classes, "int64") for split in report.pairs}
     sound = [one for one in seen if one.pixels is not None]
     for one in sound:
         report.pixels[one.split] += one.pixels

@@ -28,6 +28,7 @@ def from_directory(
     colors: Colors = None,
     validation_fraction: float = 0.2,
     group: str | None = None,
+    fold: tuple[int, int] | None = None,
     channels: int | None = None,
     value_range: Any = None,
     page: int | None = None,
@@ -88,6 +89,10 @@ def from_directory(
             same files every time.
         group: `None` or a regular expression, searched in the path of each picture below `root`, that finds
             what neighbours share, such as `r"patient\\d+"`; they are then all in "train" or all in "val".
+        fold: `None` or `(i, k)`, the `i`-th of `k` folds: it is "val", the others are "train", and over all
+            `i` every picture is in "val" once. Folds divide the pictures of "train", or of a folder without
+            splits all; what the folder has as "val" is left out. A hash of the names draws them, as it draws
+            `validation_fraction`, and `group` stays whole here too.
         channels: `None` gives the channels that all files have, without alpha, of grey three equal ones; or a
             number: 1 makes grey of colours.
         value_range: for pictures of other numbers than 0–255 in 8 bits: `(low, high)`, what the files hold
@@ -133,6 +138,7 @@ def from_directory(
         masks=masks,
         split_file=split_file,
         group=group,
+        fold=fold,
         colors=colors,
         channels=channels,
         value_range=value_range,

@@ -22,7 +22,7 @@ from kseg.data.detection import (
     names_of_splits,
     near_miss,
 )
-from kseg.data.dividing import divide
+from kseg.data.dividing import check_fold, divide, divide_by_fold
 from kseg.data.hints import held, nearest
 from kseg.data.layouts import Layout
 from kseg.data.mask_files import mask_header
@@ -57,6 +57,7 @@ def find_files(
     group: str | None = None,
     unpaired: list[str] | None = None,
     classes: Sequence[str] = (),
+    fold: tuple[int, int] | None = None,
 ) -> ImageMaskFiles:
     """Return the `ImageMaskFiles` of a split.
 
@@ -67,6 +68,8 @@ def find_files(
         validation_fraction, group: as for `kseg.data.dividing.divide`, where nothing else tells splits.
         unpaired: takes a line for each folder with files that do not pair.
         classes: names of all classes, where the masks have a file for each.
+        fold: `None` or as for `kseg.data.dividing.divide_by_fold`, which then divides "train", or, where
+            nothing tells splits, all.
 
     Raises:
         FileNotFoundError: if the folder or the split is missing; it says what is there.
@@ -75,6 +78,10 @@ def find_files(
     """
     if not isinstance(split, str) or not split or re.search(r"[*{}/\\]", split):
         raise ValueError(f"split must be the name of one, for instance 'train', got {split!r}")
+    part = split
+    if fold is not None:
+        check_fold(fold, part)
+        split = "train"
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "no such folder"
         near = "" if root.exists() else nearest(root)
@@ -91,7 +98,7 @@ def find_files(
         if there is None:
             raise _no_split(root, layout, split)
         name = there
-    if group is not None and not divided:
+    if group is not None and not divided and fold is None:
         raise ValueError(
             f"{root}: group= divides folders without splits, this one has the split {split!r}; leave it out"
         )
@@ -106,8 +113,12 @@ def find_files(
         found_images = {key: match for key, match in found_images.items() if key in keys}
     surplus = lists is None and (SPLIT in masks.text or SPLIT not in images.text)
     pairs = pair_keys(root, layout, name, found_images, found_masks, unpaired, surplus)
-    if divided:
-        keys = divide({key: found_images[key] for key in pairs}, split, validation_fraction, group, root)
+    paired_images = {key: found_images[key] for key in pairs}
+    if fold is not None:
+        keys = divide_by_fold(paired_images, part, fold, group, root)
+        pairs = [key for key in pairs if key in keys]
+    elif divided:
+        keys = divide(paired_images, split, validation_fraction, group, root)
         pairs = [key for key in pairs if key in keys]
     paths: list[MaskPath] = [of_classes.get(key, found_masks[key].path) for key in pairs]
     return ImageMaskFiles([found_images[key].path for key in pairs], paths)

@@ -32,6 +32,7 @@ class Source:
             patterns alone tell where the files are.
         images, masks, split_file: `None` or patterns, in the place of those of the layout.
         group, validation_fraction: how a folder without splits is divided.
+        fold: `None` or `(i, k)`: the `i`-th of `k` folds is "val".
         given: the files themselves, instead of a folder.
         class_names, label_map, ignore_class, colors: what the masks mean, as for `kseg.data.from_directory`;
             they become those of the layout where the user says nothing.
@@ -54,6 +55,7 @@ class Source:
     masks: str | None = None
     split_file: str | None = None
     group: str | None = None
+    fold: tuple[int, int] | None = None
     place: Layout = field(init=False)
     is_sorted: bool = field(init=False, default=False)
 
@@ -150,6 +152,9 @@ class Source:
         """Return the names of the splits that are there."""
         if self.given is not None:
             return ["files"]
+        return ["train", "val"] if self.fold is not None else self._splits_there()
+
+    def _splits_there(self) -> list[str]:
         return find_splits(Path(self.root).expanduser(), self.place)
 
     def names_file(self) -> Path | None:
@@ -164,7 +169,7 @@ class Source:
             return []
         place = self.place
         told = [f"{root}: has the layout {place.name!r}: {place.images} and {place.masks}"]
-        return (told if self._told and not place.own else []) + passed_over(root, place, self.splits())
+        return (told if self._told and not place.own else []) + passed_over(root, place, self._splits_there())
 
     def files(self, split: str, unpaired: list[str] | None = None) -> ImageMaskFiles:
         """Return the files of a split.
@@ -180,7 +185,7 @@ class Source:
             return self.given
         root = Path(self.root).expanduser()
         drawn = (self.validation_fraction, self.group)
-        return find_files(root, self.place, split, *drawn, unpaired, self._classes())
+        return find_files(root, self.place, split, *drawn, unpaired, self._classes(), self.fold)
 
     def _classes(self):
         """Return the names of the classes, where the masks have a file for each."""

@@ -80,9 +80,14 @@ def check_build(model: object, **kwargs: Any) -> None:
     """Raise as `build` does for an unknown model, argument or backbone, without building anything."""
     if not isinstance(model, str) or model not in _BUILDERS:
         raise unknown_name("model", model, _BUILDERS)
-    parameters = list(inspect.signature(_BUILDERS[model]).parameters)
+    parameters = builder_parameters(model)
     for name in kwargs:
         if name not in parameters:
             raise TypeError(f"model {model!r} takes no argument {name!r}; it takes {', '.join(parameters)}")
     if isinstance(kwargs.get("backbone"), str) and kwargs["backbone"] not in list_backbones():
         raise unknown_name("backbone", kwargs["backbone"], list_backbones())
+
+
+def builder_parameters(model: str) -> list[str]:
+    """Return the names of the arguments that the builder of a model takes."""
+    return list(inspect.signature(_BUILDERS[model]).parameters)

@@ -11,6 +11,8 @@ from kseg.graphs import encoder_layers
 from kseg.optimizers.one_step import SGD, AdamW
 from kseg.optimizers.schedule import WarmupPoly
 
+RATE_AND_DECAY = {"adamw": (1e-3, 0.05), "sgd": (1e-2, 1e-3)}  # by default
+
 
 def named_optimizer(
     model: keras.Model,
@@ -24,8 +26,8 @@ def named_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Return kseg's AdamW or SGD. Arguments are those of `kseg.compile`."""
     check_optimizer(name, schedule, steps, learning_rate, encoder_learning_rate, **options)
-    kind: Any
-    kind, rate, decay = (AdamW, 1e-3, 0.05) if name == "adamw" else (SGD, 1e-2, 1e-3)
+    kind: Any = AdamW if name == "adamw" else SGD
+    rate, decay = RATE_AND_DECAY[name]
     rate = rate if learning_rate is None else float(learning_rate)
     factors = None
     if encoder_learning_rate is not None:

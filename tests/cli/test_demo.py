@@ -2,8 +2,10 @@
 
 import pytest
 
+import kseg
 from kseg.cli import main
 from kseg.commands.demo import demo
+from kseg.litert.metadata import read_metadata
 
 
 @pytest.mark.slow
@@ -12,9 +14,23 @@ def test_demo_leaves_every_file_and_compares_them(tmp_path, capsys):
     names = {file.name for file in (tmp_path / "demo").iterdir()}
     files = ["model.keras", "saved_model", "float32.tflite", "float16.tflite", "int8.tflite"]
     reports = [f"{name}.json" for name in files if name.endswith(".tflite")]
-    assert names == {*files, *reports, "predictions.png"}
+    assert names == {*files, *reports, "predictions.png", "classes.txt"}
     assert list(results) == files
+    classes = kseg.data.shapes(1).class_names
+    assert (tmp_path / "demo" / "classes.txt").read_text().splitlines() == classes
+    assert (tmp_path / "demo" / "saved_model" / "assets" / "labels.txt").read_text().splitlines() == classes
+    for name in files[2:]:
+        assert read_metadata(tmp_path / "demo" / name).labels == classes
     out = capsys.readouterr().out
+    lines = [line.split("  ")[0] for line in out.splitlines()]
+    told = [
+        "demo: first step: building the graph, may take a minute",
+        "demo: epoch 1/1",
+        "writing model.keras",
+    ]
+    told += [f"exporting and verifying {name}" for name in files[1:]]
+    told += [f"evaluating {name}" for name in files]
+    assert [line for line in lines if line in told] == told
     assert "mean IoU" in out and "ms/picture" in out
     with pytest.raises(FileExistsError, match="exists already"):
         demo(tmp_path / "demo")
@@ -42,6 +58,7 @@ def test_quick_is_less_of_the_same(monkeypatch, tmp_path, words, scenes, held_ou
         "epochs": epochs,
         "filters": 8,
         "seed": 0,
+        "run": "demo",
     }
     assert caught.value.args == (expected,)
 

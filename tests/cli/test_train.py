@@ -5,22 +5,30 @@ import functools
 import hashlib
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 
+import keras
+import numpy as np
 import pytest
 from PIL import Image
 
 import kseg
+from kseg.cli import main
+from kseg.commands.monitoring import check_monitor
+from kseg.commands.run_record import write_record
 from kseg.commands.train import train
+from kseg.training.named_losses import list_losses
 
 
 def test_train_leaves_model_names_history_and_pictures(trained, pixels):
     run = trained / "run"
     assert sorted(file.name for file in run.iterdir()) == [
         "classes.txt",
+        "config.json",
         "history.csv",
         "learning_curve.png",
         "model.keras",
@@ -33,6 +41,45 @@ def test_train_leaves_model_names_history_and_pictures(trained, pixels):
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert 0 <= float(rows[1]["val_iou_class 0"]) <= 1
+
+
+def test_a_run_tells_what_it_was_asked_for(folder, shell, monkeypatch):
+    """And nothing of the environment; a resume leaves it as it was."""
+    monkeypatch.setenv("API_TOKEN", "a-secret-of-the-environment")
+    output = folder.parent / "my run"
+    (folder / "classes.txt").write_text("Straße\nb\nc\nd\ne\nf\n", encoding="utf-8")
+    arguments = ["train", "--data", folder, "--output", output, *SMALL, "1", "--filters", "4", "--seed", "7"]
+    arguments += ["--loss", "focal", "dice", "--early-stopping", "3", "--learning-rate", "0.01", "--hue", "5"]
+    code, _, err = shell(*arguments)
+    assert code == 0, err
+    text = (output / "config.json").read_text(encoding="utf-8")
+    assert "secret" not in text and "Straße" in text
+    record = json.loads(text)
+    assert shlex.split(record["command"]) == ["kseg", *map(str, arguments)]
+    model = kseg.load(output / "model.keras")
+    assert record["model"] == {
+        "name": "conv_stack",
+        "arguments": {"filters": 4},
+        "parameters": model.count_params(),
+    }
+    data = record["data"]
+    assert data["root"] == str(folder) and data["layout"] == "kseg"
+    assert (data["training_pictures"], data["validation_pictures"]) == (6, 3)
+    assert data["classes"] == ["Straße", "b", "c", "d", "e", "f"]
+    expected = {"seed": 7, "batch_size": 2, "epochs": 1, "crop_size": [32, 32], "steps_per_epoch": 3}
+    expected |= {"loss": ["focal", "dice"], "monitor": "val_mean_iou", "early_stopping": 3, "devices": 1}
+    expected |= {"learning_rate": 0.01, "weight_decay": 0.05, "optimizer": "adamw", "schedule": "poly"}
+    expected |= {"augmentation": {"hue": 5.0}, "class_weights": None, "deterministic": False}
+    assert expected.items() <= record["training"].items()
+    assert record["versions"]["keras"] == keras.__version__
+    assert set(record["versions"]) == {"kseg", "keras", "tensorflow", "numpy", "python"}
+    assert shell(*arguments, "--resume")[0] == 0
+    assert (output / "config.json").read_text(encoding="utf-8") == text
+
+
+def test_a_name_that_is_no_text_stands_in_the_record_as_an_escape(tmp_path):
+    write_record({"data": "a\udcff"}, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_bytes()) == {"data": "a\udcff"}
 
 
 def test_the_states_of_trainings_that_exist_stay_those_of_the_same_training(trained):
@@ -122,9 +169,17 @@ def test_train_refuses_bad_data_in_one_line(folder, spoil, message, refused):
         (["--weight-decay", "-1"], "weight_decay must be a number of 0 or more"),
         (["--seed", "-1"], "seed must be an int of 0 or more"),
         (["--gradient-accumulation-steps", "99"], "gradient_accumulation_steps=99 is more than all"),
-        (["--aux-heads"], "'unet' takes no argument 'aux_heads'"),
+        (["--model", "unet", "--aux-heads"], "'unet' takes no argument 'aux_heads'"),
         (["--rotation", "200"], "rotation must be an angle in degrees in [0, 180], got 200.0"),
         (["--color", "1"], "color must be a number in [0, 1), got 1.0"),
+        (["--loss", "dice", "tverski"], "unknown loss 'tverski'; did you mean 'tversky'?"),
+        (["--loss", "dice", "dice"], "loss must be names of losses, each once, got ['dice', 'dice']"),
+        (["--monitor", "val_mean_io"], "unknown monitor 'val_mean_io'; did you mean 'val_mean_iou'?"),
+        (["--monitor", "val_iou_rign"], "unknown monitor 'val_iou_rign'; did you mean 'val_iou_ring'?"),
+        (
+            ["--model", "unet", "--filters", "8", "--backbone", "vgg16"],
+            "--filters is the width of the model's own encoder",
+        ),
         (["--cache", ""], "cache must be None, 'memory' or the path of a folder"),
     ],
 )
@@ -133,6 +188,44 @@ def test_train_refuses_bad_options_in_one_line(folder, options, message, refused
     line = refused("train", "--data", folder, "--output", output, "--epochs", "1", *options)
     assert message in line
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "model"),
+    [
+        ([], "ddrnet"),
+        (["--filters", "8"], "ddrnet"),
+        (["--backbone", "mobilenet_v2"], "unet"),
+        (["--backbone", "mobilenet_v2", "--decoder-filters", "64,48,32,24,16"], "unet"),
+        (["--model", "segnet", "--filters", "8"], "segnet"),
+    ],
+)
+def test_the_model_by_default_is_one_that_two_cores_train(folder, shell, monkeypatch, options, model):
+    built = []
+
+    def begun(name, count, **arguments):
+        built.append((name, arguments))
+        raise LookupError(name)
+
+    monkeypatch.setattr("kseg.commands.preparation.build", begun)
+    with pytest.raises(LookupError):
+        shell("train", "--data", folder, "--output", folder.parent / "run", *options)
+    ((name, arguments),) = built
+    assert name == model
+    network = kseg.build(name, 6, **arguments)
+    assert network.count_params() < 10e6
+
+
+@pytest.mark.slow  # its graph takes a while; the one before is quick
+def test_the_model_by_default_trains(folder, shell):
+    output = folder.parent / "run"
+    arguments = ["--data", folder, "--output", output, "--crop-size", "32x32", "--filters", "4"]
+    code, out, err = shell("train", *arguments, "--epochs", "1", "--batch-size", "2")
+    assert code == 0, err
+    assert "\nmodel      ddrnet, " in out
+    assert kseg.load(output / "model.keras").name == "ddrnet"
+    (record, *_) = (output / "states").glob("epoch-*/state.json")
+    assert json.loads(record.read_text())["facts"]["config"]["model"] == "ddrnet"
 
 
 SMALL = ["--model", "conv_stack", "--crop-size", "32x32", "--batch-size", "2", "--epochs"]
@@ -174,6 +267,67 @@ def test_a_training_that_diverges_leaves_no_broken_model(folder, shell):
     assert not output.exists()
 
 
+EARLY = ["--early-stopping", "2", "--monitor", "val_loss", "--loss", "cross_entropy", "dice"]
+EARLY += ["--learning-rate", "0.3", "--filters", "4", "--deterministic"]
+
+
+def scores_of(output):
+    with (output / "history.csv").open() as file:
+        return [float(row["val_loss"]) for row in csv.DictReader(file)]
+
+
+def test_a_training_stops_early_and_resumed_ends_where_it_did(folder, shell, refused, monkeypatch):
+    """With a rate that is too high; killed as it waits and as it ends, it has the same epochs and model."""
+    whole, parts = folder.parent / "whole", folder.parent / "parts"
+    arguments = ["train", "--data", folder, *SMALL, "30", *EARLY, "--output"]
+    code, out, err = shell(*arguments, whole)
+    assert code == 0, err
+    scores = scores_of(whole)
+    best = scores.index(min(scores))
+    assert len(scores) < 30 and best == len(scores) - 3
+    assert "loss       cross-entropy + dice\n" in out
+    ends = "that of the least val_loss; the training stops after 2 epochs without a better one"
+    assert f"best epoch {ends}\n" in out
+    assert "stopped early: 2 epochs without a better val_loss" in out
+    assert f"best epoch {best + 1}, val_loss {scores[best]:.4f}: " in out
+    written = kseg.callbacks.ExactResume.on_epoch_end
+
+    def killed(self, epoch, logs=None):
+        written(self, epoch, logs)
+        if epoch >= len(scores) - 2:
+            raise LookupError(epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kseg.callbacks.ExactResume, "on_epoch_end", killed)
+        for epoch in range(len(scores) - 2, len(scores)):
+            with pytest.raises(LookupError, match=str(epoch)):
+                shell(*arguments, parts, "--resume")
+    code, out, err = shell(*arguments, parts, "--resume")
+    assert code == 0, err
+    assert f"after epoch {len(scores)}, where it was stopped early: nothing is left to train" in out
+    assert scores_of(parts) == scores
+    first, second = (kseg.load(output / "model.keras").get_weights() for output in (whole, parts))
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert "early_stopping: 2 before, 3 now" in refused(
+        *arguments, parts, "--resume", "--early-stopping", "3"
+    )
+
+
+@pytest.mark.parametrize("monitor", ["val_mean_dice", "val_boundary_f1", "val_iou_class 1", "mean_iou"])
+@pytest.mark.slow_after(1)
+def test_any_value_may_tell_the_best_epoch(trained, tmp_path, shell, monitor):
+    arguments = ["--data", trained / "data", "--output", tmp_path / "run", *SMALL, "2", "--monitor", monitor]
+    code, out, err = shell("train", *arguments)
+    assert code == 0, err
+    with (tmp_path / "run" / "history.csv").open() as file:
+        values = [float(row[monitor]) for row in csv.DictReader(file)]
+    best = values.index(max(values))
+    assert f"best epoch {best + 1}, {monitor} {values[best]:.4f}: " in out
+    (line,) = (line for line in out.splitlines() if "epoch 2/2" in line)
+    assert f"  {monitor} {values[1]:.4f}  " in line
+
+
 @pytest.mark.slow
 def test_train_takes_every_option(folder, shell):
     """From the weights of a model with other classes."""
@@ -188,8 +342,10 @@ def test_train_takes_every_option(folder, shell):
     code, out, err = shell("train", *arguments)
     assert code == 0, err
     assert re.search(r"logits starts anew: kernel is \(.*, 7\) here, \(.*, 6\) there", out)
-    assert re.search(r"optimizer  SGD; .*optimizer sgd, schedule cosine", out)
-    assert "devices    1 in step, mixed_bfloat16" in out
+    expected = "SGD, learning rate 0.01, weight decay 0.0, encoder learning rate 0.001, global clipnorm 1.0, "
+    expected += "gradient accumulation steps 2, ema momentum 0.9, cosine schedule"
+    assert f"optimizer  {expected}\n" in out
+    assert "devices    1 CPU, mixed_bfloat16\n" in out
     kinds = {path.parent.name for path in (output / "tensorboard").rglob("events.out.tfevents.*")}
     assert kinds == {"train", "validation", "predictions"}
     model = kseg.load(output / "model.keras")
@@ -216,6 +372,64 @@ def test_a_training_varies_its_crops_as_asked(folder, shell, refused, monkeypatc
     assert len(list((folder.parent / "kept").glob("*.pair"))) == 6 + 3
     assert shell("train", *place, *varied, "--resume")[0] == 0  # a cache is no part of what was asked
     assert "augmentation" in refused("train", *place, *varied, "--hue", "3", "--resume")
+
+
+def test_a_training_says_every_thing_once_and_before_it_is_done(folder, shell):
+    """What stands in the terminal, in the words of the shell; and that a second run has nothing to do."""
+    arguments = ["train", "--data", folder, "--output", folder.parent / "first", *SMALL, "1"]
+    code, out, err = shell(*arguments)
+    assert code == 0, err
+    lines = [re.sub(r"\d+ s\b", "N s", re.sub(r"\d\.\d+", "N", line)) for line in out.splitlines()]
+    model = kseg.load(folder.parent / "first" / "model.keras")
+    (start,) = (n for n, line in enumerate(lines) if line.startswith("suggestion: "))
+    assert lines[start].startswith("suggestion: --class-weights sqrt_median_frequency, as ")
+    assert lines[start + 1 :] == [
+        f"model      conv_stack, {model.count_params():,} parameters",
+        "data       6 pictures to train on, 3 to validate, 6 classes",
+        "steps      1 epoch of 3 steps of 2 crops 32×32",
+        "loss       cross-entropy",
+        "optimizer  AdamW, learning rate N, weight decay N, poly schedule",
+        "devices    1 CPU, float32",
+        f"output     {folder.parent / 'first'}",
+        "best epoch that of the highest val_mean_iou",
+        "first: first step: building the graph, may take a minute",
+        "first: first step after N s",
+        "first: about N s an epoch",
+        "first: epoch 1/1  loss N  val_loss N  val_mean_iou N  N min",
+        "val_mean_iou N is the best so far: writing model.keras",
+        "drawing predictions.png: what the model of the best epoch predicts",
+        f"best epoch 1, val_mean_iou N: {folder.parent / 'first' / 'model.keras'}",
+        f"pictures: {folder.parent / 'first' / 'predictions.png'}",
+    ]
+    code, again, _ = shell(*arguments, "--resume")
+    assert code == 0 and "resuming after epoch 1, the last one: nothing is left to train" in again
+    assert "first step" not in again
+
+
+def test_class_weights_are_not_suggested_where_they_are_given(folder, shell):
+    arguments = ["--data", folder, "--output", folder.parent / "first", *SMALL, "1"]
+    arguments += ["--class-weights", "median_frequency", "--loss", "focal", "dice"]
+    code, out, err = shell("train", *arguments)
+    assert code == 0, err
+    assert "suggestion" not in out
+    assert "\nloss       focal + dice, classes weighed by median frequency\n" in out
+    loss = kseg.load(folder.parent / "first" / "model.keras").loss
+    train = kseg.data.from_directory(folder, "train", batch_size=None)
+    weights = kseg.data.class_weights(train, "median_frequency")
+    for part, weight in loss.parts:
+        assert weight == 1
+        np.testing.assert_allclose(part.class_weights, weights, rtol=1e-6)
+
+
+def test_the_help_names_every_loss_and_value(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    words = set(re.findall(r"\w+", capsys.readouterr().out))
+    assert set(list_losses()) <= words
+    with pytest.raises(ValueError, match="unknown monitor") as caught:
+        check_monitor("?")
+    known = set(re.findall(r"val_\w+", str(caught.value)))
+    assert len(known) == 6 and known <= words
 
 
 def test_resume_needs_states(trained, folder, tmp_path, refused):
@@ -267,3 +481,22 @@ def test_a_training_on_patterns_is_evaluated_exported_and_resumed_with_them(fold
 def test_an_augmentation_is_judged_before_the_data_are_read(tmp_path, augmentation, words):
     with pytest.raises(ValueError, match=words):
         train(tmp_path / "nowhere", tmp_path / "run", augmentation=augmentation)
+
+
+def test_a_fold_is_trained_evaluated_and_remembered(folder, shell, refused):
+    """The second of three: two of six pictures validate, and those of `val` take no part."""
+    run = folder.parent / "run"
+    arguments = ["--data", folder, "--output", run, *SMALL, "1", "--fold"]
+    code, out, err = shell("train", *arguments, "2/3")
+    assert code == 0, err
+    assert "train: 4 pairs, val: 2 pairs\n" in out
+    assert "4 pictures to train on, 2 to validate" in out
+    assert shell("train", *arguments, "2/3", "--resume")[0] == 0
+    assert "'fold': [2, 3]} before" in refused("train", *arguments, "1/3", "--resume")
+    code, out, err = shell("evaluate", run / "model.keras", "--data", folder, "--fold", "2/3")
+    assert code == 0, err
+    with (run / "history.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    dataset = kseg.data.from_directory(folder, "val", fold=(2, 3), batch_size=1)
+    score = kseg.evaluate(run / "model.keras", dataset).mean_iou
+    assert score == pytest.approx(float(row["val_mean_iou"]), abs=1e-4)

@@ -36,6 +36,20 @@ BEFORE = {
     | {"--float-layers": "3", "--mediapipe": None, "--overwrite": None},
     "benchmark": {"--input-size": "32x48", "--threads": "1,2", "--runs": "3"},
 }
+# Options that came later, with a value and what it becomes: no beginning of an older word may go to them.
+LATER = {
+    "train": {
+        "--fold": ("2/5", (2, 5)),
+        "--filters": ("8", 8),
+        "--early-stopping": ("3", 3),
+        "--monitor": ("val_loss", "val_loss"),
+        "--loss": (["dice", "focal"], ["dice", "focal"]),
+        "--log": (["wandb", "mlflow"], ["wandb", "mlflow"]),
+    },
+    "check": {"--fold": ("1/2", (1, 2))},
+    "evaluate": {"--fold": ("1/2", (1, 2))},
+    "export": {"--fold": ("1/2", (1, 2))},
+}
 RENAMED = {
     ("train", "--crop"): ("--crop-size", (32, 48)),
     ("train", "--clip-norm"): ("--global-clipnorm", 0.5),
@@ -78,6 +92,35 @@ def test_the_beginnings_of_words_that_worked_still_work(command):
                 assert parsed(command, *word_and_value(word[:end], value)) == whole, word[:end]
                 tried += 1
     assert tried > len(options)
+
+
+@pytest.mark.parametrize("command", LATER)
+def test_later_options_are_taken_and_shown(command, capsys):
+    for word, (value, expected) in LATER[command].items():
+        words = [word, *([value] if isinstance(value, str) else value)]
+        assert parsed(command, *words)[word.removeprefix("--").replace("-", "_")] == expected
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert f"\n  {word} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--fold", "6/5"],
+            "argument --fold: expected I/K, the I-th of K folds, for instance 1/5, got '6/5'",
+        ),
+        (["--filters", "0"], "argument --filters: must be a number of 1 or more, got '0'"),
+        (["--early-stopping", "no"], "argument --early-stopping: must be a number of 1 or more, got 'no'"),
+        (["--loss"], "argument --loss: expected at least one argument"),
+        (["--log"], "argument --log: expected at least one argument"),
+    ],
+)
+def test_a_wrong_value_of_a_later_option_is_told(words, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["train", *NEEDED["train"], *words])
+    assert caught.value.code == 2 and message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", NEEDED)

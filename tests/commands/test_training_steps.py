@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 import kseg
+from kseg.commands.fitting import fit
 from kseg.commands.plain_words import in_plain_words
 from kseg.commands.run_folder import check_output, remove_remains
-from kseg.commands.train import _fit
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_fit_that_cannot_begin_says_why_and_leaves_nothing(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "classes.txt").write_text("a")
     with pytest.raises(ValueError, match=r"must call `compile\(\)`"):
-        _fit(model, scenes, scenes, 1, tmp_path / "run", {}, tensorboard=False)
+        fit(model, scenes, scenes, tmp_path / "run", {"epochs": 1})
     assert not (tmp_path / "run").exists()
 
 

@@ -118,5 +118,6 @@ def test_a_lost_worker_costs_one_epoch(folder, tmp_path):
     for key, values in one.facts["history"].items():
         np.testing.assert_allclose(values, two.facts["history"][key], rtol=0, atol=5e-5)
     assert {path.name for path in (tmp_path / "two").iterdir()} == {
-        *("classes.txt", "history.csv", "learning_curve.png", "model.keras", "predictions.png", "states")
+        *("classes.txt", "config.json", "history.csv", "learning_curve.png"),
+        *("model.keras", "predictions.png", "states"),
     }
