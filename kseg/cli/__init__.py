@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     2: wrong usage; 4: a training diverged; 130 and 143: it was stopped by SIGINT or SIGTERM.
     """
     arguments = make_parser().parse_args(argv)
+    arguments.words = list(sys.argv[1:] if argv is None else argv)  # as they were given
     if arguments.debug:
         return arguments.command(arguments)
     try:

@@ -193,6 +193,27 @@ class Evaluation:
         """Return a score of all classes together by its name, `None` where it was not counted."""
         return float(self.scores[name]) if name in self.scores else None
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return all figures as what JSON holds: lists, numbers, `None` for what is no number.
+
+        Keys:
+            `model`: what is known of it: `name`, `path`, `format`, `architecture`, `parameters`,
+            `input_size`, `channels`, `output_kind`, `multilabel`.
+            `pictures`: their number; `pixels_outside`.
+            `mean_iou`, `mean_dice`, `mean_boundary_iou`, `mean_boundary_f1`, `frequency_weighted_iou`,
+            `pixel_accuracy`, `mean_accuracy`, `calibration_error`; `latency_ms`, median per picture.
+            `intervals`: by the names of the means `[low, high]`, 95 % over pictures, or `None`.
+            `absent`: names of the classes without a pixel in the truth.
+            `classes`: of each `id`, `name`, `iou`, `dice`, `precision`, `recall`, `boundary_iou`,
+            `boundary_f1`, `iou_interval`, `pixels` of the truth, `share` of them, `in_truth`.
+            `confusion_matrix`, rows truth; `missed`.
+            `calibration`: bins with `low`, `high`, `pixels`, `accuracy`, `confidence`.
+            `by_picture`: of each `name`, `mean_iou`, `pixel_accuracy`.
+        """
+        from kseg.evaluation.files import as_dict
+
+        return as_dict(self)
+
     def __str__(self) -> str:
         from kseg.evaluation.tables import table
 
