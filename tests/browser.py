@@ -10,7 +10,11 @@ BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-c
 
 
 class Browser:
-    """Headless Chromium; commands and answers are JSON with a zero byte behind."""
+    """Headless Chromium; commands and answers are JSON with a zero byte behind.
+
+    Attributes:
+        events: list of what the page told by itself, in the domains that were enabled.
+    """
 
     def __init__(self, profile):
         command = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -26,7 +30,7 @@ class Browser:
         )
         os.close(there)
         os.close(back)
-        self.stream, self.number, self.session = b"", 0, None
+        self.stream, self.number, self.session, self.events = b"", 0, None, []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
 
@@ -44,6 +48,8 @@ class Browser:
                 self.stream += part
             answer, self.stream = self.stream.split(b"\0", 1)
             answer = json.loads(answer)
+            if "method" in answer:
+                self.events.append(answer)
             if answer.get("id") == self.number:
                 assert "result" in answer, answer
                 return answer["result"]
@@ -60,6 +66,15 @@ class Browser:
         while not self.evaluate(expression):
             assert time.monotonic() < end, self.evaluate("document.body?.innerText")
             time.sleep(0.1)
+
+    def press(self, key, code=None):
+        """Press and release a key, for instance "Tab" or "ArrowRight"."""
+        numbers = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39}
+        numbers |= {"ArrowDown": 40, "Home": 36, "End": 35}
+        told = {"key": key, "code": code or key, "windowsVirtualKeyCode": numbers[key]}
+        text = {" ": {"text": " "}, "Enter": {"text": "\r"}}.get(key, {})
+        self.call("Input.dispatchKeyEvent", type="keyDown", **told, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **told)
 
     def close(self):
         self.process.kill()

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from kseg.data import from_directory
-from kseg.evaluation import Evaluation, evaluate, write_csv, write_json
+from kseg.evaluation import Evaluation, evaluate, write_csv, write_json, write_report
 from kseg.evaluation.files import checked_target
 from kseg.inference import facts_of
 from kseg.inference.resizing import Resize
 from kseg.types import InputRange, PathLike, StatedActivation
+
+_SAMPLES = 9  # pictures of a report: the six worst and the three best
 
 
 def evaluate_files(
@@ -26,6 +28,7 @@ def evaluate_files(
     resize: Resize = "antialias",
     json: PathLike | None = None,
     csv: PathLike | None = None,
+    report: PathLike | None = None,
     overwrite: bool = False,
     command: str | None = None,
     progress: Callable[[str], Callable[[int, int | None], object]] | None = None,
@@ -40,6 +43,7 @@ def evaluate_files(
             those of each model.
         activation, input_range, multilabel, resize: as for `kseg.predict`.
         json, csv: `None` or a new file for the figures, as `kseg.evaluation.write_json` and `write_csv`.
+        report: `None` or a new file for a page that shows them, as `kseg.evaluation.write_report`.
         overwrite: replace files that exist.
         command: what the files say of how they were made.
         progress: `None` or a function of what is done, a str, that returns a function
@@ -60,7 +64,7 @@ def evaluate_files(
         "resize": resize,
     }
     paths = [Path(path) for path in models]
-    _check_targets({"json": json, "csv": csv}, paths, overwrite)
+    _check_targets({"json": json, "csv": csv, "report": report}, paths, overwrite)
 
     def stated_to(path: Path) -> dict[str, Any]:
         tells = facts_of(path).input_range is not None  # a file beside the model that it was made of
@@ -76,13 +80,20 @@ def evaluate_files(
         )
         shown = progress(f"evaluating {name}") if progress else None
         results[name] = evaluate(
-            path, dataset, class_names=dataset.class_names, progress=shown, **stated_to(path)
+            path,
+            dataset,
+            class_names=dataset.class_names,
+            samples=_SAMPLES if report is not None else 0,
+            progress=shown,
+            **stated_to(path),
         )
     origin: dict[str, Any] = {"data_root": root, "split": split, "command": command, "overwrite": overwrite}
     if json is not None:
         write_json(json, results, **origin)
     if csv is not None:
         write_csv(csv, results, overwrite=overwrite)
+    if report is not None:
+        write_report(report, results, **origin)
     return results
 
 

@@ -1,5 +1,6 @@
 """`kseg evaluate`."""
 
+import hashlib
 import json
 import shlex
 
@@ -62,3 +63,13 @@ def test_evaluate_never_writes_over_a_model(trained, refused):
     model = trained / "run" / "model.keras"
     line = refused("evaluate", model, "--data", trained / "data", "--json", model, "--overwrite")
     assert "model.keras: is a model" in line and "--json" in line
+
+
+def test_evaluate_writes_a_report_of_several_models(trained, exported, shell, tmp_path):
+    words = [*exported[:3:2], "--data", trained / "data", "--report", tmp_path / "report.html"]
+    code, _, err = shell("evaluate", *words)
+    assert code == 0, err
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Evaluation of 2 models" in text and hashlib.sha256(exported[0].read_bytes()).hexdigest() in text
+    assert text.count("<figure") == 2 * 3 and '<bdi class="name">0.png</bdi>' in text
+    assert shlex.join(["kseg", "evaluate", *map(str, words)]) in text
