@@ -25,6 +25,24 @@ MEANS = (
 )
 
 
+def check_same_classes(evaluations: Mapping[str, Evaluation]) -> None:
+    """Raise unless there is an evaluation, and all are of the same classes.
+
+    Raises:
+        ValueError: it names the two that differ.
+    """
+    if not evaluations:
+        raise ValueError("evaluations is empty: there is nothing to show")
+    first, *others = evaluations
+    for name in others:
+        here, there = evaluations[first].class_names, evaluations[name].class_names
+        if here != there:
+            raise ValueError(
+                f"{first!r} has {len(here)} classes, {', '.join(here[:3])}, ..., and {name!r} {len(there)}, "
+                f"{', '.join(there[:3])}, ...; show evaluations of the same classes side by side"
+            )
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Figures of a model on a data set; printed, a table.

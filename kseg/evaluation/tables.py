@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from kseg.evaluation.figures import CLASS_SCORES, Evaluation
+from kseg.evaluation.figures import CLASS_SCORES, Evaluation, check_same_classes
 
 COLUMNS = dict(
     zip(CLASS_SCORES, ("IoU", "Dice", "precision", "recall", "boundary IoU", "boundary F1"), strict=True)
@@ -30,7 +30,11 @@ def table(evaluations: Mapping[str, Evaluation]) -> str:
 
     Args:
         evaluations: dict, column heading → `Evaluation` of the same classes.
+
+    Raises:
+        ValueError: if there is none, or their classes differ.
     """
+    check_same_classes(evaluations)
     first = next(iter(evaluations.values()))
     if len(evaluations) == 1:
         (heading,) = evaluations

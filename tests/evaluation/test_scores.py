@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import kseg
 from kseg import metrics
 from kseg.evaluation import Evaluation
+from kseg.evaluation.report import report_html
 from kseg.evaluation.scores import intervals_of, scores_of
 
 RNG = np.random.default_rng(0)
@@ -217,3 +218,14 @@ def test_scores_of_many_counts_are_those_of_each():
     for index in range(7):
         for name, value in scores_of(areas[index], bands[index], borders[index], True).items():
             np.testing.assert_allclose(together[name][index], value)
+
+
+@pytest.mark.parametrize("show", [kseg.evaluation.table, report_html])
+def test_other_classes_are_not_shown_side_by_side(show):
+    matrix = np.array([[3, 1], [0, 4]])
+    one, other = Evaluation(matrix, ["a", "b"]), Evaluation(matrix, ["b", "a"])
+    with pytest.raises(ValueError, match=r"'x' has 2 classes, a, b, ..., and 'y' 2, b, a, ...; show"):
+        show({"x": one, "y": other})
+    with pytest.raises(ValueError, match="evaluations is empty"):
+        show({})
+    assert show({"x": one, "y": one})

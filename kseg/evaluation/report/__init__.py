@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kseg.disk import write_whole
 from kseg.evaluation.facts import versions
-from kseg.evaluation.figures import Evaluation
+from kseg.evaluation.figures import Evaluation, check_same_classes
 from kseg.evaluation.files import checked_target
 from kseg.evaluation.report import views
 from kseg.types import PathLike
@@ -43,7 +43,7 @@ def write_report(
     Raises:
         FileExistsError: if there is something at `path` and `overwrite` is false.
         OSError: if it cannot be written.
-        ValueError: if `evaluations` is empty.
+        ValueError: if there is no evaluation, or their classes differ.
 
     Example:
         >>> import tempfile
@@ -72,8 +72,7 @@ def report_html(
     import jinja2  # only a report needs it
     from markupsafe import Markup
 
-    if not evaluations:
-        raise ValueError("evaluations is empty: there is nothing to report")
+    check_same_classes(evaluations)
     script, style = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.js", "page.css"))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),

@@ -127,7 +127,8 @@ def _length(share):
 
 def _ends(interval):
     low, high = (_length(each) for each in interval)
-    return None if low is None or high is None else {"low": low, "high": high}
+    # one that has no width would look like a score
+    return None if low is None or high is None or low == high else {"low": low, "high": high}
 
 
 def _matrix(evaluation):
