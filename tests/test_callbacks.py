@@ -321,5 +321,5 @@ def test_tensorboard_gets_pictures_truth_and_predictions(tmp_path):
     assert picture.shape[0] == 28 + 3 * (32 + 8) and picture.shape[1] > 3 * 40
     for row, index in enumerate((0, 3, 6)):  # spread over the dataset
         image = np.concatenate([images for images, _ in scenes.as_numpy_iterator()])[index]
-        top = 26 + row * 38
-        np.testing.assert_array_equal(picture[top : top + 32, 6:46], image)
+        top = 28 + row * 40
+        np.testing.assert_array_equal(picture[top : top + 32, 8:48], image)

@@ -196,7 +196,7 @@ print(*sorted(set(sys.modules) - before))
     assert not edges & set(line.split())
 
 
-def test_the_wheel_tells_that_it_has_hints(tmp_path):
+def test_the_wheel_has_hints_and_pages(tmp_path):
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "kseg", tmp_path / "kseg", ignore=shutil.ignore_patterns("__pycache__"))
@@ -204,7 +204,10 @@ def test_the_wheel_tells_that_it_has_hints(tmp_path):
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     (wheel,) = tmp_path.glob("*.whl")
-    assert "kseg/py.typed" in zipfile.ZipFile(wheel).namelist()
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "kseg/py.typed" in names
+    pages = [path for path in (ROOT / "kseg").rglob("*") if path.suffix in (".html", ".css", ".js")]
+    assert len(pages) >= 5 and {path.relative_to(ROOT).as_posix() for path in pages} <= set(names)
 
 
 def test_every_public_name_is_there():

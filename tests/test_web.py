@@ -5,83 +5,21 @@ import contextlib
 import http.client
 import importlib.util
 import io
-import json
-import os
 import shutil
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from browser import Browser
 from PIL import Image
 
 import kseg
 
 FOLDER = Path(__file__).parents[1] / "examples" / "web"
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 SIZE = (96, 128)
-
-
-class Browser:
-    """Headless Chromium; commands and answers are JSON with a zero byte behind."""
-
-    def __init__(self, profile):
-        command = next(filter(None, map(shutil.which, BROWSERS)), None)
-        assert command, f"this test needs one of {', '.join(BROWSERS)}"
-        there, self.commands = os.pipe()
-        self.answers, back = os.pipe()
-        options = f"--headless --no-sandbox --remote-debugging-pipe --window-size=1100,860 {profile}"
-        self.process = subprocess.Popen(
-            ["bash", "-c", f"exec {command} {options} 3<&{there} 4>&{back}"],
-            pass_fds=[there, back],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(there)
-        os.close(back)
-        self.stream, self.number, self.session = b"", 0, None
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-
-    def call(self, method, **parameters):
-        """Send a command and return its result."""
-        self.number += 1
-        message = {"id": self.number, "method": method, "params": parameters}
-        if self.session:
-            message["sessionId"] = self.session
-        os.write(self.commands, json.dumps(message).encode() + b"\0")
-        while True:
-            while b"\0" not in self.stream:
-                part = os.read(self.answers, 1 << 20)
-                assert part, "the browser ended"
-                self.stream += part
-            answer, self.stream = self.stream.split(b"\0", 1)
-            answer = json.loads(answer)
-            if answer.get("id") == self.number:
-                assert "result" in answer, answer
-                return answer["result"]
-
-    def evaluate(self, expression):
-        """Return the value of an expression of the page, awaited."""
-        result = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in result, result
-        return result["result"].get("value")
-
-    def wait_for(self, expression, seconds=60):
-        """Wait until an expression is true."""
-        end = time.monotonic() + seconds
-        while not self.evaluate(expression):
-            assert time.monotonic() < end, self.evaluate("document.body?.innerText")
-            time.sleep(0.1)
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        os.close(self.commands)
-        os.close(self.answers)
 
 
 def load_server():

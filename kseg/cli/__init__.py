@@ -26,13 +26,14 @@ _RAISED = "ValueError|FileNotFoundError|IsADirectoryError|PermissionError|OSErro
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code. An error is one line on stderr, and the code 1.
 
-    2: wrong usage; 4: a training diverged; 130 and 143: it was stopped by SIGINT or SIGTERM.
+    2: wrong usage; 3: problems in data, or pictures that failed; 4: a training diverged; 130 and 143: it was
+    stopped by SIGINT or SIGTERM.
     """
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal's alphabet lacks ends nothing
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     arguments = make_parser().parse_args(argv)
-    arguments.words = list(sys.argv[1:] if argv is None else argv)
+    arguments.words = list(sys.argv[1:] if argv is None else argv)  # as they were given
     if arguments.debug:
         return arguments.command(arguments)
     try:

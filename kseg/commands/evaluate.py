@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from kseg.data import from_directory
-from kseg.evaluation import Evaluation, evaluate
+from kseg.evaluation import Evaluation, evaluate, write_csv, write_json, write_report
+from kseg.evaluation.files import checked_target
 from kseg.inference import facts_of
 from kseg.inference.resizing import Resize
 from kseg.types import InputRange, PathLike, StatedActivation
+
+_SAMPLES = 9  # pictures of a report: the six worst and the three best
 
 
 def evaluate_files(
@@ -23,6 +26,11 @@ def evaluate_files(
     input_range: InputRange = None,
     multilabel: bool | None = None,
     resize: Resize = "antialias",
+    json: PathLike | None = None,
+    csv: PathLike | None = None,
+    report: PathLike | None = None,
+    overwrite: bool = False,
+    command: str | None = None,
     progress: Callable[[str], Callable[[int, int | None], object]] | None = None,
 ) -> dict[str, Evaluation]:
     """Evaluate models and exported files on a split of a folder, one after the other.
@@ -34,6 +42,10 @@ def evaluate_files(
             `group`, `fold`, `colors`, `channels`, `value_range`, `page`. Channels and range that it leaves
             out are those of each model.
         activation, input_range, multilabel, resize: as for `kseg.predict`.
+        json, csv: `None` or a new file for the figures, as `kseg.evaluation.write_json` and `write_csv`.
+        report: `None` or a new file for a page that shows them, as `kseg.evaluation.write_report`.
+        overwrite: replace files that exist.
+        command: what the files say of how they were made.
         progress: `None` or a function of what is done, a str, that returns a function
             `(done, total or None)`.
 
@@ -41,6 +53,7 @@ def evaluate_files(
         dict, name of a file (its path where several have that name) → `kseg.evaluation.Evaluation`.
 
     Raises:
+        FileExistsError: if a file exists and `overwrite` is false; nothing is then evaluated.
         FileNotFoundError, ValueError: it names the file.
     """
     labels: dict[str, Any] = {"label_map": label_map, "class_names": class_names}
@@ -51,6 +64,7 @@ def evaluate_files(
         "resize": resize,
     }
     paths = [Path(path) for path in models]
+    _check_targets({"json": json, "csv": csv, "report": report}, paths, overwrite)
 
     def stated_to(path: Path) -> dict[str, Any]:
         tells = facts_of(path).input_range is not None  # a file beside the model that it was made of
@@ -66,6 +80,30 @@ def evaluate_files(
         )
         shown = progress(f"evaluating {name}") if progress else None
         results[name] = evaluate(
-            path, dataset, class_names=dataset.class_names, progress=shown, **stated_to(path)
+            path,
+            dataset,
+            class_names=dataset.class_names,
+            samples=_SAMPLES if report is not None else 0,
+            progress=shown,
+            **stated_to(path),
         )
+    origin: dict[str, Any] = {"data_root": root, "split": split, "command": command, "overwrite": overwrite}
+    if json is not None:
+        write_json(json, results, **origin)
+    if csv is not None:
+        write_csv(csv, results, overwrite=overwrite)
+    if report is not None:
+        write_report(report, results, **origin)
     return results
+
+
+def _check_targets(targets: Mapping[str, PathLike | None], models: Sequence[Path], overwrite: bool) -> None:
+    """Raise where a new file may not be written, before the evaluation takes its time."""
+    taken = {path.resolve(): "a model" for path in models}
+    for word, target in targets.items():
+        if target is None:
+            continue
+        path = checked_target(target, overwrite)
+        if path.resolve() in taken:
+            raise ValueError(f"{path}: is {taken[path.resolve()]} already; choose another {word}=")
+        taken[path.resolve()] = f"the file of {word}="
