@@ -7,16 +7,19 @@ from pathlib import Path
 from kseg.cli.options import (
     Commands,
     Progress,
+    add_average,
     add_data,
     add_model_facts,
     add_model_files,
     add_overwrite,
     add_resize,
     add_split,
+    add_windows,
     command,
     data_options,
     model_facts,
     reading_options,
+    window_options,
     with_classes_of,
 )
 
@@ -41,6 +44,8 @@ def add_evaluate(commands: Commands) -> None:
     add_model_files(parser)
     add_model_facts(parser)
     add_resize(parser)
+    add_windows(parser)
+    add_average(parser, "evaluate the average of all MODELs as well", action="store_true")
     add_data(parser, names_from="classes.txt beside the first MODEL, DIR/classes.txt")
     add_split(parser, "val", "", abbreviations=("--spli", "--spl", "--sp", "--s"))
     for word, what in _FILES.items():
@@ -53,6 +58,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from kseg.evaluation import table
 
     options = with_classes_of(arguments.model[0], data_options(arguments)) | model_facts(arguments)
+    options |= window_options(arguments) | {"average": arguments.average}
     options["reading"] = reading_options(arguments)
     options |= {word: getattr(arguments, word) for word in _FILES} | {"overwrite": arguments.overwrite}
     options["command"] = shlex.join(["kseg", *arguments.words])

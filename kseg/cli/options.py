@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from kseg.cli.values import (
     fold,
@@ -224,7 +224,7 @@ def add_resize(parser: argparse.ArgumentParser) -> None:
 
 
 def add_windows(parser: argparse.ArgumentParser) -> None:
-    """Add windows and test-time augmentation."""
+    """Add windows, test-time augmentation and the dense CRF."""
     add_option(
         parser,
         "--window",
@@ -260,6 +260,12 @@ def add_windows(parser: argparse.ArgumentParser) -> None:
         help="average over pictures at these scales, for instance 0.75,1,1.25",
     )
     parser.add_argument("--tta-rotate", action="store_true", help="average over quarter turns")
+    parser.add_argument("--crf", action="store_true", help="refine along edges by the dense CRF")
+
+
+def add_average(parser: argparse.ArgumentParser, what: str, **keywords: Any) -> None:
+    """Add the average of several models."""
+    parser.add_argument("--average", help=what, **keywords)
 
 
 def window_options(arguments: argparse.Namespace) -> dict:
@@ -267,7 +273,7 @@ def window_options(arguments: argparse.Namespace) -> dict:
     tta = {"flip": arguments.tta_flip, "scales": arguments.tta_scales, "rotate": arguments.tta_rotate or None}
     tta = {name: value for name, value in tta.items() if value is not None}
     options = {word: getattr(arguments, word) for word in ("window", "overlap", "blend")}
-    return options | {"tta": tta or None}
+    return options | {"tta": tta or None, "crf": arguments.crf}
 
 
 def model_facts(arguments: argparse.Namespace) -> dict:

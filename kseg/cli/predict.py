@@ -8,6 +8,7 @@ from kseg.cli.options import (
     MODEL_FILE,
     Commands,
     Progress,
+    add_average,
     add_batch_size,
     add_classes,
     add_model_facts,
@@ -49,12 +50,9 @@ def add_predict(commands: Commands) -> None:
         help="picture files, folders, globs, .txt files that list pictures, videos",
     )
     add_output(parser, "folder for the results", abbreviations=("--outpu", "--outp", "--out", "--ou"))
-    parser.add_argument(
-        "--average", nargs="+", type=Path, default=[], metavar="MODEL", help="further models to average with"
-    )
+    add_average(parser, "further models to average with", nargs="+", type=Path, default=[], metavar="MODEL")
     add_classes(parser, "classes.txt beside MODEL", ("--cl", "--cla"))
     add_windows(parser)
-    parser.add_argument("--crf", action="store_true", help="refine along edges by the dense CRF")
     add_files(parser)
     what = "probabilities: short for --save probabilities overlay (default: %(default)s)"
     add_output_kind(parser, ("classes", "probabilities"), what, "classes")
@@ -121,7 +119,6 @@ def _predict(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         shard=arguments.shard,
         overwrite=arguments.overwrite,
-        crf=arguments.crf,
         **window_options(arguments),
         **model_facts(arguments),
         progress=Progress("predicting", every=30),

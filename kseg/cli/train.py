@@ -29,7 +29,8 @@ One fold of five, and all of them for a score of all pictures:
   for i in 1 2 3 4 5; do kseg train --data DIR --fold $i/5 --output runs/fold$i; done
 
 Writes into the new folder --output: model.keras, classes.txt, config.json (what was asked for), history.csv,
-learning_curve.png, predictions.png, and states/, from which --resume goes on after any interruption.
+learning_curve.png, predictions.png, report.html, and states/, from which --resume goes on after any
+interruption.
 
 On several machines, run the same command with --resume on each, which needs its own copy of DIR and
 

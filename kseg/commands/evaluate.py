@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from kseg.data import from_directory
 from kseg.evaluation import Evaluation, evaluate, write_csv, write_json, write_report
 from kseg.evaluation.files import checked_target
 from kseg.inference import facts_of
 from kseg.inference.resizing import Resize
-from kseg.types import InputRange, PathLike, StatedActivation
+from kseg.inference.views import TestTimeAugmentation
+from kseg.inference.windows import Blend
+from kseg.types import InputRange, PathLike, Size, StatedActivation
 
 _SAMPLES = 9  # pictures of a report: the six worst and the three best
 
@@ -22,6 +24,12 @@ def evaluate_files(
     label_map: dict[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     reading: Mapping[str, Any] | None = None,
+    window: Literal["auto"] | Size | None = None,
+    overlap: float = 0.5,
+    blend: Blend = "gaussian",
+    tta: TestTimeAugmentation = None,
+    crf: bool | dict = False,
+    average: bool = False,
     activation: StatedActivation = None,
     input_range: InputRange = None,
     multilabel: bool | None = None,
@@ -41,7 +49,8 @@ def evaluate_files(
         reading: further arguments of `kseg.data.from_directory`: `layout`, `images`, `masks`, `split_file`,
             `group`, `fold`, `colors`, `channels`, `value_range`, `page`. Channels and range that it leaves
             out are those of each model.
-        activation, input_range, multilabel, resize: as for `kseg.predict`.
+        window, overlap, blend, tta, crf, activation, input_range, multilabel, resize: as for `kseg.predict`.
+        average: whether the average of all models is evaluated as well.
         json, csv: `None` or a new file for the figures, as `kseg.evaluation.write_json` and `write_csv`.
         report: `None` or a new file for a page that shows them, as `kseg.evaluation.write_report`.
         overwrite: replace files that exist.
@@ -57,35 +66,27 @@ def evaluate_files(
         FileNotFoundError, ValueError: it names the file.
     """
     labels: dict[str, Any] = {"label_map": label_map, "class_names": class_names}
-    stated: dict[str, Any] = {
-        "activation": activation,
-        "input_range": input_range,
-        "multilabel": multilabel,
-        "resize": resize,
-    }
+    stated: dict[str, Any] = {"activation": activation, "input_range": input_range}
+    stated |= {"multilabel": multilabel, "resize": resize}
+    stated |= {"window": window, "overlap": overlap, "blend": blend, "tta": tta, "crf": crf}
     paths = [Path(path) for path in models]
     _check_targets({"json": json, "csv": csv, "report": report}, paths, overwrite)
 
-    def stated_to(path: Path) -> dict[str, Any]:
-        tells = facts_of(path).input_range is not None  # a file beside the model that it was made of
-        return {**stated, "input_range": None} if tells else stated
-
     results: dict[str, Evaluation] = {}
-    for path in paths:
-        name = path.name if sum(path.name == other.name for other in paths) == 1 else str(path)
-        told = facts_of(path)
+    for name, those in _judged(paths, average).items():
+        told = facts_of(those[0])
         of_model = {"channels": told.channels, "value_range": told.value_range}
         dataset = from_directory(
             root, split, batch_size=1, shuffle=False, **labels, **of_model | dict(reading or {})
         )
-        shown = progress(f"evaluating {name}") if progress else None
+        tells = all(facts_of(path).input_range is not None for path in those)  # as files of kseg do
         results[name] = evaluate(
-            path,
+            those if len(those) > 1 else those[0],
             dataset,
             class_names=dataset.class_names,
             samples=_SAMPLES if report is not None else 0,
-            progress=shown,
-            **stated_to(path),
+            progress=progress(f"evaluating {name}") if progress else None,
+            **{**stated, "input_range": None} if tells else stated,
         )
     origin: dict[str, Any] = {"data_root": root, "split": split, "command": command, "overwrite": overwrite}
     if json is not None:
@@ -95,6 +96,15 @@ def evaluate_files(
     if report is not None:
         write_report(report, results, **origin)
     return results
+
+
+def _judged(paths: list[Path], average: bool) -> dict[str, list[Path]]:
+    """Return the heading of each column, and the models that are averaged in it."""
+    if average and len(paths) < 2:
+        raise ValueError("average= takes two models or more")
+    names = [path.name for path in paths]
+    judged = {path.name if names.count(path.name) == 1 else str(path): [path] for path in paths}
+    return judged | ({f"average of {len(paths)}": paths} if average else {})
 
 
 def _check_targets(targets: Mapping[str, PathLike | None], models: Sequence[Path], overwrite: bool) -> None:

@@ -18,7 +18,10 @@ from kseg.commands.run_record import write_record
 from kseg.data.dataset import SegmentationDataset
 from kseg.disk import remove_partial_files, write_whole
 from kseg.distribution import is_chief
+from kseg.evaluation import evaluate, write_report
 from kseg.inference import load
+
+_SAMPLES = 9  # pictures of the report, the six worst and the three best
 
 
 def fit_in_folder(
@@ -122,12 +125,26 @@ def _for_tensorboard(folder, validation, class_names):
     return [pictures, keras.callbacks.TensorBoard(folder, write_graph=False)] if is_chief() else [pictures]
 
 
-def best_epoch(output: Path, datasets: Datasets, best: callbacks.SaveBest) -> keras.Model:
-    """Return the model of the best epoch and leave a picture of what it predicts."""
+def best_epoch(
+    output: Path, datasets: Datasets, best: callbacks.SaveBest, told: Mapping[str, Any]
+) -> keras.Model:
+    """Return the model of the best epoch; leave a picture of what it predicts, and a page of its scores.
+
+    Args:
+        output: the folder.
+        datasets: of the training.
+        best: what has kept the best epoch.
+        told: what stands in `config.json`.
+    """
     picture = output / "predictions.png"
     print(f"drawing {picture.name}: what the model of the best epoch predicts", flush=True)
     model = load(output / "model.keras")
     save_picture(comparison(model, datasets.validation, datasets.crops.class_names), picture)
+    page = output / "report.html"
+    print(f"writing {page.name}: its scores, its worst and best pictures", flush=True)
+    scores = evaluate(output / "model.keras", datasets.validation, samples=_SAMPLES)
+    of_data = {"data_root": told["data"]["root"], "split": "val", "command": told["command"]}
+    write_report(page, {"model.keras": scores}, title=output.resolve().name, overwrite=True, **of_data)
     of_epoch = "" if best.best_epoch is None else f" {best.best_epoch}, {best.monitor} {best.best:.4f}"
-    print(f"best epoch{of_epoch}: {output / 'model.keras'}\npictures: {picture}", flush=True)
+    print(f"best epoch{of_epoch}: {output / 'model.keras'}\npictures: {picture}\nreport: {page}", flush=True)
     return model

@@ -73,8 +73,8 @@ def train(
             method of `kseg.data.class_weights`.
         cache: as for `kseg.data.from_directory`.
         output: new or empty folder: `model.keras`, `classes.txt`, `config.json` (what was asked for),
-            `history.csv`, `learning_curve.png`, `predictions.png`, and `states/`, which may be deleted when
-            the training is over.
+            `history.csv`, `learning_curve.png`, `predictions.png`, `report.html` (the scores of the best
+            epoch), and `states/`, which may be deleted when the training is over.
         model: one of `kseg.list_models()`; `None` is "unet" on a backbone, else "ddrnet", which two cores
             train: 5.7 M parameters.
         backbone, backbone_weights, filters, decoder_filters, aux_heads: for its builder; `None` leaves its
@@ -141,7 +141,7 @@ def train(
     network = _ready(devices, datasets, config, of_model, options, resume, output)
     record = run_record(command, root, datasets, network, of_model, config, options)
     best = fit_in_folder(network, datasets, config, output, record, resume=resume, log=log)
-    return best_epoch(output, datasets, best) if is_chief() else network
+    return best_epoch(output, datasets, best, record) if is_chief() else network
 
 
 def _without_none(arguments):

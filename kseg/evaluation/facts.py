@@ -14,15 +14,19 @@ import keras
 import tensorflow as tf
 
 from kseg.disk import size_of
-from kseg.inference import Runner, load
+from kseg.inference import Predictor, load
 from kseg.types import PathLike
 from kseg.version import __version__
 
 _FORMATS = {".keras": "Keras", ".tflite": "LiteRT", ".onnx": "ONNX"}
 
 
-def facts_of_model(model_or_path: keras.Model | PathLike, runner: Runner) -> dict[str, Any]:
-    """Return what a runner and its model tell at once, as what JSON holds; `None` is not known."""
+def facts_of_model(model_or_path: keras.Model | PathLike | list, predictor: Predictor) -> dict[str, Any]:
+    """Return what a model tells at once, and how pictures go through it, as what JSON holds.
+
+    `None` is not known.
+    """
+    runner = predictor.runner
     facts: dict[str, Any] = {
         "name": runner.name,
         "path": None,
@@ -33,7 +37,12 @@ def facts_of_model(model_or_path: keras.Model | PathLike, runner: Runner) -> dic
         "channels": runner.channels,
         "output_kind": runner.output_kind,
         "multilabel": runner.multilabel,
+        **_of_predictor(predictor),
     }
+    if isinstance(model_or_path, list | tuple):
+        if len(model_or_path) > 1:
+            return facts | {"name": ", ".join(each.name for each in predictor.runners), "format": "several"}
+        (model_or_path,) = model_or_path
     if isinstance(model_or_path, keras.Model):
         return facts | _of_keras(model_or_path)
     path = Path(os.fspath(model_or_path))
@@ -72,6 +81,17 @@ def versions() -> dict[str, str]:
         "tensorflow": tf.__version__,
         "python": platform.python_version(),
     }
+
+
+def _of_predictor(predictor):
+    """Return how a picture goes through a model, where that is not as a whole and once."""
+    told: dict[str, Any] = {}
+    if predictor.window is not None:
+        window = predictor.window if isinstance(predictor.window, str) else list(predictor.window)
+        told = {"window": window, "overlap": predictor.overlap, "blend": predictor.blend}
+    if len(predictor.views) > 1:
+        told["views"] = len(predictor.views)
+    return told | ({} if predictor.crf is None else {"crf": dict(predictor.crf)})
 
 
 def _of_keras(model):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from kseg.inference import Runner, as_probabilities, collapse
+from kseg.inference import Predictor, Runner, as_probabilities, collapse
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,12 @@ class Judge:
     """A model that judges batches: ids and confidence of one run.
 
     Args:
-        runner: a settled `kseg.inference.Runner`.
+        predictor: the model, or several that are averaged, and how a picture goes through them.
     """
 
-    def __init__(self, runner: Runner) -> None:
-        self.runner = runner
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor, self.runner = predictor, predictor.runner
+        runner = self.runner
         self._scored: Runner | None = None  # knows whether its scores are logits
         if runner.output_kind != "classes":
             with contextlib.suppress(ValueError):  # logits or probabilities, which nothing tells
@@ -44,6 +45,9 @@ class Judge:
 
     def __call__(self, images: np.ndarray) -> Judged:
         """Run pictures `(B, H, W, C)` once."""
+        predictor = self.predictor
+        if not predictor.plain or predictor.crf is not None or predictor.windows_for(images.shape[1:3]):
+            return self._by_predictor(images)
         runner, start, scores = self.runner, time.perf_counter(), None
         if runner.output_kind == "classes":
             ids = runner.ids(images)
@@ -52,6 +56,14 @@ class Judge:
             ids = collapse(scores, runner.from_logits, runner.multilabel)
         seconds = (time.perf_counter() - start) / max(len(images), 1)
         return Judged(ids, None if scores is None else self._confidence(scores), seconds)
+
+    def _by_predictor(self, images):
+        """Run pictures by windows, views or several models."""
+        start = time.perf_counter()
+        kinds = ["classes"] if self._scored is None else ["classes", "confidence"]
+        found = self.predictor.results(images, kinds)
+        seconds = (time.perf_counter() - start) / max(len(images), 1)
+        return Judged(found["classes"].astype("int64"), found.get("confidence"), seconds)
 
     def _confidence(self, scores):
         if self._scored is None:

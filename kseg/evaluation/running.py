@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -16,18 +17,25 @@ from kseg.evaluation.facts import facts_of_model
 from kseg.evaluation.figures import Evaluation
 from kseg.evaluation.judging import Judge
 from kseg.evaluation.samples import Samples
-from kseg.inference import open_model
+from kseg.inference import open_predictor
 from kseg.inference.resizing import Resize
+from kseg.inference.views import TestTimeAugmentation
+from kseg.inference.windows import Blend
 from kseg.metrics import LabelCounts, warn_of_void_foreground
 from kseg.pictures import in_pixel_range
-from kseg.types import Dataset, IgnoreClass, InputRange, PathLike, StatedActivation
+from kseg.types import Dataset, IgnoreClass, InputRange, PathLike, Size, StatedActivation
 from kseg.value_range import checked_value_range
 
 
 def evaluate(
-    model_or_path: keras.Model | PathLike,
+    model_or_path: keras.Model | PathLike | list[Any],
     dataset: Dataset,
     *,
+    window: Literal["auto"] | Size | None = None,
+    overlap: float = 0.5,
+    blend: Blend = "gaussian",
+    tta: TestTimeAugmentation = None,
+    crf: bool | Mapping[str, Any] | None = False,
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
     ignore_class: IgnoreClass = 255,
@@ -42,7 +50,8 @@ def evaluate(
     """Evaluate a model or an exported file over a whole data set, at the size of its masks.
 
     Args:
-        model_or_path: as for `predict`.
+        model_or_path: as for `predict`; a list of several is averaged.
+        window, overlap, blend, tta, crf: as for `kseg.predict`.
         dataset: batches `(pictures (B, H, W, C), masks (B, H, W))`, in whatever holds them: a
             `tf.data.Dataset`, a list, a generator or a function that gives one, Keras' `(x, y)` of arrays.
             Masks of several labels are `(B, H, W, C)` of 0 and 1.
@@ -69,17 +78,22 @@ def evaluate(
         >>> result.class_dice.shape, result.intervals["class_iou"].shape
         ((6,), (6, 2))
     """
-    runner = open_model(
+    predictor = open_predictor(
         model_or_path,
+        window=window,
+        overlap=overlap,
+        blend=blend,
+        tta=tta,
+        crf=crf,
         activation=activation,
         input_range=input_range,
         multilabel=multilabel,
         resize=resize,
-    ).settled()
-    runner.check_whole()
+    )
+    runner = predictor.runner
     _check_range(runner, dataset)
     names = _file_names(dataset)
-    judge, run = Judge(runner), None
+    judge, run = Judge(predictor), None
     total = dataset.cardinality().numpy() if hasattr(dataset, "cardinality") else -1
     for done, (images, masks) in enumerate(batches(dataset, "dataset"), start=1):
         if masks is None:
@@ -94,7 +108,7 @@ def evaluate(
     if run is None or not run.seconds:
         raise ValueError("the dataset is empty: there is nothing to evaluate")
     class_names = class_names or getattr(dataset, "class_names", None)
-    return run.evaluation(class_names, facts_of_model(model_or_path, runner))
+    return run.evaluation(class_names, facts_of_model(model_or_path, predictor))
 
 
 class _Run:

@@ -33,9 +33,12 @@ def test_train_leaves_model_names_history_and_pictures(trained, pixels):
         "learning_curve.png",
         "model.keras",
         "predictions.png",
+        "report.html",
         "states",
     ]
     assert pixels(run / "learning_curve.png").shape == (260, 840, 3)
+    page = (run / "report.html").read_text()
+    assert "class 0" in page and "val" in page and "data:image/" in page
     assert (run / "classes.txt").read_text().split("\n")[:2] == ["class 0", "class 1"]
     with (run / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -398,8 +401,10 @@ def test_a_training_says_every_thing_once_and_before_it_is_done(folder, shell):
         "first: epoch 1/1  loss N  val_loss N  val_mean_iou N  N min",
         "val_mean_iou N is the best so far: writing model.keras",
         "drawing predictions.png: what the model of the best epoch predicts",
+        "writing report.html: its scores, its worst and best pictures",
         f"best epoch 1, val_mean_iou N: {folder.parent / 'first' / 'model.keras'}",
         f"pictures: {folder.parent / 'first' / 'predictions.png'}",
+        f"report: {folder.parent / 'first' / 'report.html'}",
     ]
     code, again, _ = shell(*arguments, "--resume")
     assert code == 0 and "resuming after epoch 1, the last one: nothing is left to train" in again

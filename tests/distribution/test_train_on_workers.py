@@ -119,5 +119,5 @@ def test_a_lost_worker_costs_one_epoch(folder, tmp_path):
         np.testing.assert_allclose(values, two.facts["history"][key], rtol=0, atol=5e-5)
     assert {path.name for path in (tmp_path / "two").iterdir()} == {
         *("classes.txt", "config.json", "history.csv", "learning_curve.png"),
-        *("model.keras", "predictions.png", "states"),
+        *("model.keras", "predictions.png", "report.html", "states"),
     }

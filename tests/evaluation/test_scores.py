@@ -229,3 +229,24 @@ def test_other_classes_are_not_shown_side_by_side(show):
     with pytest.raises(ValueError, match="evaluations is empty"):
         show({})
     assert show({"x": one, "y": one})
+
+
+def test_windows_views_and_averages_score_what_predict_gives(tmp_path):
+    scenes = kseg.data.shapes(3, (40, 48), batch_size=1, shuffle=False)
+    models = []
+    for seed in (1, 2):
+        keras.utils.set_random_seed(seed)
+        models.append(kseg.build_unet(6, filters=2))
+    options = {"window": (24, 24), "overlap": 0.25, "tta": "flip"}
+    for each, how in ((models[0], options), (models, {}), (models[0], {"crf": True})):
+        found = kseg.evaluate(each, scenes, **how)
+        counts = kseg.metrics.Confusion(6)
+        sure = []
+        for images, masks in scenes.as_numpy_iterator():
+            counts.add(masks[0], kseg.predict(each, images[0], **how))
+            sure.append(kseg.predict(each, images[0], output_kind="confidence", **how))
+        np.testing.assert_array_equal(found.matrix, counts.matrix)
+        confidence = np.mean(sure)
+        edges = found.calibration.confidences.sum() / found.calibration.counts.sum()
+        assert edges == pytest.approx(confidence, abs=1e-5)
+    assert found.facts["crf"] == {}
