@@ -7,9 +7,10 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from kseg.inference import Predictor, Runner, as_probabilities, collapse
+
+_AT_ONCE = 8192  # pixels
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Judge:
             scores = runner.scores(images)
             ids = collapse(scores, runner.from_logits, runner.multilabel)
         seconds = (time.perf_counter() - start) / max(len(images), 1)
-        return Judged(ids, None if scores is None else self._confidence(scores), seconds)
+        return Judged(ids, None if scores is None else self._confidence(scores, ids), seconds)
 
     def _by_predictor(self, images):
         """Run pictures by windows, views or several models."""
@@ -65,10 +66,29 @@ class Judge:
         seconds = (time.perf_counter() - start) / max(len(images), 1)
         return Judged(found["classes"].astype("int64"), found.get("confidence"), seconds)
 
-    def _confidence(self, scores):
+    def _confidence(self, scores, ids):
         if self._scored is None:
             return None
+        if scores.shape[-1] > 1 and not self._scored.multilabel:
+            return _of_chosen(scores, ids, self._scored.from_logits)
         found = as_probabilities(scores, self._scored.from_logits, self._scored.multilabel)
-        if self._scored.multilabel:
-            return np.maximum(found, 1 - found)
-        return tf.reduce_max(found, -1).numpy()  # NumPy takes several times as long along a short axis
+        return np.maximum(found, 1 - found) if self._scored.multilabel else found.max(-1)
+
+
+def _of_chosen(scores, ids, from_logits):
+    """Return the probability of the chosen class, as `as_probabilities` has it, float32 `(B, H, W)`.
+
+    Some thousand pixels at a time stay in the cache of the processor: a quarter of the time of a softmax.
+    """
+    rows, chosen = scores.reshape(-1, scores.shape[-1]), ids.ravel()
+    found, ones = np.empty(len(rows), "float32"), np.ones(rows.shape[-1], "float32")
+    for start in range(0, len(rows), _AT_ONCE):
+        part = rows[start : start + _AT_ONCE].astype("float32", copy=False)
+        at = np.arange(len(part)), chosen[start : start + _AT_ONCE]
+        if from_logits:
+            shares, top = np.exp(part - part[at][:, None]), np.float32(1)
+        else:
+            shares = np.maximum(part, 1e-7)
+            top = shares[at]
+        found[start : start + _AT_ONCE] = top / (shares @ ones)
+    return found.reshape(ids.shape)

@@ -71,9 +71,6 @@ def _summary(evaluations: Sequence[Evaluation]) -> list[tuple[str, list[str]]]:
     errors = [each.calibration_error for each in evaluations]
     if any(error is not None for error in errors):
         rows.append(("calibration error", [_figure(error) for error in errors]))
-    times = [each.latency_ms for each in evaluations]
-    if any(time is not None for time in times):
-        rows.append(("ms per picture", ["n/a" if time is None else f"{time:.1f}" for time in times]))
     return rows
 
 

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 import kseg
 from kseg import metrics
 from kseg.evaluation import Evaluation
+from kseg.evaluation.judging import _of_chosen
 from kseg.evaluation.report import report_html
 from kseg.evaluation.scores import intervals_of, scores_of
+from kseg.inference import as_probabilities
 
 RNG = np.random.default_rng(0)
 
@@ -250,3 +252,12 @@ def test_windows_views_and_averages_score_what_predict_gives(tmp_path):
         edges = found.calibration.confidences.sum() / found.calibration.counts.sum()
         assert edges == pytest.approx(confidence, abs=1e-5)
     assert found.facts["crf"] == {}
+
+
+@pytest.mark.parametrize("from_logits", [True, False])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 2), (2, 90, 101, 5)])
+def test_the_confidence_is_the_probability_of_what_is_chosen(from_logits, shape):
+    scores = np.random.default_rng(0).normal(0, 9, shape).astype("float32")
+    scores = scores if from_logits else np.abs(scores) / 30
+    found = _of_chosen(scores, scores.argmax(-1), from_logits)
+    np.testing.assert_allclose(found, as_probabilities(scores, from_logits).max(-1), rtol=1e-5)

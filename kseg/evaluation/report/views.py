@@ -112,7 +112,7 @@ def _score(evaluation, name):
     is_attribute = name in ("mean_iou", "pixel_accuracy")
     value = getattr(evaluation, name) if is_attribute else evaluation.mean_of(name)
     found = (evaluation.intervals or {}).get(name)
-    ends = None if found is None or np.isnan(found).any() else "{:.3f} to {:.3f}".format(*found)
+    ends = None if found is None or np.isnan(found).any() else "{:.3f}–{:.3f}".format(*found)
     return {"value": _length(value), "text": _text(value), "interval": ends}
 
 
