@@ -42,9 +42,11 @@ class Browser:
         )
         os.close(there)
         os.close(back)
-        self.stream, self.number, self.session = b"", 0, None
+        self.stream, self.number, self.session, self.events = b"", 0, None, []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Runtime", "Log", "Network", "Page"):
+            self.call(f"{domain}.enable")
 
     def call(self, method, **parameters):
         """Send a command and return its result."""
@@ -63,6 +65,22 @@ class Browser:
             if answer.get("id") == self.number:
                 assert "result" in answer, answer
                 return answer["result"]
+            self.events.append((answer["method"], answer["params"]))
+
+    def complaints(self):
+        """Return what the console told of errors, and what the page did not catch."""
+        found = {
+            "Runtime.consoleAPICalled": lambda told: told["type"] in ("error", "assert"),
+            "Runtime.exceptionThrown": lambda told: True,
+            "Log.entryAdded": lambda told: told["entry"]["level"] == "error",
+        }
+        return [told for method, told in self.events if found.get(method, lambda told: False)(told)]
+
+    def requests(self):
+        """Return the addresses that were asked for."""
+        return [
+            told["request"]["url"] for method, told in self.events if method == "Network.requestWillBeSent"
+        ]
 
     def evaluate(self, expression):
         """Return the value of an expression of the page, awaited."""
@@ -110,13 +128,20 @@ def encoded(picture):
 
 
 @contextlib.contextmanager
-def page_of(browser, path, modules):
-    """Show the page with a file."""
+def page_of(browser, path, modules, query=""):
+    """Show the page with a file: no error on its console, no request to another host."""
     with load_server().server(path, modules) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        browser.call("Page.navigate", url=f"http://127.0.0.1:{running.server_port}/index.html")
+        own = f"http://127.0.0.1:{running.server_port}/"
+        browser.events.clear()
+        browser.call("Page.navigate", url=f"{own}index.html{query}")
         browser.wait_for('document.getElementById("status")?.textContent == "Choose a picture."')
         yield
+        browser.evaluate("0")  # what happened until now is told
+        assert not browser.complaints()
+        assert browser.requests() and all(
+            url.startswith((own, "data:", f"blob:{own}")) for url in browser.requests()
+        )
         running.shutdown()
 
 
@@ -128,32 +153,58 @@ def ids_on_the_page(browser, picture):
     return np.reshape(browser.evaluate("Array.from(kseg.state.ids)"), picture.shape[:2])
 
 
-@pytest.mark.slow
-def test_the_page_gives_the_classes_of_python(tmp_path, modules):
+@pytest.fixture
+def browser(tmp_path):
+    running = Browser(f"--user-data-dir={tmp_path}/profile")
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Return a model that knows the shapes, pictures like those of its training, and the class names."""
     keras.utils.set_random_seed(0)
     scenes = kseg.data.shapes(200, (64, 64), seed=1, shuffle=True)
     model = kseg.compile(kseg.build_unet(6, filters=8), 4 * len(scenes), learning_rate=5e-3)
     model.fit(scenes, epochs=4, verbose=0, shuffle=False)
+    pictures = next(iter(kseg.data.shapes(8, SIZE, seed=3, batch_size=8)))[0].numpy()
+    return model, pictures, scenes.class_names
+
+
+def confidence_on_the_page(browser, picture):
+    return np.reshape(browser.evaluate("Array.from(kseg.state.confidence)"), picture.shape[:2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_the_page_gives_the_classes_of_python(tmp_path, modules, browser, trained, quantize):
+    model, pictures, names = trained
     picture = next(iter(kseg.data.shapes(1, SIZE, seed=5)))[0][0].numpy()
-    browser = Browser(f"--user-data-dir={tmp_path}/profile")
-    try:
-        for output in ("logits", "probabilities", "classes"):
-            path = tmp_path / f"{output}.tflite"
-            names = scenes.class_names
-            kseg.export_tflite(model, path, input_size=SIZE, output_kind=output, class_names=names)
-            with page_of(browser, path, modules):
-                found = ids_on_the_page(browser, picture)
-                text = browser.evaluate("document.body.innerText")
-            expected = kseg.predict(path, picture)
-            assert len(np.unique(expected)) > 2
-            assert (found == expected).mean() >= 0.999
-            assert " ms, 128 × 96 pixels" in text
-            assert all(scenes.class_names[id] in text for id in np.unique(expected))
-        shown = browser.call("Page.captureScreenshot")["data"]
-        (tmp_path / "page.png").write_bytes(base64.b64decode(shown))
-        assert np.ptp(np.asarray(Image.open(tmp_path / "page.png").convert("L"))) > 100
-    finally:
-        browser.close()
+    smooth = np.asarray(Image.fromarray(picture).resize((300, 200), Image.BICUBIC))
+    for output in ("logits", "probabilities", "classes"):
+        path = tmp_path / f"{output}.tflite"
+        settings = {"input_size": SIZE, "output_kind": output, "class_names": names}
+        data = pictures if quantize else None
+        kseg.export_tflite(model, path, quantize=quantize, representative_data=data, **settings)
+        with page_of(browser, path, modules):
+            for shown in (picture, smooth):
+                found = ids_on_the_page(browser, shown)
+                expected = kseg.predict(path, shown)
+                assert len(np.unique(expected)) > 2
+                assert (found == expected).mean() >= (0.999 if shown is picture else 0.99)
+                if output == "classes":
+                    assert browser.evaluate("kseg.state.confidence") is None
+                    continue
+                sure = confidence_on_the_page(browser, shown)
+                difference = np.abs(sure - kseg.predict(path, shown, output_kind="confidence"))
+                # a pixel that is one step of uint8 brighter may move a score by some
+                assert np.mean(difference) < 1e-3 and (quantize or difference.max() < 1e-2)
+            text = browser.evaluate("document.body.innerText")
+        assert " ms, 128 × 96 pixels" in text
+        assert all(names[id] in text for id in np.unique(expected))
+    shown = browser.call("Page.captureScreenshot")["data"]
+    (tmp_path / "page.png").write_bytes(base64.b64decode(shown))
+    assert np.ptp(np.asarray(Image.open(tmp_path / "page.png").convert("L"))) > 100
 
 
 def sorting_model(num_classes):
@@ -177,44 +228,36 @@ window.Float32Array = class extends Float32Array {
 
 
 @pytest.mark.slow
-def test_the_page_takes_many_classes_and_large_pictures(tmp_path, modules):
+def test_the_page_takes_many_classes_and_large_pictures(tmp_path, modules, browser):
     """Ids above 255 stay what they are, and scores of all classes are never held at the picture's size."""
     model, num_classes = sorting_model(300), 300
     ramp = np.linspace(0, 255, 900 * 1201).reshape(900, 1201)
     picture = np.repeat(ramp[..., None], 3, -1).astype("uint8")
-    browser = Browser(f"--user-data-dir={tmp_path}/profile")
-    try:
-        for output in ("logits", "classes"):
-            path = tmp_path / f"{output}.tflite"
-            kseg.export_tflite(model, path, input_size=(48, 64), output_kind=output)
-            with page_of(browser, path, modules):
-                browser.evaluate(LARGEST)
-                found = ids_on_the_page(browser, picture)
-                largest = browser.evaluate("largest")
-            expected = kseg.predict(path, picture)
-            assert expected.max() > 255 and (found == expected).mean() >= 0.995, output
-            assert picture.size <= largest < picture.size * num_classes / 30
-    finally:
-        browser.close()
+    for output in ("logits", "classes"):
+        path = tmp_path / f"{output}.tflite"
+        kseg.export_tflite(model, path, input_size=(48, 64), output_kind=output)
+        with page_of(browser, path, modules):
+            browser.evaluate(LARGEST)
+            found = ids_on_the_page(browser, picture)
+            largest = browser.evaluate("largest")
+        expected = kseg.predict(path, picture)
+        assert expected.max() > 255 and (found == expected).mean() >= 0.995, output
+        assert picture.size <= largest < picture.size * num_classes / 30
 
 
 @pytest.mark.slow
-def test_the_page_resizes_as_python_does(tmp_path, modules):
+def test_the_page_resizes_as_python_does(tmp_path, modules, browser):
     """A model that sorts each pixel by itself shows each difference; larger, smaller, its size."""
     model = sorting_model(4)
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (*size, 3)).astype("uint8") for size in ((768, 1024), (70, 301), SIZE)]
-    browser = Browser(f"--user-data-dir={tmp_path}/profile")
-    try:
-        for output in ("logits", "classes"):
-            path = tmp_path / f"{output}.tflite"
-            kseg.export_tflite(model, path, input_size=SIZE, output_kind=output)
-            with page_of(browser, path, modules):
-                for picture in pictures:
-                    same = ids_on_the_page(browser, picture) == kseg.predict(path, picture)
-                    assert same.mean() >= 0.995, (output, picture.shape)
-    finally:
-        browser.close()
+    for output in ("logits", "classes"):
+        path = tmp_path / f"{output}.tflite"
+        kseg.export_tflite(model, path, input_size=SIZE, output_kind=output)
+        with page_of(browser, path, modules):
+            for picture in pictures:
+                same = ids_on_the_page(browser, picture) == kseg.predict(path, picture)
+                assert same.mean() >= 0.995, (output, picture.shape)
 
 
 def test_the_server_gives_out_its_own_files_alone(tmp_path):
@@ -244,6 +287,8 @@ def test_the_server_gives_out_its_own_files_alone(tmp_path):
         assert get("/node_modules/@litertjs/core/a.wasm") == (200, b"code", "application/wasm")
         assert b"<title>kseg in the browser" in get("/index.html")[1]
         assert b"<title>kseg in the browser" in get("/")[1]
+        for script in ("segmenter", "tflite"):
+            assert get(f"/{script}.js")[::2] == (200, "text/javascript")
         assert get("/model.tflite?a=b")[0] == 200
         for address in (
             *("/node_modules/../secret", "/../../tests/test_web.py", "/none", "/serve.py", "/package.json"),
