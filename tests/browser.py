@@ -54,6 +54,29 @@ class Browser:
                 assert "result" in answer, answer
                 return answer["result"]
 
+    def listen(self):
+        """Let the page tell of errors and requests by itself."""
+        for domain in ("Runtime", "Log", "Network", "Page"):
+            self.call(f"{domain}.enable")
+
+    def complaints(self):
+        """Return what the console told of errors, and what the page did not catch."""
+        found = {
+            "Runtime.consoleAPICalled": lambda told: told["type"] in ("error", "assert"),
+            "Runtime.exceptionThrown": lambda told: True,
+            "Log.entryAdded": lambda told: told["entry"]["level"] == "error",
+        }
+        return [
+            each["params"]
+            for each in self.events
+            if found.get(each["method"], lambda _: False)(each["params"])
+        ]
+
+    def requests(self):
+        """Return the addresses that were asked for."""
+        asked = [each["params"] for each in self.events if each["method"] == "Network.requestWillBeSent"]
+        return [each["request"]["url"] for each in asked]
+
     def evaluate(self, expression):
         """Return the value of an expression of the page, awaited."""
         result = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)

@@ -48,13 +48,20 @@ def encoded(picture):
 
 
 @contextlib.contextmanager
-def page_of(browser, path, modules):
-    """Show the page with a file."""
+def page_of(browser, path, modules, query=""):
+    """Show the page with a file: no error on its console, no request to another host."""
     with load_server().server(path, modules) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        browser.call("Page.navigate", url=f"http://127.0.0.1:{running.server_port}/index.html")
+        own = f"http://127.0.0.1:{running.server_port}/"
+        browser.events.clear()
+        browser.call("Page.navigate", url=f"{own}index.html{query}")
         browser.wait_for('document.getElementById("status")?.textContent == "Choose a picture."')
         yield
+        browser.evaluate("0")  # what happened until now is told
+        assert not browser.complaints()
+        assert browser.requests() and all(
+            url.startswith((own, "data:", f"blob:{own}")) for url in browser.requests()
+        )
         running.shutdown()
 
 
@@ -66,42 +73,69 @@ def ids_on_the_page(browser, picture):
     return np.reshape(browser.evaluate("Array.from(kseg.state.ids)"), picture.shape[:2])
 
 
-@pytest.mark.slow
-def test_the_page_gives_the_classes_of_python(tmp_path, modules):
+@pytest.fixture
+def browser(tmp_path):
+    running = Browser(f"--user-data-dir={tmp_path}/profile")
+    running.listen()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """Return a model that knows the shapes, pictures like those of its training, and the class names."""
     keras.utils.set_random_seed(0)
     scenes = kseg.data.shapes(200, (64, 64), seed=1, shuffle=True)
     model = kseg.compile(kseg.build_unet(6, filters=8), 4 * len(scenes), learning_rate=5e-3)
     model.fit(scenes, epochs=4, verbose=0, shuffle=False)
+    pictures = next(iter(kseg.data.shapes(8, SIZE, seed=3, batch_size=8)))[0].numpy()
+    return model, pictures, scenes.class_names
+
+
+def confidence_on_the_page(browser, picture):
+    return np.reshape(browser.evaluate("Array.from(kseg.state.confidence)"), picture.shape[:2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_the_page_gives_the_classes_of_python(tmp_path, modules, browser, trained, quantize):
+    model, pictures, names = trained
     picture = next(iter(kseg.data.shapes(1, SIZE, seed=5)))[0][0].numpy()
-    browser = Browser(f"--user-data-dir={tmp_path}/profile")
-    try:
-        for output in ("logits", "probabilities", "classes"):
-            path = tmp_path / f"{output}.tflite"
-            names = scenes.class_names
-            kseg.export_tflite(model, path, input_size=SIZE, output_kind=output, class_names=names)
-            with page_of(browser, path, modules):
-                found = ids_on_the_page(browser, picture)
-                text = browser.evaluate("document.body.innerText")
-            expected = kseg.predict(path, picture)
-            assert len(np.unique(expected)) > 2
-            assert (found == expected).mean() >= 0.999
-            assert " ms, 128 × 96 pixels" in text
-            assert all(scenes.class_names[id] in text for id in np.unique(expected))
-        shown = browser.call("Page.captureScreenshot")["data"]
-        (tmp_path / "page.png").write_bytes(base64.b64decode(shown))
-        assert np.ptp(np.asarray(Image.open(tmp_path / "page.png").convert("L"))) > 100
-    finally:
-        browser.close()
+    smooth = np.asarray(Image.fromarray(picture).resize((300, 200), Image.BICUBIC))
+    for output in ("logits", "probabilities", "classes"):
+        path = tmp_path / f"{output}.tflite"
+        settings = {"input_size": SIZE, "output_kind": output, "class_names": names}
+        data = pictures if quantize else None
+        kseg.export_tflite(model, path, quantize=quantize, representative_data=data, **settings)
+        with page_of(browser, path, modules):
+            for shown in (picture, smooth):
+                found = ids_on_the_page(browser, shown)
+                expected = kseg.predict(path, shown)
+                assert len(np.unique(expected)) > 2
+                assert (found == expected).mean() >= (0.999 if shown is picture else 0.99)
+                if output == "classes":
+                    assert browser.evaluate("kseg.state.confidence") is None
+                    continue
+                sure = confidence_on_the_page(browser, shown)
+                difference = np.abs(sure - kseg.predict(path, shown, output_kind="confidence"))
+                # a pixel that is one step of uint8 brighter may move a score by some
+                assert np.mean(difference) < 1e-3 and (quantize or difference.max() < 1e-2)
+            text = browser.evaluate("document.body.innerText")
+        assert " ms, 128 × 96 pixels" in text
+        assert all(names[id] in text for id in np.unique(expected))
+    shown = browser.call("Page.captureScreenshot")["data"]
+    (tmp_path / "page.png").write_bytes(base64.b64decode(shown))
+    assert np.ptp(np.asarray(Image.open(tmp_path / "page.png").convert("L"))) > 100
 
 
-def sorting_model(num_classes):
+def sorting_model(num_classes, sharpness=1.0, activation=None):
     """Return a model that sorts each pixel by its brightness."""
     image = keras.Input((None, None, 3))
-    conv = keras.layers.Conv2D(num_classes, 1)
+    conv = keras.layers.Conv2D(num_classes, 1, activation=activation)
     model = keras.Model(image, conv(image))
     centres = (np.arange(num_classes) + 0.5) * 255 / num_classes
     kernel = np.tile(2 * centres / 3, (3, 1)).reshape(1, 1, 3, num_classes)
-    conv.set_weights([kernel.astype("float32"), -(centres**2).astype("float32")])
+    conv.set_weights([(sharpness * each).astype("float32") for each in (kernel, -(centres**2))])
     return model
 
 
@@ -115,44 +149,36 @@ window.Float32Array = class extends Float32Array {
 
 
 @pytest.mark.slow
-def test_the_page_takes_many_classes_and_large_pictures(tmp_path, modules):
+def test_the_page_takes_many_classes_and_large_pictures(tmp_path, modules, browser):
     """Ids above 255 stay what they are, and scores of all classes are never held at the picture's size."""
     model, num_classes = sorting_model(300), 300
     ramp = np.linspace(0, 255, 900 * 1201).reshape(900, 1201)
     picture = np.repeat(ramp[..., None], 3, -1).astype("uint8")
-    browser = Browser(f"--user-data-dir={tmp_path}/profile")
-    try:
-        for output in ("logits", "classes"):
-            path = tmp_path / f"{output}.tflite"
-            kseg.export_tflite(model, path, input_size=(48, 64), output_kind=output)
-            with page_of(browser, path, modules):
-                browser.evaluate(LARGEST)
-                found = ids_on_the_page(browser, picture)
-                largest = browser.evaluate("largest")
-            expected = kseg.predict(path, picture)
-            assert expected.max() > 255 and (found == expected).mean() >= 0.995, output
-            assert picture.size <= largest < picture.size * num_classes / 30
-    finally:
-        browser.close()
+    for output in ("logits", "classes"):
+        path = tmp_path / f"{output}.tflite"
+        kseg.export_tflite(model, path, input_size=(48, 64), output_kind=output)
+        with page_of(browser, path, modules):
+            browser.evaluate(LARGEST)
+            found = ids_on_the_page(browser, picture)
+            largest = browser.evaluate("largest")
+        expected = kseg.predict(path, picture)
+        assert expected.max() > 255 and (found == expected).mean() >= 0.995, output
+        assert picture.size <= largest < picture.size * num_classes / 30
 
 
 @pytest.mark.slow
-def test_the_page_resizes_as_python_does(tmp_path, modules):
+def test_the_page_resizes_as_python_does(tmp_path, modules, browser):
     """A model that sorts each pixel by itself shows each difference; larger, smaller, its size."""
     model = sorting_model(4)
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (*size, 3)).astype("uint8") for size in ((768, 1024), (70, 301), SIZE)]
-    browser = Browser(f"--user-data-dir={tmp_path}/profile")
-    try:
-        for output in ("logits", "classes"):
-            path = tmp_path / f"{output}.tflite"
-            kseg.export_tflite(model, path, input_size=SIZE, output_kind=output)
-            with page_of(browser, path, modules):
-                for picture in pictures:
-                    same = ids_on_the_page(browser, picture) == kseg.predict(path, picture)
-                    assert same.mean() >= 0.995, (output, picture.shape)
-    finally:
-        browser.close()
+    for output in ("logits", "classes"):
+        path = tmp_path / f"{output}.tflite"
+        kseg.export_tflite(model, path, input_size=SIZE, output_kind=output)
+        with page_of(browser, path, modules):
+            for picture in pictures:
+                same = ids_on_the_page(browser, picture) == kseg.predict(path, picture)
+                assert same.mean() >= 0.995, (output, picture.shape)
 
 
 def test_the_server_gives_out_its_own_files_alone(tmp_path):
@@ -182,6 +208,8 @@ def test_the_server_gives_out_its_own_files_alone(tmp_path):
         assert get("/node_modules/@litertjs/core/a.wasm") == (200, b"code", "application/wasm")
         assert b"<title>kseg in the browser" in get("/index.html")[1]
         assert b"<title>kseg in the browser" in get("/")[1]
+        for script in ("segmenter", "tflite"):
+            assert get(f"/{script}.js")[::2] == (200, "text/javascript")
         assert get("/model.tflite?a=b")[0] == 200
         for address in (
             *("/node_modules/../secret", "/../../tests/test_web.py", "/none", "/serve.py", "/package.json"),
@@ -206,3 +234,149 @@ def test_the_server_gives_out_its_own_files_alone(tmp_path):
         assert get("/model.tflite", "POST")[0] == 501
         connection.close()
         running.shutdown()
+
+
+HOSTILE = [
+    "<img src=x onerror=window.hacked=1>",
+    "</b><script>window.hacked=1</script>",
+    "&lt;b&gt; &amp;",
+    "Straße, 道路",
+]
+RAMP = np.repeat(np.repeat(np.linspace(0, 255, 128)[None], 96, 0)[..., None], 3, -1).astype("uint8")
+
+
+@pytest.fixture(scope="module")
+def sorter(tmp_path_factory):
+    """Return the path of a file that sorts pixels by brightness, not too surely, with hostile names."""
+    path = tmp_path_factory.mktemp("sorter") / "sorter.tflite"
+    kseg.export_tflite(sorting_model(4, 1e-3), path, input_size=SIZE, class_names=HOSTILE)
+    return path
+
+
+@pytest.mark.slow
+def test_names_are_text(modules, browser, sorter):
+    with page_of(browser, sorter, modules):
+        ids_on_the_page(browser, RAMP)
+        names = browser.evaluate(
+            "Array.from(document.querySelectorAll('#legend b'), (each) => each.textContent)"
+        )
+        assert sorted(names) == sorted(HOSTILE)
+        for pixel, name in zip((0, 40, 80, 127), HOSTILE, strict=True):
+            browser.evaluate(f"kseg.tell({pixel}, 5)")
+            assert browser.evaluate("document.getElementById('here').textContent").startswith(name)
+        assert browser.evaluate("document.querySelectorAll('main img, main script').length") == 0
+        assert browser.evaluate("window.hacked") is None
+
+
+def press(browser, key, **more):
+    for kind in ("keyDown", "keyUp"):
+        browser.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, **more)
+
+
+def told(browser):
+    return browser.evaluate("document.getElementById('here').textContent")
+
+
+def place_of(browser, x, y):
+    """Return where a pixel of `RAMP` stands on the screen."""
+    browser.evaluate("document.getElementById('canvas').scrollIntoView()")
+    box = browser.evaluate("document.getElementById('canvas').getBoundingClientRect().toJSON()")
+    place = {"x": box["left"] + (x + 0.5) / 128 * box["width"]}
+    return place | {"y": box["top"] + (y + 0.5) / 96 * box["height"]}
+
+
+@pytest.mark.slow
+def test_the_class_and_its_probability_are_told_by_pointer_keys_and_touch(modules, browser, sorter):
+    ids = kseg.predict(sorter, RAMP)
+    sure = kseg.predict(sorter, RAMP, output_kind="confidence")
+    assert np.ptp(sure) > 0.2
+
+    def line(x, y):
+        return f"{HOSTILE[ids[y, x]]} · {100 * sure[y, x]:.1f} % · pixel {x}, {y}"
+
+    with page_of(browser, sorter, modules):
+        ids_on_the_page(browser, RAMP)
+        assert told(browser) == ""
+        for x, y in ((100, 20), (3, 90)):
+            browser.call("Input.dispatchMouseEvent", type="mouseMoved", **place_of(browser, x, y))
+            assert told(browser) == line(x, y)
+        browser.evaluate("document.getElementById('canvas').focus()")
+        press(browser, "ArrowRight")
+        press(browser, "ArrowUp")
+        assert told(browser) == line(4, 89)
+        press(browser, "ArrowRight", modifiers=8)  # Shift
+        assert told(browser) == line(10, 89)
+        for _ in range(12):
+            press(browser, "ArrowLeft")
+        assert told(browser) == line(0, 89)
+        browser.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[place_of(browser, 60, 50)])
+        browser.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        assert told(browser) == line(60, 50)
+
+
+def canvas_colour(browser, x, y):
+    return browser.evaluate(
+        "(() => { const c = document.getElementById('canvas'), s = c.width / 128;"
+        f"return Array.from(c.getContext('2d').getImageData(s * {x + 0.5}, s * {y + 0.5}, 1, 1).data)"
+        ".slice(0, 3) })()"
+    )
+
+
+@pytest.mark.slow
+def test_the_confidence_is_shown_where_there_is_one(tmp_path, modules, browser, sorter):
+    toggle = "document.getElementById('confidence')"
+    opaque = "{ const o = document.getElementById('opacity'); o.value = 1; o.oninput() }"
+    sure = kseg.predict(sorter, RAMP, output_kind="confidence")
+    least, most = (np.unravel_index(at, sure.shape)[::-1] for at in (sure.argmin(), sure.argmax()))
+    with page_of(browser, sorter, modules):
+        assert browser.evaluate(f"{toggle}.disabled")  # there is no picture yet
+        ids_on_the_page(browser, RAMP)
+        browser.evaluate(opaque)
+        assert canvas_colour(browser, 2, 2) == list(kseg.visualization.palette(4)[0])
+        browser.evaluate(f"{toggle}.focus()")
+        browser.call("Input.dispatchKeyEvent", type="keyDown", key=" ", code="Space", text=" ")
+        browser.call("Input.dispatchKeyEvent", type="keyUp", key=" ", code="Space")
+        assert browser.evaluate(f"{toggle}.checked")
+        assert not browser.evaluate("document.getElementById('ramp').hidden")
+        dark, bright = canvas_colour(browser, *least), canvas_colour(browser, *most)
+        assert sum(bright) > sum(dark) + 50  # of viridis, whose lightness rises
+        browser.evaluate(f"{toggle}.click()")
+        assert canvas_colour(browser, 2, 2) == list(kseg.visualization.palette(4)[0])
+    path = tmp_path / "ids.tflite"
+    kseg.export_tflite(sorting_model(4), path, input_size=SIZE, output_kind="classes")
+    with page_of(browser, path, modules):
+        ids_on_the_page(browser, RAMP)
+        assert browser.evaluate(f"{toggle}.disabled && !{toggle}.checked")
+        assert "class ids alone" in browser.evaluate("document.getElementById('note').textContent")
+        browser.evaluate("document.getElementById('canvas').focus()")
+        press(browser, "ArrowRight")
+        assert told(browser) == "class 2 · no confidence in this file · pixel 65, 48"
+
+
+@pytest.mark.slow
+def test_the_page_is_isolated_and_asks_for_the_cores(modules, browser, sorter):
+    browser.call("Emulation.setHardwareConcurrencyOverride", hardwareConcurrency=2)
+    found = {}
+    for query, threads, build in (("", 2, "threaded_internal"), ("?threads=1", 1, "wasm_internal")):
+        with page_of(browser, sorter, modules, query):
+            assert browser.evaluate("crossOriginIsolated") is True
+            assert any(f"{build}.wasm" in url for url in browser.requests())
+            browser.evaluate(
+                "{ window.asked = []; const { wasm } = kseg.state.segmenter, { compileModel } = wasm;"
+                "wasm.compileModel = (...given) => {"
+                "asked.push(given[2].cpuOptions.numThreads); return compileModel(...given); } }"
+            )
+            choose(browser, "file", sorter)
+            browser.wait_for("asked.length")
+            assert browser.evaluate("asked") == [threads]
+            found[threads] = ids_on_the_page(browser, RAMP)
+            shown = "1 thread" if threads == 1 else "2 threads"
+            assert browser.evaluate("document.getElementById('status').textContent").endswith(shown)
+    assert (found[1] == found[2]).all()
+
+
+def choose(browser, field, path):
+    """Choose a file in a field of the form."""
+    root = browser.call("DOM.getDocument")["root"]["nodeId"]
+    node = browser.call("DOM.querySelector", nodeId=root, selector=f"#{field}")["nodeId"]
+    browser.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])

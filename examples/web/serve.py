@@ -2,9 +2,9 @@
 
     npm install --prefix examples/web && python examples/web/serve.py model.tflite
 
-Data: a float `.tflite` file of `kseg export` (not int8: the browser's runtime takes no such input) and any
-picture, chosen on the page. A second to start, on two cores a few dozen milliseconds a picture for small
-models. Prints the address to open; Ctrl-C ends it.
+Data: a `.tflite` file of `kseg export`, float or int8, and any picture, chosen on the page. A second to
+start, on two cores a few dozen milliseconds a picture for small models. Prints the address to open; Ctrl-C
+ends it.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 PAGE = FOLDER / "index.html"
+SCRIPTS = ("segmenter.js", "tflite.js")
 NAMES = ("127.0.0.1", "localhost")
 MODULES = "/node_modules/@litertjs/"
 
@@ -32,6 +33,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def __init__(self, *args, model, modules, **kwargs):
         self.modules = modules.resolve()
         self.files = {"/": PAGE, "/index.html": PAGE, "/model.tflite": model}
+        self.files |= {f"/{name}": FOLDER / name for name in SCRIPTS}
         super().__init__(*args, directory=str(FOLDER), **kwargs)
 
     def send_head(self):
@@ -59,9 +61,10 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         return str(FOLDER / "none" / "none")
 
     def end_headers(self):
-        """Isolate the page: browsers then let it run several threads."""
+        """Isolate the page: browsers then let it run several threads; and nobody else may embed its files."""
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
         self.send_header("Cache-Control", "no-store")
         super().end_headers()
 
@@ -81,7 +84,7 @@ def server(model, modules=FOLDER / "node_modules", port=0):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, metavar="FILE", help="float .tflite file")
+    parser.add_argument("model", type=Path, metavar="FILE", help=".tflite file")
     parser.add_argument("--port", type=int, default=8000, help="(default: %(default)s)")
     arguments = parser.parse_args()
     with server(arguments.model, port=arguments.port) as running:
