@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kseg.disk import write_whole
+from kseg.evaluation.facts import sha256_of
 from kseg.results.jobs import Job
 from kseg.types import PathLike
 from kseg.version import __version__
 
 _NAME = "predict.json"
-_BLOCK = 1 << 20  # bytes
 
 
 class Record:
@@ -35,7 +34,7 @@ class Record:
         self.list = output / f"failed{of_shard}.txt"
         told = {
             "kseg": __version__,
-            "models": [{"path": str(path), "sha256": digest_of(Path(path))} for path in models],
+            "models": [{"path": str(path), "sha256": sha256_of(Path(path))} for path in models],
             "options": {name: value for name, value in options.items() if value not in (None, False, 0)},
         }
         self.told = json.loads(json.dumps(told, default=str))
@@ -81,15 +80,3 @@ def on_one_line(text: object) -> str:
     """Return a text whose line breaks and other characters without a picture are escaped."""
     escaped = (each if each.isprintable() else each.encode("unicode_escape").decode() for each in str(text))
     return "".join(escaped)
-
-
-def digest_of(path: Path) -> str:
-    """Return the sha256 of a file, or of all files in a folder with their names."""
-    total = hashlib.sha256()
-    for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if each.is_file():
-            total.update(each.relative_to(path).as_posix().encode())
-            with each.open("rb") as file:
-                while block := file.read(_BLOCK):
-                    total.update(block)
-    return total.hexdigest()
