@@ -20,6 +20,7 @@ from kseg.results.videos import run_video
 
 _READERS = 2
 _WAITING = 6  # pictures that are read, or wait to be written, at most
+_BYTES = 2**28  # of them, as far as they are known
 
 Failed = Callable[[Job, Exception], object]
 
@@ -132,7 +133,7 @@ class _Run:
                 self.flush()
             return
         for number, (job, picture) in enumerate(batch):
-            self.wait(_WAITING)
+            self.wait(_as_many_as_fit(picture))
             results = {kind: values[number] for kind, values in found.items()}
             self.writing.append((job, self.writers.submit(self._write, job, picture, results)))
 
@@ -170,13 +171,21 @@ def is_of_a_picture(error: Exception) -> bool:
 def _read_ahead(jobs, settings, readers) -> Iterator[tuple[Job, Any]]:
     """Yield each job with its picture, what runs it, or the error of reading it; the next ones are read."""
     waiting: deque[tuple[Job, Future]] = deque()
+    most = 1
     for job in jobs:
         waiting.append((job, readers.submit(_opened, job, settings)))
-        if len(waiting) > _WAITING:
+        while len(waiting) > most:
             first, future = waiting.popleft()
-            yield first, future.result()
+            picture = future.result()
+            most = _as_many_as_fit(picture)
+            yield first, picture
     for job, future in waiting:
         yield job, future.result()
+
+
+def _as_many_as_fit(picture):
+    """Return how many pictures like this one may wait."""
+    return max(1, min(_WAITING, _BYTES // max(getattr(picture, "nbytes", 0), 1)))
 
 
 def _opened(job, settings):
