@@ -323,3 +323,16 @@ def test_the_page_can_be_read_on_every_screen(hostile, browser, tmp_path, scheme
     background = browser.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 22, 26)")
     check_quiet(browser, path)
+
+
+@pytest.mark.filterwarnings("ignore:.*neither a class nor void")
+def test_void_alone_and_ids_that_are_no_class_have_a_page(tmp_path):
+    image = np.zeros((1, 9, 12, 3), "uint8")
+    void = [(image, np.full((1, 9, 12), 255))] * 2
+    result = kseg.evaluate(by_brightness(3), void, samples=3)
+    assert result.calibration is None and np.isnan(result.mean_iou) and len(result.absent) == 3
+    assert Page(report_html({"m": result})).open == [] and "n/a" in str(result)
+    assert result.as_dict()["intervals"]["mean_iou"] == [None, None]
+    outside = kseg.evaluate(by_brightness(3), [(image, np.full((1, 9, 12), 7))] * 2, samples=3)
+    text = report_html({"m": outside})
+    assert "216 pixels outside the classes are not counted" in text and Page(text).open == []
