@@ -1,5 +1,7 @@
 """Scores and intervals of an evaluation against the metrics, loops and closed forms."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -9,10 +11,11 @@ from hypothesis import strategies as st
 import kseg
 from kseg import metrics
 from kseg.evaluation import Evaluation
-from kseg.evaluation.judging import _of_chosen
+from kseg.evaluation.counting import Tally
+from kseg.evaluation.judging import Judge, _of_chosen
 from kseg.evaluation.report import report_html
 from kseg.evaluation.scores import intervals_of, scores_of
-from kseg.inference import as_probabilities
+from kseg.inference import as_probabilities, open_model
 
 RNG = np.random.default_rng(0)
 
@@ -261,3 +264,35 @@ def test_the_confidence_is_the_probability_of_what_is_chosen(from_logits, shape)
     scores = scores if from_logits else np.abs(scores) / 30
     found = _of_chosen(scores, scores.argmax(-1), from_logits)
     np.testing.assert_allclose(found, as_probabilities(scores, from_logits).max(-1), rtol=1e-5)
+
+
+def test_a_batch_goes_through_the_model_once():
+    images, _, _ = scenes(4)
+    runner, shapes = open_model(ids_model(3)), []
+
+    def run(pictures):
+        shapes.append(pictures.shape)
+        return runner.run(pictures)
+
+    judge = Judge(dataclasses.replace(runner, run=run))
+    judged = [judge(images[:3]), judge(images[3:])]
+    assert shapes == [(3, 31, 44, 3), (1, 31, 44, 3)]
+    np.testing.assert_array_equal(np.concatenate([each.ids for each in judged]), images.argmax(-1))
+    assert all(each.seconds > 0 for each in judged)
+
+
+def test_pictures_of_several_sizes_and_what_is_no_class_count_as_in_the_metrics():
+    """Of a file that gives ids, some of them no class: they are misses, and borders of no class."""
+    rng = np.random.default_rng(4)
+    tally, expected = Tally(3, 255, False, True), [metrics.MeanIoU(3), metrics.BoundaryF1(3)]
+    for size in ((5, 9), (40, 31), (1, 1)):
+        mask, predicted = (rng.integers(0, high, (1, *size)).astype("int32") for high in (3, 5))
+        predicted[predicted == 4] = -1
+        tally.add(mask, predicted, None)
+        for metric in expected:
+            metric.update_state(mask, predicted)
+    pictures = tally.pictures(["a", "b", "c"], [0.1, 0.2, 0.3])
+    result = Evaluation(tally.counter.matrix, ["x", "y", "z"], missed=tally.counter.missed, pictures=pictures)
+    assert result.missed.sum() > 0 and result.latency_ms == pytest.approx(200)
+    assert result.mean_iou == pytest.approx(float(expected[0].result()), 1e-5)
+    assert result.mean_boundary_f1 == pytest.approx(float(expected[1].result()), 1e-5)
