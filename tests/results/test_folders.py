@@ -286,3 +286,35 @@ def test_memory_is_that_of_windows_and_not_of_the_picture(tmp_path):
         return int(run.stdout.split()[-1]) / 1e6
 
     assert peak("large.npy", "{'window': (512, 512), 'overlap': 0.25}") - peak("small.png", "{}") < 0.7
+
+
+def test_masks_lie_as_pictures_are_displayed(model_file, tmp_path, ids_of):
+    (tmp_path / "p").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype="uint8")
+    turned = Image.Exif()
+    turned[274] = 6  # a quarter turn
+    Image.fromarray(pixels).save(tmp_path / "p" / "turned.png", exif=turned)
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "p" / "grey.png")
+    Image.fromarray(np.dstack([pixels, pixels[..., 0]])).save(tmp_path / "p" / "alpha.png")
+    Image.fromarray(pixels[..., 0].astype("uint16") * 257).save(tmp_path / "p" / "deep.png")
+    assert predict_files(model_file, tmp_path / "p", tmp_path / "out").done == 4
+    grey = np.repeat(pixels[..., :1], 3, -1)
+    expected = {"turned": np.rot90(pixels, -1), "grey": grey, "alpha": pixels, "deep": grey}
+    for name, picture in expected.items():
+        mask = ids_of(tmp_path / "out" / f"{name}.png")
+        np.testing.assert_array_equal(mask, kseg.predict(model_file, np.ascontiguousarray(picture)))
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_ends_it_without_noise(model_file, pictures, tmp_path):
+    root = pictures(40)
+    program = "import sys; from kseg.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", program, "predict", model_file, root, "--output", tmp_path / "out"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        run.stdout.readline()
+        run.stdout.close()
+        errors = run.stderr.read().decode()
+    assert run.returncode in (0, 1)
+    assert "Traceback" not in errors and "BrokenPipe" not in errors
+    assert predict_files(model_file, root, tmp_path / "out").failed == 0
+    assert len(list((tmp_path / "out").rglob("*_overlay.png"))) == 40
