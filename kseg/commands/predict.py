@@ -138,7 +138,8 @@ def predict_files(
     _check_named(jobs, deep=True)
     record = None
     if len(found) > 1 or not found[0].named:
-        record = Record(output, models, {**how, **cleaning, "save": kinds}, shard)
+        named = {"save": kinds, "class_names": list(class_names or [])}
+        record = Record(output, models, {**how, **cleaning, **named}, shard)
     goes_on = record is not None and record.goes_on and not overwrite
     if not goes_on:
         check_free(with_targets(jobs, kinds, bool(multilabel)), overwrite)

@@ -34,7 +34,7 @@ class Record:
         self.list = output / f"failed{of_shard}.txt"
         told = {
             "kseg": __version__,
-            "models": [{"path": str(path), "sha256": sha256_of(Path(path))} for path in models],
+            "models": [{"path": str(path), "sha256": _digest_of(Path(path))} for path in models],
             "options": {name: value for name, value in options.items() if value not in (None, False, 0)},
         }
         self.told = json.loads(json.dumps(told, default=str))
@@ -74,6 +74,11 @@ class Record:
         """Remove the list of an earlier run, if nothing failed in this one."""
         if not self.failed:
             self.list.unlink(missing_ok=True)
+
+
+def _digest_of(path):
+    """Return the sha256 of a model; whoever opens it says that it is missing."""
+    return sha256_of(path) if path.exists() else None
 
 
 def on_one_line(text: object) -> str:

@@ -82,6 +82,8 @@ def test_results_of_another_model_or_other_options_are_not_mixed(model_file, pic
     predict_files(model_file, root, out)
     with pytest.raises(FileExistsError, match="exists already"):
         predict_files(model_file, root, out, tta="flip")
+    with pytest.raises(FileExistsError, match="exists already"):
+        predict_files(model_file, root, out, crf={})
     other = tmp_path / "other.keras"
     kseg.build_conv_stack(3, depth=1, filters=4).save(other)
     with pytest.raises(FileExistsError, match="exists already"):
@@ -195,6 +197,12 @@ def test_results_inside_of_the_folder_are_no_pictures(model_file, pictures):
 def test_arguments_that_do_not_fit_leave_no_folder(model_file, pictures, tmp_path, options, message):
     with pytest.raises(ValueError, match=message):
         predict_files(model_file, pictures(), tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_missing_is_named(pictures, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.keras: no such file; expected"):
+        predict_files(tmp_path / "none.keras", pictures(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
