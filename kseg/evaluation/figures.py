@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -236,3 +237,7 @@ class Evaluation:
         from kseg.evaluation.tables import table
 
         return table({"": self})
+
+    def _repr_html_(self) -> str:
+        """Show a notebook the table as it is printed; names are text."""
+        return f"<pre>{html.escape(str(self))}</pre>"

@@ -296,3 +296,8 @@ def test_pictures_of_several_sizes_and_what_is_no_class_count_as_in_the_metrics(
     assert result.missed.sum() > 0 and result.latency_ms == pytest.approx(200)
     assert result.mean_iou == pytest.approx(float(expected[0].result()), 1e-5)
     assert result.mean_boundary_f1 == pytest.approx(float(expected[1].result()), 1e-5)
+
+
+def test_a_notebook_shows_the_table_and_names_as_text():
+    shown = Evaluation(np.eye(2, dtype=int), ["<script>", "b"])._repr_html_()
+    assert shown.startswith("<pre>") and "&lt;script&gt;" in shown and "<script>" not in shown
