@@ -531,8 +531,11 @@ def test_files_that_are_none_are_refused_in_a_sentence(tmp_path, modules, browse
             choose(browser, "file", tmp_path / f"{name}.tflite")
             browser.wait_for("document.getElementById('status').className == 'error'")
             assert browser.evaluate("document.getElementById('status').textContent")
+            browser.evaluate(f'fetch("{encoded(RAMP)}").then((a) => a.blob()).then(kseg.usePicture)')
+            browser.wait_for("document.getElementById('status').textContent == 'Choose a .tflite file.'")
+            assert browser.evaluate("document.getElementById('legend').children.length") == 0
             choose(browser, "file", sorter)  # and the page goes on
-            browser.wait_for("document.getElementById('status').className != 'error'")
+            browser.wait_for("document.getElementById('legend').children.length == 4")
         assert len(np.unique(ids_on_the_page(browser, RAMP))) == 4
         (tmp_path / "note.png").write_text("no picture")
         choose(browser, "picture", tmp_path / "note.png")
