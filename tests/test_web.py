@@ -283,6 +283,9 @@ def test_the_server_gives_out_its_own_files_alone(tmp_path):
         def get(address, method="GET", **headers):
             connection.request(method, address, headers=headers)
             answer = connection.getresponse()
+            isolation = [answer.headers[f"Cross-Origin-{each}-Policy"] for each in ("Opener", "Resource")]
+            assert isolation == ["same-origin", "same-origin"]
+            assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
             return answer.status, answer.read(), answer.headers["Content-Type"]
 
         assert get("/model.tflite")[:2] == (200, b"model")
@@ -517,6 +520,31 @@ def test_one_channel_and_several_labels_are_read_as_python_reads_them(tmp_path, 
             assert len(np.unique(expected)) > 1
             assert (ids == expected).mean() >= 0.995 and np.abs(sure - expected_sure).max() < 1e-2
             assert ("several labels" in note) == several
+
+
+@pytest.mark.slow
+def test_a_colour_picture_is_made_grey_for_a_grey_file(tmp_path, modules, browser, sorter):
+    picture = np.random.default_rng(0).integers(0, 256, (*SIZE, 3)).astype("uint8")
+    Image.fromarray(picture).save(tmp_path / "colour.png")
+    for channels in (1, 4):
+        image = keras.Input((None, None, channels))
+        conv = keras.layers.Conv2D(4, 1)
+        model = keras.Model(image, conv(image))
+        centres = (np.arange(4) + 0.5) * 64
+        kernel = np.tile(2 * centres / channels, (channels, 1)).reshape(1, 1, channels, 4)
+        conv.set_weights([kernel, -(centres**2)])
+        path = tmp_path / f"{channels}.tflite"
+        kseg.export_tflite(model, path, input_size=SIZE)
+        with page_of(browser, sorter, modules):
+            choose(browser, "file", path)
+            if channels == 1:
+                browser.wait_for("kseg.state.segmenter?.facts.input.shape[3] == 1")
+                found = ids_on_the_page(browser, picture)
+                assert (found == kseg.predict(path, tmp_path / "colour.png")).mean() >= 0.999
+            else:
+                browser.wait_for("document.getElementById('status').className == 'error'")
+                status = browser.evaluate("document.getElementById('status').textContent")
+                assert status == "the file takes (1, 96, 128, 4); a page has pictures of 1 or 3 channels"
 
 
 @pytest.mark.slow
