@@ -13,10 +13,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from browser import Browser
 from PIL import Image
 
 import kseg
+from kseg.runtime import LiteRTFile
 
 FOLDER = Path(__file__).parents[1] / "examples" / "web"
 SIZE = (96, 128)
@@ -202,6 +204,9 @@ def test_the_server_gives_out_its_own_files_alone(tmp_path):
         def get(address, method="GET", **headers):
             connection.request(method, address, headers=headers)
             answer = connection.getresponse()
+            isolation = [answer.headers[f"Cross-Origin-{each}-Policy"] for each in ("Opener", "Resource")]
+            assert isolation == ["same-origin", "same-origin"]
+            assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
             return answer.status, answer.read(), answer.headers["Content-Type"]
 
         assert get("/model.tflite")[:2] == (200, b"model")
@@ -380,3 +385,155 @@ def choose(browser, field, path):
     root = browser.call("DOM.getDocument")["root"]["nodeId"]
     node = browser.call("DOM.querySelector", nodeId=root, selector=f"#{field}")["nodeId"]
     browser.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+
+
+def foreign_file(path, kind):
+    """Write a file as TensorFlow's converter makes it, without metadata, integers in and out."""
+    model = sorting_model(4, 1e-3)
+    image = keras.Input((*SIZE, 3), batch_size=1)
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, model(image)))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([RAMP[None].astype("float32")] for _ in range(4))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = kind
+    path.write_bytes(converter.convert())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")  # the representative data tell them
+@pytest.mark.parametrize("kind", [tf.int8, tf.uint8])
+def test_integer_files_of_others_are_run(tmp_path, modules, browser, kind):
+    path = tmp_path / "foreign.tflite"
+    foreign_file(path, kind)
+    assert LiteRTFile(path).input["dtype"] == kind.as_numpy_dtype
+    with page_of(browser, path, modules):
+        found = ids_on_the_page(browser, RAMP)
+        assert browser.evaluate("kseg.state.confidence") is None
+        assert "Nothing tells" in browser.evaluate("document.getElementById('note').textContent")
+    assert (found == kseg.predict(path, RAMP)).mean() >= 0.99 and len(np.unique(found)) == 4
+
+
+@pytest.mark.slow
+def test_one_channel_and_several_labels_are_read_as_python_reads_them(tmp_path, modules, browser):
+    wide = np.asarray(Image.fromarray(RAMP).resize((301, 70), Image.BICUBIC))
+    for output in ("logits", "probabilities"):
+        for channels, several in ((1, False), (3, True)):
+            image = keras.Input((None, None, 3))
+            conv = keras.layers.Conv2D(channels, 1)
+            model = keras.Model(image, conv(image))
+            slopes = np.tile(np.linspace(0.01, 0.03, channels), (1, 1, 3, 1))
+            conv.set_weights([slopes, -np.linspace(4, 6, channels)])
+            path = tmp_path / f"{output}{channels}.tflite"
+            kseg.export_tflite(
+                model, path, input_size=SIZE, output_kind=output, activation="linear", multilabel=several
+            )
+            with page_of(browser, path, modules):
+                ids, sure = ids_on_the_page(browser, wide), confidence_on_the_page(browser, wide)
+                note = browser.evaluate("document.getElementById('note').textContent")
+            of_python = kseg.predict(path, wide, output_kind="probabilities")
+            if several:
+                best = of_python.argmax(-1)
+                most = of_python.max(-1)
+                expected = np.where(most > 0.5, best, 65535)
+                expected_sure = np.maximum(most, 1 - most)
+            else:
+                expected, expected_sure = of_python.argmax(-1), of_python.max(-1)
+            assert len(np.unique(expected)) > 1
+            assert (ids == expected).mean() >= 0.995 and np.abs(sure - expected_sure).max() < 1e-2
+            assert ("several labels" in note) == several
+
+
+@pytest.mark.slow
+def test_a_colour_picture_is_made_grey_for_a_grey_file(tmp_path, modules, browser, sorter):
+    picture = np.random.default_rng(0).integers(0, 256, (*SIZE, 3)).astype("uint8")
+    Image.fromarray(picture).save(tmp_path / "colour.png")
+    for channels in (1, 4):
+        image = keras.Input((None, None, channels))
+        conv = keras.layers.Conv2D(4, 1)
+        model = keras.Model(image, conv(image))
+        centres = (np.arange(4) + 0.5) * 64
+        kernel = np.tile(2 * centres / channels, (channels, 1)).reshape(1, 1, channels, 4)
+        conv.set_weights([kernel, -(centres**2)])
+        path = tmp_path / f"{channels}.tflite"
+        kseg.export_tflite(model, path, input_size=SIZE)
+        with page_of(browser, sorter, modules):
+            choose(browser, "file", path)
+            if channels == 1:
+                browser.wait_for("kseg.state.segmenter?.facts.input.shape[3] == 1")
+                found = ids_on_the_page(browser, picture)
+                assert (found == kseg.predict(path, tmp_path / "colour.png")).mean() >= 0.999
+            else:
+                browser.wait_for("document.getElementById('status').className == 'error'")
+                status = browser.evaluate("document.getElementById('status').textContent")
+                assert status == "the file takes (1, 96, 128, 4); a page has pictures of 1 or 3 channels"
+
+
+@pytest.mark.slow
+def test_files_that_are_none_are_refused_in_a_sentence(tmp_path, modules, browser, sorter):
+    whole = sorter.read_bytes()
+    with page_of(browser, sorter, modules):
+        for name, content in (
+            *(("text", b"no file of this kind"), ("empty", b""), ("cut", whole[:200])),
+            *(("other", whole[:4] + b"ONNX" + whole[8:]),),
+        ):
+            (tmp_path / f"{name}.tflite").write_bytes(content)
+            choose(browser, "file", tmp_path / f"{name}.tflite")
+            browser.wait_for("document.getElementById('status').className == 'error'")
+            assert browser.evaluate("document.getElementById('status').textContent")
+            browser.evaluate(f'fetch("{encoded(RAMP)}").then((a) => a.blob()).then(kseg.usePicture)')
+            browser.wait_for("document.getElementById('status').textContent == 'Choose a .tflite file.'")
+            assert browser.evaluate("document.getElementById('legend').children.length") == 0
+            choose(browser, "file", sorter)  # and the page goes on
+            browser.wait_for("document.getElementById('legend').children.length == 4")
+        assert len(np.unique(ids_on_the_page(browser, RAMP))) == 4
+        (tmp_path / "note.png").write_text("no picture")
+        choose(browser, "picture", tmp_path / "note.png")
+        browser.wait_for("document.getElementById('status').className == 'error'")
+
+
+CONTRAST = """(() => {
+  const light = (text) => {
+    const [r, g, b] = text.match(/[0-9.]+/g).slice(0, 3).map((each) => {
+      const share = each / 255;
+      return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const own = (each) => Array.from(each.childNodes).some((node) => node.nodeType === 3 && node.data.trim());
+  const clear = (each) => / 0\\)$/.test(getComputedStyle(each).backgroundColor);
+  return Array.from(document.querySelectorAll("body *")).filter((e) => e.offsetParent && own(e))
+    .map((each) => {
+    let behind = each;
+    while (clear(behind)) behind = behind.parentElement;
+    const pair = [getComputedStyle(each).color, getComputedStyle(behind).backgroundColor].map(light);
+    return [each.textContent, (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)];
+  });
+})()"""
+
+
+@pytest.mark.slow
+def test_the_page_is_readable_on_a_phone_in_the_dark_and_by_keyboard(tmp_path, modules, browser, sorter):
+    with page_of(browser, sorter, modules):
+        ids_on_the_page(browser, RAMP)
+        backs = []
+        for width in (375, 1280):
+            screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+            browser.call("Emulation.setDeviceMetricsOverride", **screen)
+            assert browser.evaluate("document.documentElement.scrollWidth") <= width
+            for scheme in ("light", "dark"):
+                feature = {"name": "prefers-color-scheme", "value": scheme}
+                browser.call("Emulation.setEmulatedMedia", features=[feature])
+                contrasts = browser.evaluate(CONTRAST)
+                assert len(contrasts) >= 10 and min(ratio for _, ratio in contrasts) >= 4.5, contrasts
+                backs.append(browser.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert backs[0] == backs[2] != backs[1] == backs[3]
+        seen = []
+        for _ in range(7):
+            press(browser, "Tab")
+            seen.append(browser.evaluate("document.activeElement.id"))
+            style = browser.evaluate(
+                "(({ outlineStyle, outlineWidth }) => [outlineStyle, outlineWidth])"
+                "(getComputedStyle(document.activeElement))"
+            )
+            assert not seen[-1] or style == ["solid", "3px"], seen
+        assert {"picture", "file", "opacity", "confidence", "canvas", "legend"} <= set(seen)

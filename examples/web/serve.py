@@ -2,9 +2,10 @@
 
     npm install --prefix examples/web && python examples/web/serve.py model.tflite
 
-Data: a `.tflite` file of `kseg export`, float or int8, and any picture, chosen on the page. A second to
-start, on two cores a few dozen milliseconds a picture for small models. Prints the address to open; Ctrl-C
-ends it.
+Data: a `.tflite` file of `kseg export`, float or int8, and any picture, chosen on the page, which shows the
+classes by their names, and how sure the file is. A second to start, on two cores a few dozen milliseconds a
+picture for small models: as many threads as there are cores, or as `?threads=1` behind the address says.
+Prints the address to open; Ctrl-C ends it.
 """
 
 import argparse

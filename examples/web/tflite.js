@@ -75,7 +75,8 @@ function tensorOf(table) {
   const scale = quantization?.floats(2)[0] ?? 0;
   return {
     shape: table.int32s(0), type, float: type === FLOAT32, ends: ENDS[type], array: ARRAYS[type],
-    quantized: scale > 0, scale: scale || 1, zero: quantization?.int64s(3)[0] ?? 0, // integers without a scale are values
+    quantized: scale > 0, scale: scale || 1, // integers without a scale are values
+    zero: quantization?.int64s(3)[0] ?? 0,
   };
 }
 
