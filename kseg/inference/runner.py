@@ -158,7 +158,7 @@ class Runner:
         if self.output_kind != "classes":
             runner, size = self.settled(), images.shape[1:3]
             if self.resize == "antialias" and self.input_size is not None and self._is_large(size):
-                return runner._ids_in_parts(runner.finite_scores(images), size)
+                return runner.ids_in_parts(runner.finite_scores(images), size)
             return collapse(runner.scores(images), runner.from_logits, self.multilabel)
         ids, size = self._run_at_own_size(images), images.shape[1:3]
         ids = ids[..., None] if ids.ndim == 3 else ids
@@ -167,7 +167,7 @@ class Runner:
     def _is_large(self, size):
         return 4 * (self.num_classes or 1) * size[0] * size[1] > _LARGEST_MAP
 
-    def _ids_in_parts(self, scores, size):
+    def ids_in_parts(self, scores, size):
         """Return the ids of scores at a size `(H, W)`, which they do not have at once in memory."""
         step = max(1, _LARGEST_MAP // (4 * scores.shape[-1] * size[1]))
         rows = [slice(top, min(top + step, size[0])) for top in range(0, size[0], step)]
