@@ -279,7 +279,19 @@ def scores_of(output):
         return [float(row["val_loss"]) for row in csv.DictReader(file)]
 
 
-def test_a_training_stops_early_and_resumed_ends_where_it_did(folder, shell, refused, monkeypatch):
+@pytest.fixture
+def determinism():
+    """What `--deterministic` asks TensorFlow for holds for a process; here for a test."""
+    yield
+    from tensorflow.python.framework.config import disable_op_determinism  # it has no public name
+
+    disable_op_determinism()
+
+
+@pytest.mark.slow  # tests/commands/test_monitoring.py has what stops early without a training
+def test_a_training_stops_early_and_resumed_ends_where_it_did(
+    folder, shell, refused, monkeypatch, determinism
+):
     """With a rate that is too high; killed as it waits and as it ends, it has the same epochs and model."""
     whole, parts = folder.parent / "whole", folder.parent / "parts"
     arguments = ["train", "--data", folder, *SMALL, "30", *EARLY, "--output"]
@@ -488,6 +500,7 @@ def test_an_augmentation_is_judged_before_the_data_are_read(tmp_path, augmentati
         train(tmp_path / "nowhere", tmp_path / "run", augmentation=augmentation)
 
 
+@pytest.mark.slow  # tests/data/test_folds.py has folds without a training
 def test_a_fold_is_trained_evaluated_and_remembered(folder, shell, refused):
     """The second of three: two of six pictures validate, and those of `val` take no part."""
     run = folder.parent / "run"
