@@ -141,14 +141,15 @@ def predict_files(
         named = {"save": kinds, "class_names": list(class_names or [])}
         record = Record(output, models, {**how, **cleaning, **named}, shard)
     goes_on = record is not None and record.goes_on and not overwrite
+    of_others = record is not None and record.path.exists()
     if not goes_on:
-        check_free(with_targets(jobs, kinds, bool(multilabel)), overwrite)
+        check_free(with_targets(jobs, kinds, bool(multilabel)), overwrite, of_others)
     predictor = open_predictor(models, **how, scores=bool(set(kinds) - _OF_IDS) or min_confidence > 0)
     with range_asked_of(predictor.runner):
         _check_named(jobs, deep=predictor.runner.value_range is not None)
     jobs = with_targets(jobs, kinds, predictor.runner.multilabel)
     if not goes_on:
-        check_free(jobs, overwrite)
+        check_free(jobs, overwrite, of_others)
         if record is not None:
             record.begin()
     remove_partial_files([target for job in jobs for target in job.targets.values()])

@@ -130,11 +130,18 @@ def _is_large(path):
         return False
 
 
-def check_free(jobs: Sequence[Job], overwrite: bool) -> None:
-    """Raise `FileExistsError` if a file is there already, unless it may be replaced."""
+def check_free(jobs: Sequence[Job], overwrite: bool, of_others: bool = False) -> None:
+    """Raise `FileExistsError` if a file is there already, unless it may be replaced.
+
+    Args:
+        jobs: with their targets.
+        overwrite: whether it may.
+        of_others: whether the folder tells that another model or other options made it.
+    """
+    why = ", by another model or other options" if of_others else ""
     for job in jobs:
         for target in job.targets.values():
             if target.exists() and not overwrite:
                 raise FileExistsError(
-                    f"{target}: exists already; add overwrite=True or choose another output="
+                    f"{target}: exists already{why}; add overwrite=True or choose another output="
                 )

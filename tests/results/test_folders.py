@@ -80,7 +80,7 @@ def test_what_is_finished_is_skipped_and_what_changed_is_not(model_file, picture
 def test_results_of_another_model_or_other_options_are_not_mixed(model_file, pictures, tmp_path):
     root, out = pictures(), tmp_path / "out"
     predict_files(model_file, root, out)
-    with pytest.raises(FileExistsError, match="exists already"):
+    with pytest.raises(FileExistsError, match="exists already, by another model or other options; add"):
         predict_files(model_file, root, out, tta="flip")
     with pytest.raises(FileExistsError, match="exists already"):
         predict_files(model_file, root, out, crf={})
