@@ -136,10 +136,8 @@ def predict_files(
     found = find_jobs(images, output)
     jobs = in_shard(found, _checked_shard(shard))
     _check_named(jobs, deep=True)
-    record = None
-    if len(found) > 1 or not found[0].named:
-        named = {"save": kinds, "class_names": list(class_names or [])}
-        record = Record(output, models, {**how, **cleaning, **named}, shard)
+    named = {"save": kinds, "class_names": list(class_names or [])}
+    record = _record(found, output, models, {**how, **cleaning, **named}, shard)
     goes_on = record is not None and record.goes_on and not overwrite
     of_others = record is not None and record.path.exists()
     if not goes_on:
@@ -150,17 +148,28 @@ def predict_files(
     jobs = with_targets(jobs, kinds, predictor.runner.multilabel)
     if not goes_on:
         check_free(jobs, overwrite, of_others)
-        if record is not None:
-            record.begin()
-    remove_partial_files([target for job in jobs for target in job.targets.values()])
+    settings = Settings(predictor, _look(predictor, class_names), kinds, cleaning, batch_size)
+    return _run(jobs, settings, record, progress, goes_on)
+
+
+def _record(found, output, models, options, shard):
+    """Return the record of a folder of results, `None` for one picture that was named."""
+    several = len(found) > 1 or not found[0].named
+    return Record(output, models, options, shard) if several else None
+
+
+def _look(predictor, class_names):
+    """Return the names of classes, numbered where none are given, and the id of what is none."""
     count = predictor.num_classes or 0
     names = list(class_names or [f"class {number}" for number in range(count)])
-    look = Look(names, predictor.runner.multilabel, 255 if count <= 255 else 65535)
-    return _run(jobs, Settings(predictor, look, kinds, cleaning, batch_size), record, progress)
+    return Look(names, predictor.runner.multilabel, 255 if count <= 255 else 65535)
 
 
-def _run(jobs, settings, record, progress):
+def _run(jobs, settings, record, progress, goes_on):
     """Run the jobs that are not finished."""
+    if record is not None and not goes_on:
+        record.begin()
+    remove_partial_files([target for job in jobs for target in job.targets.values()])
     left = [job for job in jobs if record is None or not record.is_finished(job)]
     finished = 0
 

@@ -15,7 +15,7 @@ from kseg.evaluation.counting import Tally
 from kseg.evaluation.judging import Judge, _of_chosen
 from kseg.evaluation.report import report_html
 from kseg.evaluation.scores import intervals_of, scores_of
-from kseg.inference import as_probabilities, open_model
+from kseg.inference import Predictor, as_probabilities, open_model
 
 RNG = np.random.default_rng(0)
 
@@ -274,7 +274,7 @@ def test_a_batch_goes_through_the_model_once():
         shapes.append(pictures.shape)
         return runner.run(pictures)
 
-    judge = Judge(dataclasses.replace(runner, run=run))
+    judge = Judge(Predictor((dataclasses.replace(runner, run=run),)))
     judged = [judge(images[:3]), judge(images[3:])]
     assert shapes == [(3, 31, 44, 3), (1, 31, 44, 3)]
     np.testing.assert_array_equal(np.concatenate([each.ids for each in judged]), images.argmax(-1))
