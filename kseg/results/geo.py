@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kseg.data.crops import OnDisk
 from kseg.data.file_errors import first_line
-from kseg.data.reading import brought_to
-from kseg.data.tiff import tiff_tags
+from kseg.data.headers import image_header
+from kseg.data.reading import brought_to, read_image
+from kseg.data.tiff import BITS, PHOTOMETRIC, first, tiff_tags
 from kseg.inference.windows import Region
 from kseg.results.masks import mask_palette
 from kseg.types import PathLike
@@ -20,6 +23,7 @@ from kseg.value_range import ValueRange
 
 _GEO_TAGS = (33550, 33922, 34264, 34735)  # pixel scale, tie points, transformation, keys
 _TILE = 512  # pixels of a side
+_WHITE_IS_ZERO, _PALETTE, _CMYK = 0, 3, 5  # colour models
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class GeoPicture:
         has_nodata = bool(flags - {rasterio.enums.MaskFlags.all_valid})
         self.place = Place(self._file.crs, self._file.transform, self._file.gcps, has_nodata)
         self._alpha = rasterio.enums.ColorInterp.alpha in self._file.colorinterp[-1:]
+        self._other: Any = None if self._is_plain() else self._by_its_header()
 
     def __enter__(self) -> GeoPicture:
         return self
@@ -90,7 +95,29 @@ class GeoPicture:
         self._file.close()
         self._masks.close()
 
+    def _is_plain(self):
+        """Tell whether the numbers of the file are values as wanted: no palette, no few bits, black is 0."""
+        tags = tiff_tags(Path(self.path)) or {}
+        turned = first(tags, PHOTOMETRIC, 1) in (_WHITE_IS_ZERO, _PALETTE, _CMYK) or first(tags, BITS, 8) < 8
+        deep = self._file.dtypes[0] != "uint8" and self.value_range is None
+        return not turned and not deep
+
+    def _by_its_header(self):
+        """Return the pixels as any other file of this kind is read."""
+        size = self.shape[:2]
+        if image_header(self.path, deep=True, windows=True).is_large:
+            return OnDisk(partial(self._window, self.path), self.shape, np.dtype("uint8"))
+        pixels = read_image(self.path, self.channels, self.value_range)
+        if pixels.shape[:2] != size:
+            raise ValueError(f"{self.path}: is turned by its EXIF orientation, and has a place; turn it back")
+        return pixels
+
+    def _window(self, path, region):
+        return read_image(path, self.channels, self.value_range, None, region)
+
     def __getitem__(self, region: Region) -> np.ndarray:
+        if self._other is not None:
+            return self._other[region]
         numbers = np.moveaxis(self._read(self._file.read, region), 0, -1)
         numbers = brought_to(numbers, self._alpha, self.channels, self.path)
         if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():

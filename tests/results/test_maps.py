@@ -155,3 +155,65 @@ def test_a_geotiff_that_is_cut_short_is_named(model_file, tmp_path):
     assert found.failed == 1
     assert "field.tif" in found.failed_list.read_text()
     assert not list((tmp_path / "out").glob("*.tif"))
+
+
+@pytest.mark.parametrize("kind", ["palette", "white is zero", "16 bits", "grey", "one bit"])
+def test_kinds_of_geotiffs_are_read_as_without_a_place(model_file, tmp_path, kind, ids_on_map):
+    """What the numbers of a file mean is no question of its place."""
+    pixels = noise((40, 50), 1)
+    path, options = tmp_path / "p.tif", {}
+    if kind == "palette":
+        pixels //= 16
+        write_geotiff(path, pixels, photometric="palette")
+        with rasterio.open(path, "r+") as file:
+            file.write_colormap(1, {number: (255 - 9 * number, 7 * number, 90, 255) for number in range(16)})
+    else:
+        if kind == "16 bits":
+            pixels = pixels.astype("uint16") * 257
+        if kind == "white is zero":
+            options = {"photometric": "miniswhite"}
+        if kind == "one bit":
+            pixels, options = pixels // 128, {"nbits": 1}
+        write_geotiff(path, pixels, **options)
+    expected = kseg.predict(model_file, path)
+    predict_files(model_file, path, tmp_path / "out")
+    np.testing.assert_array_equal(ids_on_map(tmp_path / "out" / "p.tif"), expected)
+
+
+def test_12_bits_are_refused_with_a_place_as_without(model_file, tmp_path):
+    write_geotiff(tmp_path / "p.tif", noise((40, 50)).astype("uint16") * 16)
+    with pytest.raises(ValueError, match=r"p\.tif: .*keeps no range of its picture files"):
+        predict_files(model_file, tmp_path / "p.tif", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        rasterio.Affine(0.5, 0, 412_000, 0, 0.5, 5_650_000),  # south up
+        rasterio.Affine(0.4, 0.3, 412_000, 0.3, -0.4, 5_650_000),  # turned
+    ],
+)
+@pytest.mark.parametrize("crs", ["EPSG:32633", None])
+def test_turned_maps_and_maps_without_a_system_keep_their_place(
+    model_file, tmp_path, transform, crs, ids_on_map
+):
+    pixels = noise((40, 50))
+    write_geotiff(tmp_path / "p.tif", pixels, transform=transform, crs=crs)
+    predict_files(model_file, tmp_path / "p.tif", tmp_path / "out", save=["mask", "polygons"])
+    with rasterio.open(tmp_path / "out" / "p.tif") as mask:
+        assert mask.transform == transform
+        assert mask.crs == crs
+    np.testing.assert_array_equal(ids_on_map(tmp_path / "out" / "p.tif"), kseg.predict(model_file, pixels))
+    told = json.loads((tmp_path / "out" / "p.geojson").read_text())
+    assert ("coordinates" in told) == (crs is None)
+
+
+@pytest.fixture
+def ids_on_map():
+    """A function that returns the ids in a GeoTIFF."""
+
+    def read(path):
+        with rasterio.open(path) as file:
+            return file.read(1)
+
+    return read
