@@ -17,6 +17,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from kseg.inference.inputs import find_pictures
+from kseg.results.jobs import find_jobs, with_targets
 
 
 class Segmenter:
@@ -53,6 +54,7 @@ def main():
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     found = find_pictures(arguments.folder)
+    with_targets(find_jobs(arguments.folder, Path(arguments.output)), ["mask"])  # no two of one name
     rows = [{"name": name, "path": str(path.absolute())} for name, path in found.items()]
     model, output = (str(Path(path).absolute()) for path in (arguments.model, arguments.output))
     pictures = ray.data.from_items(rows, override_num_blocks=4 * arguments.workers)

@@ -62,7 +62,8 @@ def whole_file(path: Path, what: str = "the file", *, needed: int | None = None)
             raise
         raise not_written(error, path, what, needed, "an older file is as it was") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(NotADirectoryError):  # what is wrong with its folder was said
+            partial.unlink(missing_ok=True)
 
 
 def check_regular(path: Path) -> None:

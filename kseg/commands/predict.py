@@ -20,10 +20,11 @@ from kseg.inference.views import TestTimeAugmentation
 from kseg.inference.windows import Blend
 from kseg.metrics import Confusion
 from kseg.results.geo import check_rasterio, is_georeferenced
-from kseg.results.jobs import check_free, find_jobs, in_shard, with_targets
+from kseg.results.jobs import check_free, find_jobs, in_shard, places_of, with_targets
 from kseg.results.kinds import KINDS, Look, save_picture
 from kseg.results.record import Record, on_one_line
 from kseg.results.running import Settings, run_jobs
+from kseg.results.tiled import numbers_of
 from kseg.types import Dataset, InputRange, PathLike, Size, StatedActivation
 
 __all__ = ["Predicted", "comparison", "predict_files", "save_picture"]
@@ -134,14 +135,15 @@ def predict_files(
     models = [model] if isinstance(model, str | os.PathLike) else list(model)
     output, kinds = Path(output), _checked_kinds(save, output_kind)
     found = find_jobs(images, output)
-    jobs = in_shard(found, _checked_shard(shard))
+    jobs = in_shard(with_targets(found, kinds, bool(multilabel)), _checked_shard(shard))
     _check_named(jobs, deep=True)
-    named = {"save": kinds, "class_names": list(class_names or [])}
+    named: dict[str, Any] = {"save": kinds, "class_names": list(class_names or [])}
+    named["images"] = places_of(images)
     record = _record(found, output, models, {**how, **cleaning, **named}, shard)
     goes_on = record is not None and record.goes_on and not overwrite
     of_others = record is not None and record.path.exists()
     if not goes_on:
-        check_free(with_targets(jobs, kinds, bool(multilabel)), overwrite, of_others)
+        check_free(jobs, overwrite, of_others)
     predictor = open_predictor(models, **how, scores=bool(set(kinds) - _OF_IDS) or min_confidence > 0)
     with range_asked_of(predictor.runner):
         _check_named(jobs, deep=predictor.runner.value_range is not None)
@@ -160,7 +162,7 @@ def _record(found, output, models, options, shard):
 
 def _look(predictor, class_names):
     """Return the names of classes, numbered where none are given, and the id of what is none."""
-    count = predictor.num_classes or 0
+    count = predictor.num_classes or len(class_names or [])
     names = list(class_names or [f"class {number}" for number in range(count)])
     return Look(names, predictor.runner.multilabel, 255 if count <= 255 else 65535)
 
@@ -169,7 +171,8 @@ def _run(jobs, settings, record, progress, goes_on):
     """Run the jobs that are not finished."""
     if record is not None and not goes_on:
         record.begin()
-    remove_partial_files([target for job in jobs for target in job.targets.values()])
+    targets = [target for job in jobs for target in job.targets.values()]
+    remove_partial_files([*targets, *(numbers_of(target) for target in targets if target.suffix == ".tif")])
     left = [job for job in jobs if record is None or not record.is_finished(job)]
     finished = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from dataclasses import dataclass
 
@@ -34,11 +35,12 @@ class Judge:
 
     Args:
         predictor: the model, or several that are averaged, and how a picture goes through them.
+        checked: whether pictures are known to hold 0–255, as those that were read by a range do.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
-        self.predictor, self.runner = predictor, predictor.runner
-        runner = self.runner
+    def __init__(self, predictor: Predictor, checked: bool = False) -> None:
+        self.predictor, self.checked = predictor, checked
+        runner = self.runner = dataclasses.replace(predictor.runner, pixels_checked=checked)
         self._scored: Runner | None = None  # knows whether its scores are logits
         if runner.output_kind != "classes":
             with contextlib.suppress(ValueError):  # logits or probabilities, which nothing tells
@@ -62,7 +64,7 @@ class Judge:
         """Run pictures by windows, views or several models."""
         start = time.perf_counter()
         kinds = ["classes"] if self._scored is None else ["classes", "confidence"]
-        found = self.predictor.results(images, kinds)
+        found = self.predictor.results(images if self.checked else self.predictor.checked(images), kinds)
         seconds = (time.perf_counter() - start) / max(len(images), 1)
         return Judged(found["classes"].astype("int64"), found.get("confidence"), seconds)
 

@@ -93,7 +93,7 @@ def evaluate(
     runner = predictor.runner
     _check_range(runner, dataset)
     names = _file_names(dataset)
-    judge, run = Judge(predictor), None
+    judge, run = Judge(predictor, getattr(dataset, "value_range", None) is not None), None
     total = dataset.cardinality().numpy() if hasattr(dataset, "cardinality") else -1
     for done, (images, masks) in enumerate(batches(dataset, "dataset"), start=1):
         if masks is None:

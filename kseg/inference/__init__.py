@@ -114,7 +114,8 @@ def predict(
             video. A model that keeps a range of its files (`kseg.with_value_range`, `kseg train`) has them
             read by it. TIFF and `.npy` files may have any size: only windows of them are read.
         window: `(H, W)` in pixels, or `"auto"`: what a file takes, or what fits into memory. Windows are
-            spread evenly; a picture smaller than one is filled up by its mirror image.
+            spread evenly. A picture smaller than one is run as it is, or, by a file of fixed size, filled up
+            by its mirror image.
         overlap: the share of a window that the next one covers too, in [0, 1).
         blend: what counts where windows overlap: `"gaussian"`, the middle of each most, with a deviation of
             an eighth of its side (Isensee et al. 2021, nnU-Net), or `"mean"`. Weights sum to 1.
@@ -187,7 +188,7 @@ def predict(
         return _each(predictor, images, output_kind, batch_size)
     if isinstance(images, np.ndarray) and images.ndim == 4:
         _check_batch(images, predictor.runner.channels)
-        return predictor.results(images, [output_kind], batch_size)[output_kind]
+        return predictor.results(predictor.checked(images), [output_kind], batch_size)[output_kind]
     picture = opened_picture(images, predictor.runner)
     return predictor.of_picture(picture, [output_kind], batch_size)[output_kind]
 

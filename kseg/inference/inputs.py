@@ -20,6 +20,7 @@ from kseg.data.hints import held
 from kseg.data.reading import pixels_of, read_image
 from kseg.inference.runner import Runner
 from kseg.inference.video import frames_of, is_video
+from kseg.pictures import in_pixel_range
 from kseg.types import PathLike
 from kseg.value_range import ValueRange
 
@@ -36,7 +37,7 @@ def holds_several(images: Any) -> bool:
     if is_path(images):
         path = Path(images)
         return path.is_dir() or (not path.exists() and has_stars(path)) or is_video(path) or is_list(path)
-    return not isinstance(images, np.ndarray | Image.Image) and not hasattr(images, "__array__")
+    return not isinstance(images, np.ndarray | Image.Image | bytes) and not hasattr(images, "__array__")
 
 
 def has_stars(path: PathLike) -> bool:
@@ -101,7 +102,7 @@ def _files_below(folder):
 def _listed(path):
     """Return the files that a list names, relative to its folder."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{path}: is no text; a list has a path of a picture in each line") from None
     listed = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
@@ -122,7 +123,7 @@ def pictures_of(images: Any, runner: Runner) -> Iterator[tuple[str, Any]]:
     """
     if is_path(images):
         path = Path(images)
-        found = {path.name: path} if is_video(path) else find_pictures(path)
+        found = {path.name: path} if is_video(path) and not path.is_dir() else find_pictures(path)
         for name, each in found.items():
             if is_video(each):
                 yield from ((f"{name}#{number}", frame) for number, frame in frames_of(each, runner.channels))
@@ -143,13 +144,17 @@ def pictures_of(images: Any, runner: Runner) -> Iterator[tuple[str, Any]]:
 
 
 def opened_picture(image: Any, runner: Runner) -> Any:
-    """Return a picture as an array `(H, W, C)`, or as `OnDisk` where it is too large for memory."""
+    """Return a picture as an array `(H, W, C)`, or as `OnDisk` where it is too large for memory.
+
+    It holds 0–255: files by how they are read, arrays are judged.
+    """
     with range_asked_of(runner):
-        if is_path(image):
-            header = image_header(image, deep=True, windows=True)
-            if header.is_large:
+        if is_path(image) or (isinstance(image, Image.Image) and runner.value_range is not None):
+            header = image_header(image, deep=True, windows=True) if is_path(image) else None
+            if header is not None and header.is_large:
                 return on_disk(image, header.size, runner)
-        return as_picture(image, runner.channels, runner.value_range)
+            return as_picture(image, runner.channels, runner.value_range)
+        return in_pixel_range(as_picture(image, runner.channels), runner.input_range)
 
 
 def on_disk(path: PathLike, size: tuple[int, int], runner: Runner) -> OnDisk:

@@ -83,7 +83,7 @@ class Predictor:
             UserWarning: that a picture is too large to be run as a whole, and by which windows it is run.
         """
         side = self.window
-        fixed = self.runner.input_size
+        fixed = next((each.input_size for each in self.runners if each.input_size is not None), None)
         if side is None and not whole and fixed is None and self._map_bytes(size) > _LARGEST_MAP:
             side = "auto"
             warnings.warn(
@@ -100,8 +100,9 @@ class Predictor:
         return Windows((height, width), self.overlap, "nearest" if self.gives_ids else self.blend)
 
     def _auto(self):
-        if self.runner.input_size is not None:
-            return self.runner.input_size
+        fixed = next((each.input_size for each in self.runners if each.input_size is not None), None)
+        if fixed is not None:
+            return fixed
         channels = max(self.num_classes or 0, _LEAST_CHANNELS)
         side = math.isqrt(_WINDOW_MAP // (4 * channels)) // _STEP * _STEP
         side = min(max(side, _SMALLEST_WINDOW), _LARGEST_WINDOW)
@@ -159,11 +160,11 @@ class Predictor:
         """Return what is asked for of pictures `(B, H, W, C)`, a batch of each kind.
 
         Args:
-            images: values 0–255.
+            images: values 0–255, judged by `checked`.
             kinds: of `OUTPUT_KINDS`.
             batch_size: windows or pictures that are run at once.
         """
-        images, size = self.checked(images), images.shape[1:3]
+        size = images.shape[1:3]
         if self.crf is not None:
             maps = [self._refined(image, batch_size) for image in images]
             return self._stacked([self._given(each, kinds, False) for each in maps])

@@ -167,7 +167,7 @@ class Runner:
     def _is_large(self, size):
         return 4 * (self.num_classes or 1) * size[0] * size[1] > _LARGEST_MAP
 
-    def ids_in_parts(self, scores, size):
+    def ids_in_parts(self, scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Return the ids of scores at a size `(H, W)`, which they do not have at once in memory."""
         step = max(1, _LARGEST_MAP // (4 * scores.shape[-1] * size[1]))
         rows = [slice(top, min(top + step, size[0])) for top in range(0, size[0], step)]

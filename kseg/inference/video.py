@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from kseg.types import PathLike
 
+_LEAST = 0.9  # of the frames that a video says it has; some say a few too many
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
 
 
@@ -41,6 +43,9 @@ def frames_of(path: PathLike, channels: int = 3) -> Iterator[tuple[int, np.ndarr
             number += 1
     finally:
         film.release()
+    promised = frames_in(path)[0] or 0
+    if 0 < number < _LEAST * promised:
+        raise ValueError(f"{path}: {number} of {promised} frames can be decoded; it is cut short or damaged")
     if not number:
         raise ValueError(f"{path}: no frame of this video can be decoded; convert it to H.264 in .mp4")
 
@@ -63,7 +68,7 @@ def write_video(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
     """
     import cv2
 
-    writer = None
+    writer, count = None, 0
     try:
         for frame in frames:
             height, width = (max(2, side // 2 * 2) for side in frame.shape[:2])
@@ -72,7 +77,10 @@ def write_video(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
                 writer = cv2.VideoWriter(str(path), code, rate, (width, height))
                 if not writer.isOpened():
                     raise OSError(f"{path}: OpenCV cannot write this video")
+            count += 1
             writer.write(cv2.cvtColor(frame[:height, :width], cv2.COLOR_RGB2BGR))
     finally:
         if writer is not None:
             writer.release()
+    if count != frames_in(path)[0]:  # OpenCV tells nothing of what it could not write
+        raise OSError(errno.ENOSPC, f"{path}: not all {count} frames were written")

@@ -105,6 +105,8 @@ def _quarters(rotate, tta):
         return (0, 1, 2, 3) if rotate else (0,)
     is_list = isinstance(rotate, Sequence | np.ndarray) and not isinstance(rotate, str)
     turns = list(rotate) if is_list else [rotate]
-    if not all(isinstance(each, int | float) and each % 90 == 0 for each in turns):
+    if not all(
+        isinstance(each, int | float | np.integer) and int(each) % 90 == 0 == each % 1 for each in turns
+    ):
         raise ValueError(f"{_ADVICE}, got {tta!r}")
     return tuple(dict.fromkeys([0, *(int(each // 90) % 4 for each in turns)]))

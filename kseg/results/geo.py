@@ -121,7 +121,8 @@ class GeoPicture:
         numbers = np.moveaxis(self._read(self._file.read, region), 0, -1)
         numbers = brought_to(numbers, self._alpha, self.channels, self.path)
         if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
-            if not self.place.has_nodata:
+            empty = self._read(self._file.dataset_mask, region) == 0
+            if not (np.isfinite(numbers).all(-1) | empty).all():
                 raise ValueError(f"{self.path}: holds numbers that are NaN or infinite; fill them")
             numbers = np.nan_to_num(numbers, nan=0.0, posinf=0.0, neginf=0.0)
         return numbers if self.value_range is None else self.value_range.to_pixels(numbers)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kseg.data.headers import image_header
-from kseg.inference.inputs import find_pictures, has_stars, is_list
+from kseg.inference.inputs import find_pictures, has_stars, is_list, is_picture
 from kseg.inference.video import is_video
 from kseg.results.geo import is_georeferenced
 from kseg.results.kinds import targets_of
@@ -76,6 +76,13 @@ def find_jobs(images: PathLike | Sequence[PathLike], output: Path) -> list[Job]:
     return jobs
 
 
+def places_of(images: PathLike | Sequence[PathLike]) -> list[str]:
+    """Return the folders, globs, lists and videos that were given, and the folders of pictures."""
+    given = [images] if isinstance(images, str | os.PathLike) else images
+    paths = [Path(each).absolute() for each in given]
+    return sorted({str(path.parent if is_picture(path) and path.is_file() else path) for path in paths})
+
+
 def in_shard(jobs: list[Job], shard: tuple[int, int]) -> list[Job]:
     """Return the jobs of the I-th of N parts: by their names, whatever the others are."""
     number, count = shard
@@ -91,11 +98,17 @@ def with_targets(jobs: list[Job], kinds: Sequence[str], multilabel: bool = False
         ValueError: if two would write the same file, or one would overwrite a picture.
     """
     made = [_with_targets(job, kinds, multilabel) for job in jobs]
+    folders = {job.targets["frames"]: job for job in made if "frames" in job.targets}
     writers = defaultdict(list)
     for job in made:
         for target in job.targets.values():
             writers[target].append(job)
     for target, those in writers.items():
+        film = next((folders[each] for each in target.parents if each in folders), None)
+        if film is not None:
+            raise ValueError(
+                f"{target}: would lie among the frames of {film.path}; predict them into two folders"
+            )
         if len(those) > 1:
             raise ValueError(
                 f"{those[0].path} and {those[1].path}: the results of two pictures would have the same name, "

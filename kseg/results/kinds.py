@@ -51,7 +51,10 @@ def targets_of(stem: Path, kinds: Sequence[str], *, on_a_map: bool = False, mult
         on_a_map: whether masks are TIFFs.
         multilabel: whether a mask is an array of 0 and 1.
     """
-    ends = _ENDS | (_ON_A_MAP if on_a_map else {}) | ({"mask": ".npy"} if multilabel else {})
+    ends = _ENDS | (_ON_A_MAP if on_a_map else {})
+    if multilabel:
+        beside = {"probabilities", "probabilities16"} & set(kinds)
+        ends |= {"mask": "_mask.npy" if beside else ".npy"}
     return {kind: stem.with_name(f"{stem.name}{ends[kind]}") for kind in kinds}
 
 

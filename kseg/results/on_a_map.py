@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kseg import visualization
+from kseg.data.file_errors import first_line
 from kseg.data.headers import MAX_PIXELS, image_header
 from kseg.disk import whole_file
 from kseg.inference.inputs import on_disk, range_asked_of
@@ -41,10 +42,13 @@ def run_on_a_map(job: Job, settings: Any) -> None:
                 picture: Any = stack.enter_context(GeoPicture(path, runner.channels, runner.value_range))
             else:
                 picture = on_disk(path, header.size, predictor.runner)
-        if math.prod(picture.shape[:2]) <= MAX_PIXELS:
-            _run_at_once(picture, job, settings)
-        else:
-            _run_in_parts(picture, job, settings)
+        run = _run_at_once if math.prod(picture.shape[:2]) <= MAX_PIXELS else _run_in_parts
+        try:
+            run(picture, job, settings)
+        except Exception as error:
+            if type(error).__module__.startswith("rasterio"):  # GDAL's errors have no common type of Python's
+                raise ValueError(f"{path}: GDAL cannot work with this file ({first_line(error)})") from error
+            raise
 
 
 def _run_at_once(picture, job, settings):
@@ -52,17 +56,13 @@ def _run_at_once(picture, job, settings):
     size, place = picture.shape[:2], getattr(picture, "place", None)
     whole = (slice(0, size[0]), slice(0, size[1]))
     pixels = picture[whole]
-    found = settings.finished(settings.predictor.of_picture(pixels, settings.outputs, settings.batch_size))
-    empty = _nothing(picture, whole)
-    if empty is not None and not settings.look.multilabel:
-        found["classes"] = np.where(empty, found["classes"].dtype.type(settings.look.void), found["classes"])
-        if "confidence" in found:
-            found["confidence"] = np.where(empty, 0, found["confidence"])
+    given = settings.predictor.of_picture(pixels, settings.outputs, settings.batch_size)
+    found = settings.finished(given, _nothing(picture, whole))
     others = {kind: path for kind, path in job.targets.items() if path.suffix != ".tif"}
     write_results(pixels, found, others, settings.look, place)
     for kind, path in job.targets.items():
         if kind not in others:
-            values = found["classes"] if kind == "mask" else confidence_picture(found["confidence"])
+            values = found["classes"] if kind == "mask" else confidence_picture(_least(found["confidence"]))
             with _written(path, size, values.dtype.name, place, colors=kind == "mask") as write:
                 write(whole, values)
 
@@ -91,21 +91,23 @@ def _run_in_parts(picture, job, settings):
             read, size, outputs, predictor.windows_on_disk(size), batch_size=settings.batch_size
         )
         for region, found in parts:
-            ids = settings.finished(found)["classes"].astype(dtype)
-            empty = _nothing(picture, region)
-            if empty is not None:
-                ids[empty] = look.void
+            found = settings.finished(found, _nothing(picture, region))
+            ids = found["classes"].astype(dtype)
             if "mask" in write:
                 write["mask"](region, ids)
             if "confidence" in write:
-                shown = confidence_picture(found["confidence"])
-                write["confidence"](region, shown if empty is None else np.where(empty, 0, shown))
+                write["confidence"](region, confidence_picture(found["confidence"]))
             if preview:
                 preview.add(region, ids)
     if preview:
         ids = preview.ids
         names = names_for(look, ids)
         save_picture(visualization.overlay(preview.pixels, ids, names), job.targets["overlay"])
+
+
+def _least(confidence):
+    """Return the confidence of the least sure label, where a pixel has several."""
+    return confidence.min(-1) if confidence.ndim == 3 else confidence
 
 
 def _nothing(picture, region):

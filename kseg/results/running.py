@@ -48,13 +48,25 @@ class Settings:
         """The output kinds of the model that the files need."""
         return needed_outputs(self.kinds, self.cleaning.get("min_confidence", 0))
 
-    def finished(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the results of a picture with a clean mask."""
+    def finished(
+        self, found: dict[str, np.ndarray], empty: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return the results of a picture with a clean mask; `empty` is where it holds no data."""
+        if empty is not None:
+            for kind in found.keys() - (set() if self.look.multilabel else {"classes"}):
+                nothing = empty if found[kind].ndim == 2 else empty[..., None]
+                found[kind] = np.where(nothing, found[kind].dtype.type(0), found[kind])
         if self.look.multilabel or "classes" not in found:
             return found
         ids = found["classes"]
+        if ids.dtype != np.uint8 and self.look.void == 255 and ids.max(initial=0) >= 255:
+            raise ValueError(
+                f"the model gives ids up to {ids.max()}, and nothing tells how many; give class_names="
+            )
         if self.look.void > np.iinfo(ids.dtype).max:
             ids = ids.astype("uint16")
+        if empty is not None:
+            ids = np.where(empty, ids.dtype.type(self.look.void), ids)
         ids = cleaned(ids, found.get("confidence"), **self.cleaning, void=self.look.void)
         return found | {"classes": ids}
 
@@ -133,8 +145,8 @@ class _Run:
                 self.flush()
             return
         for number, (job, picture) in enumerate(batch):
-            self.wait(_as_many_as_fit(picture))
             results = {kind: values[number] for kind, values in found.items()}
+            self.wait(_as_many_as_fit(picture, *results.values()))
             self.writing.append((job, self.writers.submit(self._write, job, picture, results)))
 
     def _found(self, pictures):
@@ -183,9 +195,10 @@ def _read_ahead(jobs, settings, readers) -> Iterator[tuple[Job, Any]]:
         yield job, future.result()
 
 
-def _as_many_as_fit(picture):
-    """Return how many pictures like this one may wait."""
-    return max(1, min(_WAITING, _BYTES // max(getattr(picture, "nbytes", 0), 1)))
+def _as_many_as_fit(*arrays):
+    """Return how many pictures, with their results, may wait where one has these arrays."""
+    total = sum(getattr(each, "nbytes", 0) for each in arrays)
+    return max(1, min(_WAITING, _BYTES // max(total, 1)))
 
 
 def _opened(job, settings):
@@ -195,6 +208,6 @@ def _opened(job, settings):
             return lambda: run_video(job, settings)
         if job.on_a_map:
             return lambda: run_on_a_map(job, settings)
-        return settings.predictor.checked(opened_picture(job.path, settings.predictor.runner))
+        return opened_picture(job.path, settings.predictor.runner)
     except Exception as error:
         return error

@@ -35,7 +35,7 @@ def tiled_writer(path: Path, size: tuple[int, int], dtype: str, *, colors: bool 
         raise ImportError(
             f"{path.name}: is written by tifffile, which is missing: pip install 'kseg[bands]'"
         ) from error
-    plain = path.with_name(f"{path.name}.numbers")
+    plain = numbers_of(path)
     item = np.dtype(dtype).itemsize
     try:
         with plain.open("w+b") as file:
@@ -64,6 +64,11 @@ def tiled_writer(path: Path, size: tuple[int, int], dtype: str, *, colors: bool 
             )
     finally:
         plain.unlink(missing_ok=True)
+
+
+def numbers_of(path: Path) -> Path:
+    """Return where the plain numbers of a mask lie until it is whole."""
+    return path.with_suffix(".numbers")
 
 
 def _colormap():

@@ -326,3 +326,28 @@ def test_a_reader_that_goes_away_ends_it_without_noise(model_file, pictures, tmp
     assert "Traceback" not in errors and "BrokenPipe" not in errors
     assert predict_files(model_file, root, tmp_path / "out").failed == 0
     assert len(list((tmp_path / "out").rglob("*_overlay.png"))) == 40
+
+
+def test_results_are_of_the_folder_they_were_made_of(model_file, pictures, tmp_path):
+    predict_files(model_file, pictures(3, folder="a"), tmp_path / "out")
+    with pytest.raises(FileExistsError, match="exists already"):
+        predict_files(model_file, pictures(3, (8, 9), folder="b"), tmp_path / "out")
+
+
+def test_names_that_collide_are_refused_in_every_shard(model_file, pictures, tmp_path):
+    root = pictures(6)
+    for path in list(root.rglob("*.png")):
+        Image.new("RGB", (8, 8)).save(path.with_suffix(".bmp"))
+    for number in (1, 2):
+        with pytest.raises(ValueError, match="would have the same name"):
+            predict_files(model_file, root, tmp_path / "out", shard=(number, 2))
+
+
+def test_an_output_that_is_a_file_and_a_list_with_a_mark_of_order(model_file, pictures, tmp_path):
+    root = pictures(2)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match=r"predict\.json: the record was not written"):
+        predict_files(model_file, root, tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+    (root / "list.txt").write_text("000.png\n", encoding="utf-8-sig")
+    assert [name for name, _ in kseg.predict(model_file, root / "list.txt")] == ["000.png"]

@@ -207,3 +207,48 @@ def test_models_are_averaged_in_the_shell(model_file, pictures, tmp_path, ids_of
         overlap=0.25,
     )
     np.testing.assert_array_equal(ids_of(tmp_path / "out" / "000.png"), expected)
+
+
+def test_a_video_beside_a_folder_of_its_name_is_refused(model_file, tmp_path):
+    write_video(tmp_path / "clip.mp4", [np.zeros((32, 48, 3), "uint8")] * 3, 10.0)
+    root = tmp_path / "v"
+    (root / "clip").mkdir(parents=True)
+    (tmp_path / "clip.mp4").rename(root / "clip.mp4")
+    Image.new("RGB", (8, 8)).save(root / "clip" / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png: would lie among the frames of .*clip\.mp4"):
+        predict_files(model_file, root, tmp_path / "out")
+
+
+def test_a_video_that_is_cut_short_is_none(model_file, tmp_path, monkeypatch):
+    write_video(tmp_path / "clip.mp4", [np.zeros((32, 48, 3), "uint8")] * 5, 10.0)
+    monkeypatch.setattr("kseg.inference.video.frames_in", lambda path: (40, 10.0))
+    with pytest.raises(ValueError, match="5 of 40 frames"):
+        predict_files(model_file, tmp_path / "clip.mp4", tmp_path / "out", save="mask")
+    assert not (tmp_path / "out" / "clip").exists()
+    with pytest.raises(OSError, match="not all 2 frames"):
+        write_video(tmp_path / "other.mp4", [np.zeros((32, 48, 3), "uint8")] * 2, 10.0)
+
+
+def test_labels_and_their_probabilities_have_names_of_their_own(tmp_path, pictures):
+    model = kseg.build_conv_stack(3, depth=1, filters=4, activation="sigmoid")
+    model.save(tmp_path / "m.keras")
+    kinds = ["mask", "probabilities"]
+    picture = pictures(1) / "000.png"
+    predict_files(tmp_path / "m.keras", picture, tmp_path / "out", save=kinds, multilabel=True)
+    found = np.load(tmp_path / "out" / "000_mask.npy")
+    np.testing.assert_array_equal(found, np.load(tmp_path / "out" / "000.npy") > 0.5)
+
+
+def test_dark_files_of_a_range_are_no_floats_of_another_scale(tmp_path):
+    model = kseg.with_value_range(kseg.build_conv_stack(3, depth=1, filters=4), (0, 4095))
+    dark = np.full((8, 9), 20, "uint16")
+    Image.fromarray(dark).save(tmp_path / "dark.png")
+    found = kseg.predict(model, tmp_path / "dark.png")
+    pixels = np.repeat(dark[..., None] * np.float32(255 / 4095), 3, -1)
+    expected = model(pixels[None]).numpy().argmax(-1)[0]
+    np.testing.assert_array_equal(found, expected)
+    Image.new("L", (9, 8)).save(tmp_path / "mask.png")
+    data = kseg.data.from_files(
+        [tmp_path / "dark.png"], [tmp_path / "mask.png"], class_names=["a", "b", "c"], value_range=(0, 4095)
+    )
+    assert kseg.evaluate(model, data).matrix.sum() == 72

@@ -217,3 +217,38 @@ def ids_on_map():
             return file.read(1)
 
     return read
+
+
+def test_no_data_of_several_labels_and_regions_beside_it(tmp_path, model_file, ids_on_map):
+    model = kseg.build_conv_stack(3, depth=1, filters=4, activation="sigmoid")
+    model.save(tmp_path / "m.keras")
+    pixels = noise((40, 50))
+    pixels[:10] = 0
+    write_geotiff(tmp_path / "p.tif", pixels, nodata=0)
+    kinds = ["mask", "confidence"]
+    predict_files(tmp_path / "m.keras", tmp_path / "p.tif", tmp_path / "out", save=kinds, multilabel=True)
+    found = np.load(tmp_path / "out" / "p.npy")
+    assert not found[:10].any()
+    np.testing.assert_array_equal(found[10:], kseg.predict(model, pixels, multilabel=True)[10:])
+    assert not ids_on_map(tmp_path / "out" / "p_confidence.tif")[:10].any()
+    predict_files(model_file, tmp_path / "p.tif", tmp_path / "clean", min_region=2000)
+    assert (ids_on_map(tmp_path / "clean" / "p.tif")[:10] == 255).all()
+
+
+def test_one_map_that_gdal_cannot_place_does_not_end_the_folder(model_file, tmp_path):
+    (tmp_path / "maps").mkdir()
+    local = 'LOCAL_CS["site",UNIT["metre",1],AXIS["x",EAST],AXIS["y",NORTH]]'
+    write_geotiff(tmp_path / "maps" / "a.tif", noise((20, 30)), crs=local)
+    write_geotiff(tmp_path / "maps" / "b.tif", noise((20, 30)))
+    found = predict_files(model_file, tmp_path / "maps", tmp_path / "out", save=["polygons"])
+    assert (found.done, found.failed) == (1, 1)
+
+
+def test_infinite_numbers_are_an_error_beside_no_data_too(tmp_path):
+    model = kseg.with_value_range(kseg.build_conv_stack(3, (None, None, 2), depth=1, filters=4), (0, 1))
+    model.save(tmp_path / "m.keras")
+    bands = np.full((40, 50, 2), 0.5, "float32")
+    bands[3, 3] = np.inf
+    write_geotiff(tmp_path / "b.tif", bands, nodata=-1)
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        predict_files(tmp_path / "m.keras", tmp_path / "b.tif", tmp_path / "out")
