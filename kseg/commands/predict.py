@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,6 +133,7 @@ def predict_files(
     how |= {"activation": activation, "input_range": input_range, "multilabel": multilabel}
     cleaning = {"min_region": min_region, "fill_holes": fill_holes, "min_confidence": min_confidence}
     models = [model] if isinstance(model, str | os.PathLike) else list(model)
+    images = images if isinstance(images, str | os.PathLike) else list(images)
     output, kinds = Path(output), _checked_kinds(save, output_kind)
     found = find_jobs(images, output)
     jobs = in_shard(with_targets(found, kinds, bool(multilabel)), _checked_shard(shard))
@@ -174,12 +175,14 @@ def _run(jobs, settings, record, progress, goes_on):
     targets = [target for job in jobs for target in job.targets.values()]
     remove_partial_files([*targets, *(numbers_of(target) for target in targets if target.suffix == ".tif")])
     left = [job for job in jobs if record is None or not record.is_finished(job)]
+    if len(left) == 1 and left[0].on_a_map:
+        settings = replace(settings, progress=progress)
     finished = 0
 
     def tell():
         nonlocal finished
         finished += 1
-        if progress:
+        if progress and settings.progress is None:
             progress(finished, len(left))
 
     def done(job):

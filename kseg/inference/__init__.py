@@ -13,7 +13,8 @@ from PIL import Image
 from kseg.checks import check_choice, is_count
 from kseg.inference.files import check_file, digest_in, facts_of, load, open_model, report_path
 from kseg.inference.inputs import as_picture, holds_several, opened_picture, pictures_of, range_asked_of
-from kseg.inference.predictor import OUTPUT_KINDS, Predictor, open_predictor
+from kseg.inference.opening import open_predictor
+from kseg.inference.predictor import OUTPUT_KINDS, Predictor
 from kseg.inference.resizing import Resize
 from kseg.inference.runner import Runner
 from kseg.inference.scores import as_probabilities, collapse, crf_arguments, ids_type

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from kseg.checks import check_choice, checked_size
-from kseg.inference.files import open_model
-from kseg.inference.resizing import Resize, shrink
+from kseg.inference.resizing import shrink
 from kseg.inference.runner import Runner
-from kseg.inference.scores import as_probabilities, collapse, crf_arguments, ids_type
-from kseg.inference.views import AS_IT_IS, TestTimeAugmentation, View, views_of
-from kseg.inference.windows import Blend, Read, Region, Windows, checked_overlap, run_windows, whole_map
+from kseg.inference.scores import as_probabilities, collapse, ids_type
+from kseg.inference.views import AS_IT_IS, View
+from kseg.inference.windows import Blend, Read, Region, Windows, run_windows, whole_map
 from kseg.pictures import in_pixel_range
-from kseg.types import InputRange, Size, StatedActivation
+from kseg.types import Size
 
 OutputKind = Literal["classes", "probabilities", "confidence"]
 OUTPUT_KINDS = ("classes", "probabilities", "confidence")
@@ -37,7 +34,7 @@ class Predictor:
     """Models opened for inference; what they say is averaged.
 
     Attributes:
-        runners: of the models.
+        runners: of the models; its pictures are judged before (`checked`).
         window: `None`, `"auto"` or `(H, W)`, as for `kseg.predict`.
         overlap, blend: as for `kseg.predict`.
         views: of a picture, whose probabilities are averaged.
@@ -68,6 +65,11 @@ class Predictor:
         return count if count is None or self.runner.multilabel else max(count, 2)
 
     @property
+    def fixed_size(self) -> Size | None:
+        """The size `(H, W)` that the first model of fixed size takes, `None` where all take any."""
+        return next((each.input_size for each in self.runners if each.input_size is not None), None)
+
+    @property
     def plain(self) -> bool:
         """Whether one model sees a picture once, as it is."""
         return len(self.runners) == 1 and self.views == AS_IT_IS
@@ -82,8 +84,7 @@ class Predictor:
         Warns:
             UserWarning: that a picture is too large to be run as a whole, and by which windows it is run.
         """
-        side = self.window
-        fixed = next((each.input_size for each in self.runners if each.input_size is not None), None)
+        side, fixed = self.window, self.fixed_size
         if side is None and not whole and fixed is None and self._map_bytes(size) > _LARGEST_MAP:
             side = "auto"
             warnings.warn(
@@ -100,9 +101,8 @@ class Predictor:
         return Windows((height, width), self.overlap, "nearest" if self.gives_ids else self.blend)
 
     def _auto(self):
-        fixed = next((each.input_size for each in self.runners if each.input_size is not None), None)
-        if fixed is not None:
-            return fixed
+        if self.fixed_size is not None:
+            return self.fixed_size
         channels = max(self.num_classes or 0, _LEAST_CHANNELS)
         side = math.isqrt(_WINDOW_MAP // (4 * channels)) // _STEP * _STEP
         side = min(max(side, _SMALLEST_WINDOW), _LARGEST_WINDOW)
@@ -181,10 +181,10 @@ class Predictor:
     def _whole(self, images, kinds):
         """Return what is asked for of a batch that is run as a whole."""
         if self.plain and set(kinds) == {"classes"}:
-            return {"classes": dataclasses.replace(self.runner, pixels_checked=True).masks(images)}
+            return {"classes": self.runner.masks(images)}
         found = self._given(self.probabilities(images), kinds, False)
         if "classes" in kinds and self.plain and self.runner.resize == "bilinear":  # as MediaPipe does
-            found["classes"] = dataclasses.replace(self.runner, pixels_checked=True).masks(images)
+            found["classes"] = self.runner.masks(images)
         return found
 
     def by_windows(
@@ -242,14 +242,17 @@ class Predictor:
         runner = self.runner
         if runner.input_size not in (None, images.shape[1:3]):
             return self._inner(runner, images)
-        return dataclasses.replace(runner, pixels_checked=True).scores(images)
+        return runner.scores(images)
 
     def _ids(self, images):
-        runner = dataclasses.replace(self.runner, pixels_checked=True)
+        runner = self.runner
         if runner.input_size in (None, images.shape[1:3]):
             return runner.ids(images)
         windows = Windows(runner.input_size, self.overlap, "nearest")
-        run = lambda part: runner.ids(part)[..., None]  # noqa: E731
+
+        def run(part):
+            return runner.ids(part)[..., None]
+
         return np.stack([whole_map(run, image, windows)[..., 0] for image in images])
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -263,7 +266,7 @@ class Predictor:
 
     def _seen(self, runner, view, images):
         """Return the probabilities of a view of pictures, at the size of the view."""
-        runner, fixed = dataclasses.replace(runner, pixels_checked=True), runner.input_size
+        fixed = runner.input_size
         if fixed is not None and view.scale != 1 and self.window is None:
             images = np.clip(shrink(images, fixed), 0, 255)  # the scale is one of what the model sees
         seen = view.of(images)
@@ -275,8 +278,7 @@ class Predictor:
     def _inner(self, runner, images):
         """Return the scores of pictures of another size than the model takes, by windows of that size."""
         windows = Windows(runner.input_size, self.overlap, self.blend)
-        run = dataclasses.replace(runner, pixels_checked=True).scores
-        return np.stack([whole_map(run, image, windows) for image in images])
+        return np.stack([whole_map(runner.scores, image, windows) for image in images])
 
     def _refined(self, image, batch_size):
         from kseg.crf import dense_crf  # loads SciPy, which only the CRF needs
@@ -306,72 +308,3 @@ class Predictor:
         if "confidence" in kinds:
             given["confidence"] = np.maximum(found, 1 - found) if runner.multilabel else found.max(-1)
         return given
-
-
-def open_predictor(
-    model_or_models: Any,
-    *,
-    window: Window = None,
-    overlap: float = 0.5,
-    blend: Blend = "gaussian",
-    tta: TestTimeAugmentation = None,
-    crf: bool | Mapping[str, Any] | None = False,
-    scores: bool = False,
-    activation: StatedActivation = None,
-    input_range: InputRange = None,
-    multilabel: bool | None = None,
-    resize: Resize = "antialias",
-) -> Predictor:
-    """Return the `Predictor` of one model or file, or of several; arguments are those of `kseg.predict`.
-
-    Args:
-        scores: whether probabilities or confidence will be asked for.
-
-    Raises:
-        ValueError: for what `kseg.predict` refuses.
-    """
-    several = isinstance(model_or_models, list | tuple)
-    if several and not model_or_models:
-        raise ValueError("model_or_path is an empty list: give a model or a file, or several")
-    if not (window is None or (isinstance(window, str) and window == "auto")):
-        if isinstance(window, str):
-            raise ValueError(f"window must be None, 'auto' or (H, W) in pixels, got {window!r}")
-        window = checked_size("window", window)
-    overlap = checked_overlap(overlap)
-    check_choice("blend", blend, ("gaussian", "mean"))
-    views = views_of(tta)
-    stated: dict[str, Any] = {"activation": activation, "input_range": input_range, "multilabel": multilabel}
-    runners = [
-        open_model(each, **stated, resize=resize)
-        for each in (model_or_models if several else [model_or_models])
-    ]
-    arguments = crf_arguments(crf)
-    many = len(runners) > 1 or len(views) > 1 or arguments is not None or scores
-    runners = [runner.settled(scores=many) for runner in runners]
-    _check_agreement(runners, many)
-    if arguments is not None and runners[0].multilabel:
-        raise ValueError(
-            "the dense CRF takes one class per pixel, but the model gives several labels; leave crf out"
-        )
-    return Predictor(tuple(runners), window, overlap, blend, views, arguments)
-
-
-def _check_agreement(runners: Sequence[Runner], scores: bool) -> None:
-    """Raise where models cannot be averaged, or scores are asked of one that gives ids."""
-    first = runners[0]
-    for runner in runners:
-        runner.check_whole()
-        if scores and runner.output_kind == "classes":
-            raise ValueError(f"{runner.name}: gives class ids alone, no scores and no probabilities")
-        for what in ("channels", "multilabel", "value_range"):
-            if getattr(runner, what) != getattr(first, what):
-                raise ValueError(
-                    f"averaged models must agree, but {first.name} has {what}={getattr(first, what)} "
-                    f"and {runner.name} {what}={getattr(runner, what)}"
-                )
-        counts = [max(each.num_classes or 0, 1 if each.multilabel else 2) for each in (first, runner)]
-        if counts[0] != counts[1]:
-            raise ValueError(
-                f"averaged models must agree, but {first.name} has {counts[0]} classes and "
-                f"{runner.name} has {counts[1]}"
-            )

@@ -88,7 +88,9 @@ def _run_in_parts(picture, job, settings):
                 write[kind] = stack.enter_context(_written(path, size, kept[0], place, colors=kept[1]))
         read = preview or picture.__getitem__
         parts = predictor.parts(
-            read, size, outputs, predictor.windows_on_disk(size), batch_size=settings.batch_size
+            *(read, size, outputs, predictor.windows_on_disk(size)),
+            batch_size=settings.batch_size,
+            progress=settings.progress,
         )
         for region, found in parts:
             found = settings.finished(found, _nothing(picture, region))

@@ -35,6 +35,7 @@ class Settings:
         kinds: the files that are written, of `kseg.results.kinds.KINDS`.
         cleaning: arguments of `cleaned`.
         batch_size: pictures, or windows, that are run at once; `None` chooses.
+        progress: `None` or a function `(windows done, all windows)` of a picture beyond memory.
     """
 
     predictor: Predictor
@@ -42,6 +43,7 @@ class Settings:
     kinds: Sequence[str]
     cleaning: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int | None = None
+    progress: Callable[[int, int], object] | None = None
 
     @property
     def outputs(self) -> list[str]:
@@ -160,8 +162,12 @@ class _Run:
         """Wait until at most so many pictures are being written."""
         while len(self.writing) > most:
             job, future = self.writing.popleft()
-            future.result()
-            self.done(job)
+            try:
+                future.result()
+            except Exception as error:
+                self.fail(job, error)
+            else:
+                self.done(job)
 
     def alone(self, job, run):
         """Run what is no picture in memory."""

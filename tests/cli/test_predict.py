@@ -79,3 +79,10 @@ def test_a_file_of_others_is_inspected_and_its_range_stated(shell, refused, pixe
     code, text, _ = shell("export", "--inspect", tmp_path / "m.tflite")
     assert code == 0
     assert "values: not told" in text and "probabilities, 1 channels (sigmoid)" in text and "16 x 16" in text
+
+
+def test_the_shell_knows_every_kind_of_file():
+    from kseg.cli import predict
+    from kseg.results.kinds import KINDS
+
+    assert predict._KINDS == KINDS

@@ -144,7 +144,10 @@ def test_ids_alone_are_taken_from_the_window_whose_middle_is_nearest(tmp_path):
     kseg.export_tflite(model, tmp_path / "ids.tflite", output_kind="classes")
     picture = pixels((40, 40))
     found = kseg.predict(tmp_path / "ids.tflite", picture, window="auto")
-    run = lambda part: open_predictor(model).runner.ids(part)[..., None]  # noqa: E731
+
+    def run(part):
+        return open_predictor(model).runner.ids(part)[..., None]
+
     expected = whole_map(run, picture, Windows((16, 16), 0.5, "nearest"))[..., 0]
     assert (found == expected).mean() > 0.999
     with pytest.raises(ValueError, match="class ids alone"):

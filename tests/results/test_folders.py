@@ -351,3 +351,21 @@ def test_an_output_that_is_a_file_and_a_list_with_a_mark_of_order(model_file, pi
     assert (tmp_path / "file").read_text() == "mine"
     (root / "list.txt").write_text("000.png\n", encoding="utf-8-sig")
     assert [name for name, _ in kseg.predict(model_file, root / "list.txt")] == ["000.png"]
+
+
+def test_what_cannot_be_written_of_one_picture_does_not_end_the_folder(
+    model_file, pictures, tmp_path, monkeypatch
+):
+    from kseg.results import kinds
+
+    save, root = kinds.save_mask, pictures(3)
+
+    def refused(ids, path):
+        if path.stem == "001":
+            raise ValueError("a mask of ids up to 70000 does not fit into 16 bits")
+        save(ids, path)
+
+    monkeypatch.setattr(kinds, "save_mask", refused)
+    found = predict_files(model_file, (path for path in [root]), tmp_path / "out", save="mask")
+    assert (found.done, found.failed) == (2, 1)
+    assert "70000" in found.failed_list.read_text()

@@ -1,6 +1,7 @@
 """Pictures with a place on the earth and pictures beyond memory: what goes in comes out at the same place."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -27,6 +28,11 @@ def write_geotiff(path, pixels, *, nodata=None, **options):
     ) as file:
         file.write(np.moveaxis(pixels, -1, 0))
     return path
+
+
+def note(told, *counts):
+    """Note how many windows are done."""
+    told.append(counts)
 
 
 def noise(size, channels=3, seed=0):
@@ -129,7 +135,11 @@ def test_a_mask_beyond_memory_is_a_tiled_tiff(model_file, tmp_path, beyond_memor
     np.save(tmp_path / "numbers.npy", pixels)
     expected = kseg.predict(model_file, pixels, window=(128, 128))
     for name in ("large.tif", "numbers.npy"):
-        predict_files(model_file, tmp_path / name, tmp_path / name.replace(".", "_"), window=(128, 128))
+        told = []
+        options = {"window": (128, 128), "progress": partial(note, told)}
+        predict_files(model_file, tmp_path / name, tmp_path / name.replace(".", "_"), **options)
+        assert told == [(number, len(told)) for number in range(1, len(told) + 1)]
+        assert len(told) == 10 * 9  # windows of a picture of 700 × 600
         out = tmp_path / name.replace(".", "_")
         assert sorted(path.suffix for path in out.iterdir()) == [".png", ".tif"]
         (path,) = out.glob("*.tif")
