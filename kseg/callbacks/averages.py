@@ -11,8 +11,11 @@ from kseg.optimizers.averages import averaging_optimizer, put_averages
 class EvaluateEMA(keras.callbacks.Callback):
     """Evaluate the moving averages of the weights instead of the weights.
 
-    For models compiled with `kseg.compile(..., ema_momentum=)` or any optimizer with `use_ema=True`. Training
-    goes on with the weights themselves; `SaveBest` saves the averages, `fit` ends with them.
+    For models compiled with `kseg.compile(..., ema_momentum=)` or any optimizer with `use_ema=True`. Those of
+    kseg average the statistics of batch normalisation too: with those of the last ten steps, averaged weights
+    can lose twenty points of mean IoU from one epoch to the next. Training goes on with the weights
+    themselves; `SaveBest` saves the averages, `fit` ends with them.
+
     `keras.callbacks.SwapEMAWeights` leaves the averages in the model between epochs, where a state of
     `ExactResume` would take the one for the other.
 

@@ -15,6 +15,7 @@ from kseg.graphs.facts import (
 )
 from kseg.graphs.keras_graph import (
     TESTED_KERAS,
+    batch_statistics,
     calls,
     calls_of,
     check_functional,
@@ -30,6 +31,7 @@ from kseg.graphs.keras_graph import (
     readers,
     run_through,
     start_at_epoch,
+    tell_batch_statistics,
 )
 from kseg.graphs.named_layers import encoder_layers, layer_names, score_layer
 from kseg.graphs.one_picture import one_picture
@@ -40,6 +42,7 @@ __all__ = [
     "ACTIVATIONS",
     "TESTED_KERAS",
     "ModelFacts",
+    "batch_statistics",
     "before_last_resize",
     "calls",
     "calls_of",
@@ -66,5 +69,6 @@ __all__ = [
     "run_through",
     "score_layer",
     "start_at_epoch",
+    "tell_batch_statistics",
     "trained_multilabel",
 ]

@@ -148,10 +148,26 @@ def start_at_epoch(model: keras.Model, epoch: int | None) -> None:
 
 
 def moving_averages(optimizer: keras.optimizers.Optimizer) -> list[tuple]:
-    """Return `[(variable, its average)]` of an optimizer that keeps moving averages of the weights."""
+    """Return `[(variable, its average)]` of an optimizer that keeps moving averages of the weights.
+
+    Those of kseg keep them of batch statistics too.
+    """
     averages = private(optimizer, "_model_variables_moving_average")
     pairs = zip(private(optimizer, "_trainable_variables"), averages, strict=True)
-    return [(variable, average) for variable, average in pairs if average is not None]
+    of_weights = [(variable, average) for variable, average in pairs if average is not None]
+    return of_weights + getattr(optimizer, "averaged_statistics", [])
+
+
+def tell_batch_statistics(layer: keras.Layer) -> None:
+    """Let the weights of a batch normalisation tell its statistics: an optimizer sees weights alone."""
+    for weight in layer.trainable_weights:
+        weight.batch_statistics = (layer.moving_mean, layer.moving_variance)
+
+
+def batch_statistics(variables: Sequence[Any]) -> list[Any]:
+    """Return the moving means and variances that belong to trainable variables, each once."""
+    statistics = {id(s): s for v in variables for s in getattr(v, "batch_statistics", ())}
+    return list(statistics.values())
 
 
 def made_without_values(make: Callable[[], Any]) -> tuple[list, Exception | None]:

@@ -1,11 +1,13 @@
 """Normalisations: batch norm by the fused kernel, AlexNet's local response."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from kseg.graphs import tell_batch_statistics
 from kseg.layers.common import register
 from kseg.replicas import moments_over_replicas, replica_context
 from kseg.types import Tensor
@@ -20,6 +22,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
     (other backends, inference, what the kernel lacks) it is Keras' own. Under several replicas the moments
     are those of the whole batch, `synchronized` or not: they train like one device.
     """
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        super().build(input_shape)
+        tell_batch_statistics(self)
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         fused = (

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from kseg.graphs import batch_statistics
 from kseg.replicas import replica_context
 from kseg.types import Tensor
 
@@ -38,7 +39,19 @@ class _OneStep(_Optimizer):
                 "the model again after layers were frozen or added"
             )
         super().build(variables)
+        self._statistics_average = [
+            self.add_variable_from_reference(statistic, "average") for statistic in self._statistics()
+        ]
         self._factors = {self._var_key(variable): f for variable, f in zip(variables, factors, strict=True)}
+
+    def _statistics(self):
+        """Return the batch statistics that belong to the weights, where averages are kept."""
+        return batch_statistics(self._trainable_variables) if self.use_ema else []
+
+    @property
+    def averaged_statistics(self) -> list[tuple[Any, Any]]:
+        """`[(batch statistic, its average)]`, of an optimizer that is built."""
+        return list(zip(self._statistics(), self._statistics_average, strict=True))
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
         rate = learning_rate * self._factors[self._var_key(variable)]
@@ -74,8 +87,9 @@ class _OneStep(_Optimizer):
             for store in stores:
                 update(_plain(store), lambda s: s.assign(tf.zeros_like(s)), group=False)
             if self.use_ema:
-                pairs = zip(self._model_variables_moving_average, self._trainable_variables, strict=True)
-                for average, variable in pairs:
+                averages = self._model_variables_moving_average
+                pairs = [*zip(self._trainable_variables, averages, strict=True), *self.averaged_statistics]
+                for variable, average in pairs:
                     update(_plain(average), self._average, (_plain(variable),), group=False)
 
         def keep():
@@ -99,6 +113,27 @@ class _OneStep(_Optimizer):
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         if int(ops.convert_to_numpy(self.iterations)):  # before the first update the averages are zeros
             super().finalize_variable_values(var_list)
+            for statistic, average in self.averaged_statistics:
+                statistic.assign(average)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save averages of statistics by name, all else by number as Keras does."""
+        by_name = {average.name for average in self._statistics_average}
+        for number, variable in enumerate(self.variables):
+            key = variable.name if variable.name in by_name else str(number)
+            store[key] = ops.convert_to_numpy(variable)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load what a file holds; averages of statistics that it lacks begin with the statistics.
+
+        Older files have none; of layers that are not kseg's a loaded optimizer does not know them.
+        """
+        numbered = {key: store[key] for key in store.keys() if key.isdigit()}  # noqa: SIM118 (no dict)
+        begin = len(self.variables) - len(self._statistics_average)
+        for number, (statistic, average) in enumerate(self.averaged_statistics, start=begin):
+            value = store[average.name] if average.name in store.keys() else statistic  # noqa: SIM118
+            numbered[str(number)] = ops.convert_to_numpy(value)
+        super().load_own_variables(numbered)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate_factors": self.rate_factors}

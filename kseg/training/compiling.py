@@ -10,7 +10,7 @@ import keras
 from kseg.checks import check_tensorflow
 from kseg.distribution import patch_trainer
 from kseg.distribution.class_weight import name_class_weights
-from kseg.graphs import ModelFacts, computes_in_float16
+from kseg.graphs import ModelFacts, computes_in_float16, layers_inside, tell_batch_statistics
 from kseg.losses import Auxiliary, CrossEntropy, WeightedSum
 from kseg.losses.combining import for_replicas
 from kseg.metrics import MeanIoU, PixelAccuracy
@@ -63,8 +63,9 @@ def compile(
         global_clipnorm: the largest norm of all gradients together.
         gradient_accumulation_steps: int: as many batches make one update, with the mean of their
             gradients; `steps` still counts batches.
-        ema_momentum: float below 1, 0.999 for instance: keep a moving average of the weights, which
-            `kseg.callbacks.EvaluateEMA` evaluates and `SaveBest` saves.
+        ema_momentum: float below 1, 0.998 for instance: keep a moving average of the weights, and of the
+            statistics of batch normalisation with them, which `kseg.callbacks.EvaluateEMA` evaluates and
+            `SaveBest` saves. After n updates it spans n / 9 of them at most, so it forgets the beginning.
         loss: a loss instead of `kseg.losses.CrossEntropy`, or a sum of them; alone, or in a list or dict of
             one.
         ignore_class: int, several ints, or `None`: void.
@@ -112,6 +113,9 @@ def compile(
         "gradient_accumulation_steps": gradient_accumulation_steps,
         "ema_momentum": ema_momentum,
     }
+    for layer in layers_inside(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            tell_batch_statistics(layer)
     optimizer = _optimizer(model, optimizer or "adamw", steps, options)
     if class_names is not None and "metrics" in kwargs:
         raise ValueError("class_names is for the default metric; give them to your own metrics instead")
