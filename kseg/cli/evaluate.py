@@ -26,6 +26,7 @@ from kseg.cli.options import (
 _FILES = {
     "json": "new file for all figures, with what they were made of",
     "csv": "new file for the scores of each class, a row each",
+    "card": "Markdown file for a model card; of one that exists the scores alone are renewed",
     "report": "new HTML file, whole in itself, that shows scores, worst and best pictures and the model",
 }
 

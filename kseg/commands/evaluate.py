@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kseg.data import from_directory
-from kseg.evaluation import Evaluation, evaluate, write_csv, write_json, write_report
+from kseg.evaluation import Evaluation, evaluate, write_card, write_csv, write_json, write_report
+from kseg.evaluation.card import checked_card
 from kseg.evaluation.files import checked_target
 from kseg.inference import facts_of
 from kseg.inference.resizing import Resize
@@ -36,6 +37,7 @@ def evaluate_files(
     resize: Resize = "antialias",
     json: PathLike | None = None,
     csv: PathLike | None = None,
+    card: PathLike | None = None,
     report: PathLike | None = None,
     overwrite: bool = False,
     command: str | None = None,
@@ -52,8 +54,9 @@ def evaluate_files(
         window, overlap, blend, tta, crf, activation, input_range, multilabel, resize: as for `kseg.predict`.
         average: whether the average of all models is evaluated as well.
         json, csv: `None` or a new file for the figures, as `kseg.evaluation.write_json` and `write_csv`.
+        card: `None` or the file of a model card, as `kseg.evaluation.write_card`.
         report: `None` or a new file for a page that shows them, as `kseg.evaluation.write_report`.
-        overwrite: replace files that exist.
+        overwrite: replace files that exist, in a card its scores.
         command: what the files say of how they were made.
         progress: `None` or a function of what is done, a str, that returns a function
             `(done, total or None)`.
@@ -70,7 +73,9 @@ def evaluate_files(
     stated |= {"multilabel": multilabel, "resize": resize}
     stated |= {"window": window, "overlap": overlap, "blend": blend, "tta": tta, "crf": crf}
     paths = [Path(path) for path in models]
-    _check_targets({"json": json, "csv": csv, "report": report}, paths, overwrite)
+    _check_targets({"json": json, "csv": csv, "card": card, "report": report}, paths, overwrite)
+    if card is not None:
+        checked_card(card, overwrite)
 
     results: dict[str, Evaluation] = {}
     for name, those in _judged(paths, average).items():
@@ -93,6 +98,8 @@ def evaluate_files(
         write_json(json, results, **origin)
     if csv is not None:
         write_csv(csv, results, overwrite=overwrite)
+    if card is not None:
+        write_card(card, results, **origin)
     if report is not None:
         write_report(report, results, **origin)
     return results

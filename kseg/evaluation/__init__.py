@@ -1,6 +1,7 @@
 """A model on a whole data set: scores of each class, intervals, calibration; side by side with others."""
 
 from kseg.evaluation.calibration import Calibration
+from kseg.evaluation.card import write_card
 from kseg.evaluation.counting import Pictures
 from kseg.evaluation.figures import Evaluation
 from kseg.evaluation.files import write_csv, write_json
@@ -16,6 +17,7 @@ __all__ = [
     "Sample",
     "evaluate",
     "table",
+    "write_card",
     "write_csv",
     "write_json",
     "write_report",

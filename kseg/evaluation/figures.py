@@ -6,7 +6,7 @@ import functools
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,23 @@ def check_same_classes(evaluations: Mapping[str, Evaluation]) -> None:
                 f"{first!r} has {len(here)} classes, {', '.join(here[:3])}, ..., and {name!r} {len(there)}, "
                 f"{', '.join(there[:3])}, ...; show evaluations of the same classes side by side"
             )
+
+
+class Confusion(NamedTuple):
+    """Pixels of one class that are taken for another.
+
+    Attributes:
+        true, predicted: names of the classes.
+        ids: theirs.
+        pixels: how many.
+        share: of the pixels of the true class, in (0, 1].
+    """
+
+    true: str
+    predicted: str
+    ids: tuple[int, int]
+    pixels: int
+    share: float
 
 
 @dataclass(frozen=True)
@@ -207,6 +224,22 @@ class Evaluation:
         if pictures is None or len(pictures.names) < 2:
             return None
         return intervals_of(pictures.areas, pictures.bands, pictures.borders, self.labels is not None)
+
+    def confusions(self) -> list[Confusion]:
+        """Return which class is taken for which other, that of most pixels first; none of several labels."""
+        if self.matrix is None:
+            return []
+        wrong = self.matrix - np.diag(np.diagonal(self.matrix))
+        found = []
+        for place in np.argsort(-wrong, axis=None, kind="stable"):
+            true, predicted = divmod(int(place), len(wrong))
+            pixels = int(wrong[true, predicted])
+            if not pixels:
+                break
+            names = self.class_names[true], self.class_names[predicted]
+            share = pixels / int(self.support[true])
+            found.append(Confusion(*names, (true, predicted), pixels, share))
+        return found
 
     def mean_of(self, name: str) -> float | None:
         """Return a score of all classes together by its name, `None` where it was not counted."""

@@ -46,6 +46,24 @@ def test_evaluate_writes_json_and_csv_of_several_models(trained, exported, shell
     assert len(paths[1].read_text().splitlines()) == 1 + 2 * 7
 
 
+def test_evaluate_renews_the_scores_of_a_model_card(trained, refused, shell, tmp_path):
+    card = tmp_path / "README.md"
+    words = ["evaluate", trained / "run" / "model.keras", "--data", trained / "data", "--card", card]
+    code, text, err = shell(*words)
+    assert code == 0, err
+    mean = next(line for line in text.splitlines() if line.startswith("mean IoU")).split()[-1]
+    written = card.read_text(encoding="utf-8")
+    assert f"| mean IoU | {float(mean):.3f} (" in written and "## Training\n\n" in written
+    assert "README.md: exists already" in refused(*words)
+    card.write_text(written.replace("# ", "# My own ", 1), encoding="utf-8")
+    code, _, err = shell(*words, "--overwrite")
+    assert code == 0, err
+    assert card.read_text(encoding="utf-8").startswith("# My own ")
+    card.write_text("all mine", encoding="utf-8")
+    assert "between which scores would stand" in refused(*words, "--overwrite")
+    assert card.read_text(encoding="utf-8") == "all mine"
+
+
 def test_evaluate_writes_over_no_file_unasked(trained, refused, shell, tmp_path):
     (tmp_path / "e.csv").write_text("mine")
     words = ["evaluate", trained / "run" / "model.keras", "--data", trained / "data"]

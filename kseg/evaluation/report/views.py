@@ -161,18 +161,15 @@ def _confusions(evaluation):
     """Return the largest confusions, where a matrix has too many classes to be shown."""
     if evaluation.matrix is None or len(evaluation.class_names) <= LARGEST_MATRIX:
         return None
-    wrong = evaluation.matrix - np.diag(np.diagonal(evaluation.matrix))
-    found = []
-    for place in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]:
-        true, predicted = divmod(int(place), len(wrong))
-        count = int(wrong[true, predicted])
-        if count:
-            names = evaluation.class_names[true], evaluation.class_names[predicted]
-            share = 100 * count / evaluation.support[true]
-            found.append(
-                {"names": names, "ids": (true, predicted), "count": f"{count:,}", "share": f"{share:.1f}"}
-            )
-    return found
+    return [
+        {
+            "names": (each.true, each.predicted),
+            "ids": each.ids,
+            "count": f"{each.pixels:,}",
+            "share": f"{100 * each.share:.1f}",
+        }
+        for each in evaluation.confusions()[:CONFUSIONS]
+    ]
 
 
 def _calibration(evaluation):
