@@ -91,9 +91,18 @@ def _add_model(group):
         "train; with --backbone unet)",
     )
     group.add_argument(
+        "--variant", metavar="NAME", help="of the architecture: 23 of ddrnet, basic of segnet, resnet101, ..."
+    )
+    group.add_argument(
         "--backbone", help="encoder; see kseg.list_backbones() (default: the architecture's own)"
     )
     group.add_argument("--backbone-weights", metavar="imagenet | FILE", help="weights of the encoder")
+    group.add_argument(
+        "--output-stride",
+        type=positive,
+        metavar="N",
+        help="pixels per feature of the encoder, 8, 16 or 32: fewer draw finer and cost more",
+    )
     group.add_argument(
         "--filters",
         type=positive,
@@ -206,8 +215,10 @@ def _train(arguments: argparse.Namespace) -> int:
         arguments.data,
         arguments.output,
         model=arguments.model,
+        variant=arguments.variant,
         backbone=arguments.backbone,
         backbone_weights=arguments.backbone_weights,
+        output_stride=arguments.output_stride,
         filters=arguments.filters,
         decoder_filters=arguments.decoder_filters,
         aux_heads=arguments.aux_heads or None,

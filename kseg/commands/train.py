@@ -29,8 +29,10 @@ def train(
     output: PathLike,
     *,
     model: str | None = None,
+    variant: str | None = None,
     backbone: str | keras.Model | None = None,
     backbone_weights: PathLike | None = None,
+    output_stride: int | None = None,
     filters: int | Sequence[int] | None = None,
     decoder_filters: Sequence[int] | None = None,
     aux_heads: bool | None = None,
@@ -77,8 +79,8 @@ def train(
             epoch), and `states/`, which may be deleted when the training is over.
         model: one of `kseg.list_models()`; `None` is "unet" on a backbone, else "ddrnet", which two cores
             train: 5.7 M parameters.
-        backbone, backbone_weights, filters, decoder_filters, aux_heads: for its builder; `None` leaves its
-            default.
+        variant, backbone, backbone_weights, output_stride, filters, decoder_filters, aux_heads: for its
+            builder; `None` leaves its default.
         start_from: `None` or a `.keras` file: its weights are the first ones wherever layers agree.
         freeze_encoder: keep the weights and batch statistics of the encoder.
         crop_size: `(H, W)` of a training crop; `None`: the size of the pictures, 320 at most.
@@ -123,8 +125,9 @@ def train(
     devices = strategy()  # of several workers: before anything else is asked of TensorFlow
     output = Path(output)
     log = _checked_place(output, resume, ["tensorboard"] * tensorboard, log)
-    of_model = {"backbone": backbone, "backbone_weights": backbone_weights, "filters": filters}
-    of_model = _without_none({**of_model, "decoder_filters": decoder_filters, "aux_heads": aux_heads})
+    of_model = {"variant": variant, "backbone": backbone, "backbone_weights": backbone_weights}
+    of_model |= {"output_stride": output_stride, "filters": filters, "decoder_filters": decoder_filters}
+    of_model = _without_none({**of_model, "aux_heads": aux_heads})
     options, model = _without_none(options), model_or_default(model, of_model)
     checked = (model, of_model, precision, options, start_from, freeze_encoder, seed, cache)
     check_arguments(*checked, loss, monitor, early_stopping)

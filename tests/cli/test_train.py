@@ -183,6 +183,9 @@ def test_train_refuses_bad_data_in_one_line(folder, spoil, message, refused):
             ["--model", "unet", "--filters", "8", "--backbone", "vgg16"],
             "--filters is the width of the model's own encoder",
         ),
+        (["--model", "segnet", "--variant", "basik"], "unknown variant 'basik'; did you mean 'basic'?"),
+        (["--model", "segnet", "--output-stride", "8"], "'segnet' takes no argument 'output_stride'"),
+        (["--model", "pspnet", "--output-stride", "7"], "output_stride"),
         (["--cache", ""], "cache must be None, 'memory' or the path of a folder"),
     ],
 )
@@ -200,7 +203,8 @@ def test_train_refuses_bad_options_in_one_line(folder, options, message, refused
         (["--filters", "8"], "ddrnet"),
         (["--backbone", "mobilenet_v2"], "unet"),
         (["--backbone", "mobilenet_v2", "--decoder-filters", "64,48,32,24,16"], "unet"),
-        (["--model", "segnet", "--filters", "8"], "segnet"),
+        (["--model", "segnet", "--variant", "basic", "--filters", "8"], "segnet"),
+        (["--model", "pspnet", "--variant", "resnet50", "--output-stride", "16", "--filters", "8"], "pspnet"),
     ],
 )
 def test_the_model_by_default_is_one_that_two_cores_train(folder, shell, monkeypatch, options, model):
@@ -215,6 +219,9 @@ def test_the_model_by_default_is_one_that_two_cores_train(folder, shell, monkeyp
         shell("train", "--data", folder, "--output", folder.parent / "run", *options)
     ((name, arguments),) = built
     assert name == model
+    for word in ("variant", "output-stride", "filters"):
+        if f"--{word}" in options:
+            assert str(arguments[word.replace("-", "_")]) == options[options.index(f"--{word}") + 1]
     network = kseg.build(name, 6, **arguments)
     assert network.count_params() < 10e6
 
