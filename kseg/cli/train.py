@@ -45,7 +45,7 @@ def add_train(commands: Commands) -> None:
     """Add the command to the parser."""
     parser = command(commands, "train", _train, "train on a folder of pictures and masks", _DESCRIPTION)
     add_data(parser, abbreviations=())
-    add_output(parser, "new folder for the results")
+    add_output(parser, "new folder for the results", abbreviations=("--outpu", "--outp", "--out", "--ou"))
     _add_model(parser.add_argument_group("model"))
     crop_size = _add_steps(parser.add_argument_group("steps"))
     add_augmentation(parser)
