@@ -323,3 +323,38 @@ def test_tensorboard_gets_pictures_truth_and_predictions(tmp_path):
         image = np.concatenate([images for images, _ in scenes.as_numpy_iterator()])[index]
         top = 28 + row * 40
         np.testing.assert_array_equal(picture[top : top + 32, 8:48], image)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", keras.optimizers.Adam])
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_a_model_saved_without_its_optimizer_predicts_and_trains(tmp_path, optimizer, multilabel):
+    """It keeps what tells its scores, and loads without a warning, which would be an error here."""
+    model = kseg.build_conv_stack(3, (8, 8, 3), depth=2, filters=8)
+    averaged = {"ema_momentum": 0.9} if isinstance(optimizer, str) else {}
+    optimizer = optimizer if isinstance(optimizer, str) else optimizer()
+    kseg.compile(model, optimizer=optimizer, multilabel=multilabel, **averaged)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, 8, 8, 3)).astype("float32")
+    shape, highest = ((4, 8, 8, 3), 2) if multilabel else ((4, 8, 8), 3)
+    mask = rng.integers(0, highest, shape).astype("uint8")
+    model.fit(images, mask, batch_size=2, verbose=0)
+    for name, whole in (("whole", True), ("alone", False)):
+        save_model(model, tmp_path / f"{name}.keras", include_optimizer=whole)
+    sizes = [(tmp_path / f"{name}.keras").stat().st_size for name in ("whole", "alone")]
+    assert sizes[1] < sizes[0]
+    alone = kseg.load(tmp_path / "alone.keras")
+    np.testing.assert_array_equal(alone.predict(images, verbose=0), model.predict(images, verbose=0))
+    assert kseg.graphs.trained_multilabel(alone) == multilabel
+    assert not alone.optimizer.built or int(alone.optimizer.iterations) == 0
+    alone.fit(images, mask, batch_size=2, verbose=0)
+    assert int(model.optimizer.iterations) == 2  # what was saved is as it was
+
+
+def test_a_subclass_is_saved_with_its_optimizer(tmp_path):
+    class Own(keras.Model):
+        def call(self, x):
+            return x
+
+    with pytest.raises(ValueError, match=r"include_optimizer=False: .* is a subclass of keras\.Model"):
+        save_model(Own(), tmp_path / "own.keras", include_optimizer=False)
+    assert not list(tmp_path.iterdir())

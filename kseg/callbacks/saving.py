@@ -13,6 +13,8 @@ from kseg.callbacks.stopping import not_finite
 from kseg.checks import check_choice
 from kseg.disk import remove_partial_files, whole_file
 from kseg.distribution import is_chief
+from kseg.graphs import functional, pack_outputs
+from kseg.optimizers import SGD, AdamW
 from kseg.optimizers.averages import averaged
 from kseg.types import PathLike
 
@@ -98,19 +100,43 @@ def best_is(monitor: str) -> Literal["max", "min"]:
     return "min" if name == "loss" or (name.endswith("_loss") and not of_class) else "max"
 
 
-def save_model(model: keras.Model, path: PathLike) -> None:
+def save_model(model: keras.Model, path: PathLike, *, include_optimizer: bool = True) -> None:
     """Save `model` as a `.keras` file, whole or not at all.
 
+    Args:
+        model: `keras.Model`.
+        path: `.keras` file.
+        include_optimizer: whether the file holds what the optimizer has learnt, two to three times the
+            weights, which only more training needs (Keras' own argument has no effect on `.keras` files).
+            Without it the model is still compiled; training it starts anew.
+
     Raises:
-        ValueError: if `path` does not end in `.keras`.
+        ValueError: if `path` does not end in `.keras`; without the optimizer, for a model that is not
+            functional.
         OSError: if it cannot be written, with what it needs and what is free; an older file at `path` is then
             as it was.
     """
     target = _keras_path(path)
+    model = model if include_optimizer else _without_state(model)
     variables = [*model.variables, *getattr(getattr(model, "optimizer", None), "variables", [])]
     needed = 4 * sum(int(np.prod(variable.shape)) for variable in variables)
     with whole_file(target, "the model", needed=needed) as partial:
         model.save(partial)
+
+
+def _without_state(model):
+    """Return a model of the same layers, compiled alike, whose optimizer has not begun."""
+    graph = functional(model)
+    if graph is None:
+        raise ValueError(
+            f"include_optimizer=False: {model.name!r} is a subclass of keras.Model; save it with its state"
+        )
+    alone = keras.Model(graph.inputs, pack_outputs(graph, graph.outputs), name=model.name)
+    if getattr(model, "optimizer", None) is not None:
+        of_kseg = isinstance(model.optimizer, AdamW | SGD)  # others warn of a file without their state
+        fresh = type(model.optimizer).from_config(model.optimizer.get_config()) if of_kseg else SGD()
+        alone.compile(optimizer=fresh, loss=model.loss)  # the loss tells what scores are
+    return alone
 
 
 def _keras_path(path):

@@ -5,8 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from kseg import data
+from kseg.callbacks import save_model
 from kseg.checks import renamed
+from kseg.disk import size_of, whole_file
 from kseg.export import ExportReport, export_onnx, export_saved_model, export_tflite, read_metadata
 from kseg.export.writing import check_target
 from kseg.graphs import ModelFacts
@@ -32,8 +36,11 @@ def export(
     label_map: dict[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     reading: Mapping[str, Any] | None = None,
-) -> ExportReport:
+) -> ExportReport | str:
     """Export a `.keras` file: LiteRT if `path` ends in `.tflite`, ONNX if in `.onnx`, else SavedModel.
+
+    A path that ends in `.keras` gets the model without the state of its optimizer, a quarter of the file that
+    a training leaves.
 
     Args:
         model, path: the file to read and the place to write to.
@@ -48,12 +55,12 @@ def export(
             of the model.
 
     Returns:
-        `kseg.export.ExportReport`.
+        `kseg.export.ExportReport`; of a `.keras` file what there is to say of it, a str.
 
     Raises:
         FileExistsError, FileNotFoundError, ValueError: it names the file or the option.
     """
-    suffix = Path(path).suffix if Path(path).suffix in (".tflite", ".onnx") else None
+    suffix = Path(path).suffix if Path(path).suffix in (".keras", ".tflite", ".onnx") else None
     to_phone = suffix == ".tflite"
     _check_suffix(path, suffix, quantize or output_kind or float_layers or mediapipe, input_size)
     calibrated = quantize in ("int8", "int16x8")
@@ -63,6 +70,8 @@ def export(
         )
     check_target(path, overwrite, suffix)
     network = load(model)
+    if suffix == ".keras":
+        return _save(network, Path(path), model)
     if to_phone and input_size is None and None in network.input_shape[1:3]:
         raise ValueError(
             "input_size=(H, W) is missing: the model takes any size, a .tflite file one; give input_size="
@@ -93,13 +102,24 @@ def export(
     )
 
 
+def _save(network, path, model):
+    """Save a model without the state of its optimizer, once what is loaded again has its weights."""
+    with whole_file(path, "the model") as partial:
+        save_model(network, partial, include_optimizer=False)
+        for one, other in zip(network.get_weights(), load(partial).get_weights(), strict=True):
+            if not np.array_equal(one, other, equal_nan=True):
+                raise RuntimeError(f"{path}: its weights are not those of the model; nothing was written")
+    before, after = (size_of(Path(each)) / 1e6 for each in (model, path))
+    return f"{path}: Keras, {after:.2f} MB without the optimizer's state; {model} has {before:.2f} MB"
+
+
 def _check_suffix(path, suffix, of_phones, input_size):
     """Refuse what the kind of a file does not have."""
     if suffix != ".tflite" and of_phones:
         raise ValueError(
             f"{path}: quantize=, output_kind=, float_layers= and mediapipe= are for paths that end in .tflite"
         )
-    if suffix is None and input_size:
+    if suffix in (None, ".keras") and input_size:
         raise ValueError(f"{path}: input_size= is for paths that end in .tflite or .onnx")
 
 

@@ -28,6 +28,7 @@ class _OneStep(_Optimizer):
         super().__init__(*args, **kwargs)
         if self.use_ema and self.ema_overwrite_frequency:
             raise ValueError("ema_overwrite_frequency: kseg's optimizers keep averages beside the weights")
+        self._statistics_average: list[Any] = []
         self.rate_factors = None if rate_factors is None else [float(factor) for factor in rate_factors]
         self.exclude_from_weight_decay(var_names=[r"(^|/)(bias|gamma|beta)(:\d+)?$"])
 
@@ -46,7 +47,7 @@ class _OneStep(_Optimizer):
 
     def _statistics(self):
         """Return the batch statistics that belong to the weights, where averages are kept."""
-        return batch_statistics(self._trainable_variables) if self.use_ema else []
+        return batch_statistics(self._trainable_variables) if self.built and self.use_ema else []
 
     @property
     def averaged_statistics(self) -> list[tuple[Any, Any]]:
@@ -117,7 +118,9 @@ class _OneStep(_Optimizer):
                 statistic.assign(average)
 
     def save_own_variables(self, store: Any) -> None:
-        """Save averages of statistics by name, all else by number as Keras does."""
+        """Save averages of statistics by name, all else by number as Keras does; before a step nothing."""
+        if not self.built:
+            return
         by_name = {average.name for average in self._statistics_average}
         for number, variable in enumerate(self.variables):
             key = variable.name if variable.name in by_name else str(number)
@@ -126,8 +129,11 @@ class _OneStep(_Optimizer):
     def load_own_variables(self, store: Any) -> None:
         """Load what a file holds; averages of statistics that it lacks begin with the statistics.
 
-        Older files have none; of layers that are not kseg's a loaded optimizer does not know them.
+        Older files have none; of layers that are not kseg's a loaded optimizer does not know them. A file
+        without any state, saved before the first step, leaves the optimizer as it is.
         """
+        if not store.keys():
+            return
         numbered = {key: store[key] for key in store.keys() if key.isdigit()}  # noqa: SIM118 (no dict)
         begin = len(self.variables) - len(self._statistics_average)
         for number, (statistic, average) in enumerate(self.averaged_statistics, start=begin):

@@ -1,6 +1,9 @@
 """`kseg export`."""
 
+import numpy as np
 import pytest
+
+import kseg
 
 
 @pytest.mark.parametrize(
@@ -17,6 +20,20 @@ def test_export_prints_the_mean_iou_of_what_it_wrote(trained, shell, tmp_path, n
     assert code == 0, err
     assert "mean IoU" in text and name in text
     assert target.exists()
+
+
+def test_export_leaves_the_state_of_the_optimizer_out(trained, shell, refused, tmp_path):
+    model, small = trained / "run" / "model.keras", tmp_path / "small.keras"
+    code, text, err = shell("export", model, small)
+    assert code == 0 and "small.keras: Keras, " in text, err
+    assert small.stat().st_size < 0.6 * model.stat().st_size
+    one, other = (kseg.load(path).get_weights() for path in (model, small))
+    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert "exists already" in refused("export", model, small)
+    words = "export", model, tmp_path / "a.keras"
+    assert "are for paths that end in .tflite" in refused(*words, "--mediapipe")
+    assert "--input-size is for" in refused(*words, "--input-size", "32x32")
+    assert [path.name for path in tmp_path.iterdir()] == ["small.keras"]
 
 
 def test_inspect_prints_what_a_file_tells_of_itself(exported, shell):
