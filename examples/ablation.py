@@ -102,8 +102,7 @@ def _conv_norm(x, filters, kernel_size, strides, *, name):
     return blocks.normalize(conv(x), "batch", name)
 
 
-# What all networks are trained on and judged by; size is (H, W) of a picture.
-Data = collections.namedtuple("Data", ["crops", "val", "class_weights", "size"])
+Data = collections.namedtuple("Data", ["crops", "val", "class_weights", "size"])  # size: (H, W) of a picture
 
 
 def read(arguments):
@@ -151,6 +150,8 @@ def train(name, data, steps, output):
     watching.append(kseg.callbacks.ExactResume(states, crops, [clock]))
     validation = {"validation_data": data.val, "validation_freq": max(epochs // 3, 1)}
     model.fit(crops, epochs=epochs, shuffle=False, verbose=0, callbacks=watching, **validation)
+    for old in [*output.glob(f"{name}.tflite*"), *output.glob(f"{name}_*scores.json")]:
+        old.unlink()  # of a network that was removed to train it anew
     kseg.callbacks.save_model(model, output / f"{name}.keras")  # what has it is finished
     shutil.rmtree(states)
 

@@ -194,6 +194,17 @@ def test_the_ablation_runs_goes_on_and_keeps_what_is_finished(tmp_path, monkeypa
     folder = tmp_path / "run"
     example = small(monkeypatch, folder, "--only", "no_skips", "base")
 
+    folder.mkdir()
+    stale = {
+        "mean_iou": 9,
+        "mean_boundary_iou": 9,
+        "mean_boundary_f1": 9,
+        "class_iou": {"ring": 9, "line": 9},
+    }
+    for name in ("base", "base_crf"):  # of a base.keras that was removed
+        (folder / f"{name}_scores.json").write_text(json.dumps(stale))
+    (folder / "base.tflite").write_text("old")
+
     def interrupt(self, epoch, logs=None):
         self.since = 0.0
         if epoch == 1:
@@ -218,7 +229,7 @@ def test_the_ablation_runs_goes_on_and_keeps_what_is_finished(tmp_path, monkeypa
     ]
     sheet = np.asarray(Image.open(folder / "ablation.png"))
     assert sheet.shape[0] == 28 + 4 * 200 and sheet.shape[1] > 5 * 200  # 4 pictures, 5 columns and a legend
-    assert not any((folder / "states").iterdir())
+    assert not any((folder / "states").iterdir()) and "9.000" not in "".join(lines)
 
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("*.[kt]*")}
     assert len(kept) == 6  # .keras, .tflite and its record
