@@ -42,12 +42,22 @@ def quiet_libraries() -> Iterator[None]:
             os.close(terminal)
 
 
-@contextlib.contextmanager
-def quiet_matplotlib() -> Iterator[None]:
+def quiet_matplotlib() -> contextlib.AbstractContextManager[None]:
     """Keep away what Matplotlib logs of fonts, and of a home where it cannot write; Keras loads it too."""
-    logger = logging.getLogger("matplotlib")
+    return _from_level("matplotlib", logging.ERROR)
+
+
+def quiet_tensorflow() -> contextlib.AbstractContextManager[None]:
+    """Keep away what TensorFlow logs of files on the way: a notebook shows it, with paths that are gone."""
+    return _from_level("tensorflow", logging.WARNING)
+
+
+@contextlib.contextmanager
+def _from_level(name: str, lowest: int) -> Iterator[None]:
+    """Keep away what a library logs below a level."""
+    logger = logging.getLogger(name)
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(max(level, lowest))
     try:
         yield
     finally:

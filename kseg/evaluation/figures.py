@@ -61,7 +61,7 @@ class Confusion(NamedTuple):
     share: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Figures of a model on a data set; printed, a table.
 
@@ -270,6 +270,10 @@ class Evaluation:
         from kseg.evaluation.tables import table
 
         return table({"": self})
+
+    def __repr__(self) -> str:
+        """Name it on one line: in full it is pages of counts, which a notebook would keep."""
+        return f"<Evaluation of {len(self.class_names)} classes: mean IoU {self.mean_iou:.4f}>"
 
     def _repr_html_(self) -> str:
         """Show a notebook the table as it is printed; names are text."""

@@ -17,6 +17,7 @@ from kseg.export.report import ExportReport
 from kseg.export.serving import class_ids, serving_module
 from kseg.export.writing import begin, write_verified
 from kseg.inference import collapse
+from kseg.quiet import quiet_tensorflow
 from kseg.runtime import run_encoded
 from kseg.types import InputRange, StatedActivation
 
@@ -103,7 +104,8 @@ def _write(facts, class_names, folder):
         module.kseg_multilabel = tf.Variable(True, trainable=False)  # nothing else in the folder tells it
     if facts.value_range is not None:
         module.kseg_value_range = tf.Variable(facts.value_range.as_json(), trainable=False)
-    tf.saved_model.save(module, str(made), signatures=signatures)
+    with quiet_tensorflow():
+        tf.saved_model.save(module, str(made), signatures=signatures)
     return made
 
 

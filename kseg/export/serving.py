@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kseg.checks import is_count
 from kseg.graphs import ModelFacts, before_last_resize
+from kseg.quiet import quiet_tensorflow
 
 OUTPUT_KINDS = ("logits", "probabilities", "classes", "fast_classes")
 
@@ -30,7 +31,8 @@ def write_archive(
     """
     module = serving_module(model, facts, size, output_kind)
     signatures = {"serving_default": module.serve.get_concrete_function()}
-    tf.saved_model.save(module, str(path), signatures=signatures)
+    with quiet_tensorflow():
+        tf.saved_model.save(module, str(path), signatures=signatures)
 
 
 def serving_module(

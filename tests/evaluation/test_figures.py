@@ -301,3 +301,9 @@ def test_pictures_of_several_sizes_and_what_is_no_class_count_as_in_the_metrics(
 def test_a_notebook_shows_the_table_and_names_as_text():
     shown = Evaluation(np.eye(2, dtype=int), ["<script>", "b"])._repr_html_()
     assert shown.startswith("<pre>") and "&lt;script&gt;" in shown and "<script>" not in shown
+
+
+def test_an_evaluation_is_named_on_one_line():
+    shown = repr(Evaluation(np.diag([3, 1, 0]), ["a", "b", "c"], pixels_outside=2))
+    assert shown == "<Evaluation of 3 classes: mean IoU 1.0000>"
+    assert "nan" in repr(Evaluation(np.zeros((1, 1), int), ["a"]))

@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 
@@ -8,6 +9,8 @@ from PIL import Image
 
 import kseg
 from kseg.export import saved_model as module
+from kseg.export.serving import write_archive
+from kseg.graphs import ModelFacts
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +146,17 @@ def test_disagreement_is_an_error_and_leaves_nothing(model, tmp_path, monkeypatc
     with pytest.raises(RuntimeError, match="disagrees with the Keras model, nothing was written"):
         kseg.export_saved_model(model, tmp_path / "saved")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("to_litert", [False, True])
+def test_a_notebook_is_not_told_of_files_on_the_way(model, to_litert, tmp_path, caplog, monkeypatch):
+    logger = tf.get_logger()  # in a notebook TensorFlow sets it to this level, and its stream to stdout
+    monkeypatch.setattr(logger, "propagate", True)
+    with caplog.at_level(logging.INFO, logger.name):
+        if to_litert:
+            write_archive(model, ModelFacts(model), str(tmp_path / "archive"), (1, 16, 16))
+        else:
+            kseg.export_saved_model(model, tmp_path / "saved")
+        assert logger.level == logging.INFO  # as it was
+        logger.warning("others are heard")
+    assert [record.getMessage() for record in caplog.records] == ["others are heard"]
