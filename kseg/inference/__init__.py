@@ -187,6 +187,8 @@ def predict(
     )
     if holds_several(images):
         return _each(predictor, images, output_kind, batch_size)
+    if hasattr(images, "__array__") and not isinstance(images, Image.Image):
+        images = np.asarray(images)  # of TensorFlow, PyTorch or JAX
     if isinstance(images, np.ndarray) and images.ndim == 4:
         _check_batch(images, predictor.runner.channels)
         return predictor.results(predictor.checked(images), [output_kind], batch_size)[output_kind]

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import kseg
@@ -39,6 +40,15 @@ def test_a_batch_gives_a_batch(model):
     )
     with pytest.raises(ValueError, match=r"images must be \(B, H, W, 3\)"):
         kseg.predict(model, batch[..., :2])
+
+
+def test_tensors_are_arrays(model):
+    """As an iteration over a tf.data.Dataset gives them."""
+    batch = np.random.default_rng(0).integers(0, 256, (2, 20, 30, 3), dtype="uint8")
+    expected = kseg.predict(model, batch)
+    for tensors in (tf.constant(batch), tf.constant(batch, "float32"), tf.Variable(batch)):
+        np.testing.assert_array_equal(kseg.predict(model, tensors), expected)
+        np.testing.assert_array_equal(kseg.predict(model, tensors[1]), expected[1])
 
 
 def test_the_older_word_still_works(model):
