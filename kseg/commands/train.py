@@ -15,6 +15,7 @@ from kseg.commands.asked import check_arguments, checked_augmentation, model_or_
 from kseg.commands.fitting import best_epoch, fit_in_folder
 from kseg.commands.monitoring import MONITOR, check_monitor, metrics_for
 from kseg.commands.plain_words import in_plain_words
+from kseg.commands.preparation import as_asked
 from kseg.commands.run_folder import check_output
 from kseg.commands.run_record import run_record
 from kseg.distribution import is_chief, strategy
@@ -126,8 +127,8 @@ def train(
     output = Path(output)
     log = _checked_place(output, resume, ["tensorboard"] * tensorboard, log)
     of_model = {"variant": variant, "backbone": backbone, "backbone_weights": backbone_weights}
-    of_model |= {"output_stride": output_stride, "filters": filters, "decoder_filters": decoder_filters}
-    of_model = _without_none({**of_model, "aux_heads": aux_heads})
+    of_model |= {"output_stride": output_stride, "filters": filters, "aux_heads": aux_heads}
+    of_model = _without_none({**of_model, "decoder_filters": decoder_filters})
     options, model = _without_none(options), model_or_default(model, of_model)
     checked = (model, of_model, precision, options, start_from, freeze_encoder, seed, cache)
     check_arguments(*checked, loss, monitor, early_stopping)
@@ -136,10 +137,9 @@ def train(
     labels["class_names"] = preparation.check_data(root, labels, progress, report, class_weights)
     check_monitor(monitor, labels["class_names"])
     datasets = preparation.read_datasets(root, labels, crop_size, batch_size, seed, augmentation, cache)
-    asked = {"model": model, "freeze_encoder": freeze_encoder, "batch_size": int(batch_size)}
+    asked = {"model": model, "freeze_encoder": freeze_encoder, "batch_size": int(batch_size), "seed": seed}
     asked |= {"epochs": int(epochs), "class_weights": class_weights, "precision": precision}
-    asked |= {"seed": seed, "deterministic": deterministic}
-    asked |= preparation.as_asked(reading, augmentation, loss, monitor, early_stopping)
+    asked |= {"deterministic": deterministic} | as_asked(reading, augmentation, loss, monitor, early_stopping)
     config = preparation.run_config(datasets, of_model, label_map, start_from, options, **asked)
     network = _ready(devices, datasets, config, of_model, options, resume, output)
     record = run_record(command, root, datasets, network, of_model, config, options)
