@@ -18,6 +18,11 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "examples").glob("*/*.md"))]
 PAGES += sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"))
 SIZES = ROOT / "examples" / "guides" / "training_sizes.md"
+OF_EXAMPLES = {  # options that a page may name beside those of kseg
+    word
+    for path in (ROOT / "examples").rglob("*.py")
+    for word in re.findall(r'add_argument\(\s*"(--[a-z-]+)"', path.read_text(encoding="utf-8"))
+}
 # What makes a command small, and spares a download.
 SMALL = {"--crop-size": "64x64", "--batch-size": "2", "--epochs": "1", "--window": "64x64"}
 # Folder → pictures, masks, ids in the files, and the names of the splits.
@@ -78,7 +83,7 @@ def wrong_commands(page):
             continue
         wrong += [word for word in words if word.startswith("--") and word not in known[name]]
     for word, name in options_in_text(page):
-        if word not in known.get(name, set().union(*known.values())):
+        if word not in known.get(name, set().union(*known.values(), OF_EXAMPLES)):
             wrong.append(word)
     return wrong
 
