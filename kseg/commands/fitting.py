@@ -1,6 +1,7 @@
 """A training in its folder: what watches it, what it writes, what it leaves behind."""
 
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from kseg.commands.preparation import Datasets, print_on_chief
 from kseg.commands.run_folder import OWN_FILES, remove_remains
 from kseg.commands.run_record import write_record
 from kseg.data.dataset import SegmentationDataset
+from kseg.data.equal_sizes import batches_of_equal_sizes
+from kseg.data.headers import image_header
 from kseg.disk import remove_partial_files, write_whole
 from kseg.distribution import is_chief
 from kseg.evaluation import evaluate, write_report
 from kseg.inference import load
+from kseg.replicas import num_replicas
 
 _SAMPLES = 9  # pictures of the report, the six worst and the three best
 
@@ -84,7 +88,7 @@ def fit(
         with logging_to(log, output, told or {}) as loggers:
             network.fit(
                 crops,
-                validation_data=validation,
+                validation_data=_at_once(validation, config),
                 epochs=config["epochs"],
                 shuffle=False,  # the dataset shuffles
                 verbose=0,
@@ -114,6 +118,15 @@ def fit(
     if any(stop.stopped_epoch for stop in stopping):
         print_on_chief(f"stopped early: {patience} epochs without a better {monitor}")
     return best
+
+
+def _at_once(validation, config):
+    """Return whole pictures in batches of the pixels of a training step."""
+    if num_replicas() > 1:
+        return validation
+    page = config.get("reading", {}).get("page")
+    sizes = [image_header(path, page, deep=True, windows=True).size for path in validation.image_paths]
+    return batches_of_equal_sizes(validation, sizes, config["batch_size"] * math.prod(config["crop_size"]))
 
 
 def _silent(text: str) -> None:

@@ -93,7 +93,8 @@ def train(
             name of a class, or one of them without "val_", of the training.
         loss: `None`, which is cross-entropy, or one or several names of losses of `kseg.losses` in snake
             case, whose sum it is: `["cross_entropy", "dice"]`.
-        class_weights: `None` or a method of `kseg.data.class_weights`.
+        class_weights: `None` or a method of `kseg.data.class_weights`; in a sum for the losses over pixels,
+            as cross-entropy: those of areas average over classes already.
         precision: `"float32"`, `"mixed_float16"` or `"mixed_bfloat16"`.
         deterministic: operators that give the same sums each time, which may be slower.
         resume: go on with the training in `output`, asked for with the same arguments.

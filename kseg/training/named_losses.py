@@ -8,6 +8,8 @@ from kseg import losses
 from kseg.checks import unknown_name
 from kseg.losses.base import MaskLoss
 from kseg.losses.combining import Combinable
+from kseg.losses.pixel import PixelLoss
+from kseg.types import ClassWeights
 
 
 def list_losses() -> list[str]:
@@ -20,12 +22,14 @@ def list_losses() -> list[str]:
     return sorted(_kinds())
 
 
-def named_loss(names: str | Sequence[str], **options: Any) -> Combinable:
+def named_loss(names: str | Sequence[str], class_weights: ClassWeights = None, **options: Any) -> Combinable:
     """Return the loss of a name, or the sum of the losses of several, each with weight 1.
 
     Args:
         names: one or several of `list_losses()`, each once.
-        **options: for each of them, `class_weights` for instance.
+        class_weights: as the losses take them. In a sum they are for those that average over pixels, where
+            rare classes count little; those of areas, Dice for instance, average over classes already.
+        **options: for each of them.
 
     Raises:
         ValueError: for no name, an unknown one (the nearest is offered), or one that stands twice.
@@ -34,7 +38,10 @@ def named_loss(names: str | Sequence[str], **options: Any) -> Combinable:
         >>> [type(loss).__name__ for loss, weight in named_loss(["cross_entropy", "dice"]).parts]
         ['CrossEntropy', 'Dice']
     """
-    total, *others = (_kinds()[name](**options) for name in checked_losses(names))
+    kinds = [_kinds()[name] for name in checked_losses(names)]
+    over_pixels = [issubclass(kind, PixelLoss) for kind in kinds]
+    weights = [class_weights if whole or not any(over_pixels) else None for whole in over_pixels]
+    total, *others = (kind(class_weights=w, **options) for kind, w in zip(kinds, weights, strict=True))
     for loss in others:
         total = total + loss
     return total

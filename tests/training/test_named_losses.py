@@ -10,6 +10,7 @@ from kseg.losses.base import MaskLoss
 from kseg.training.named_losses import list_losses, named_loss
 
 NAMES = ["boundary", "cross_entropy", "dice", "focal", "jaccard", "lovasz", "ohem_cross_entropy", "tversky"]
+OVER_PIXELS = {"cross_entropy", "focal", "ohem_cross_entropy"}
 WEIGHTS = [1.0, 2.0, 0.5]
 
 
@@ -30,16 +31,29 @@ def test_every_loss_has_its_own_name():
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 def test_several_are_the_sum_of_each(batch, weights):
-    values = [float(named_loss(name, class_weights=weights)(*batch)) for name in NAMES]
+    values = [
+        float(named_loss(name, class_weights=weights if name in OVER_PIXELS else None)(*batch))
+        for name in NAMES
+    ]
     assert all(np.isfinite(values))
     np.testing.assert_allclose(
         float(named_loss(NAMES, class_weights=weights)(*batch)), sum(values), rtol=1e-6
     )
 
 
-def test_class_weights_reach_every_part():
-    total = named_loss(["focal", "dice", "lovasz"], class_weights=WEIGHTS)
-    assert [(part.class_weights, weight) for part, weight in total.parts] == [(WEIGHTS, 1.0)] * 3
+@pytest.mark.parametrize(
+    ("names", "weighted"),
+    [
+        (["focal", "dice", "lovasz"], [True, False, False]),
+        (["dice", "ohem_cross_entropy"], [False, True]),
+        (["dice"], [True]),  # they would be for nothing else
+        (["boundary", "tversky"], [True, True]),
+    ],
+)
+def test_class_weights_are_for_losses_over_pixels_where_there_are_any(names, weighted):
+    total = named_loss(names, class_weights=WEIGHTS)
+    parts = [part for part, _ in getattr(total, "parts", [(total, 1.0)])]
+    assert [part.class_weights is not None for part in parts] == weighted
 
 
 def test_labels_that_a_pixel_has_several_of(batch):
