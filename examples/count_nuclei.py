@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 import kseg
 
@@ -50,7 +51,7 @@ def main():
         row = truth[path.stem]
         predicted = kseg.predict(model, path)
         masks = arguments.data / "val" / "masks" / f"{path.stem}.png"
-        of_truth = count(cv2.imread(str(masks), cv2.IMREAD_UNCHANGED)) if masks.exists() else np.nan
+        of_truth = count(np.asarray(Image.open(masks))) if masks.exists() else np.nan
         counts[path.stem] = row["kind"], int(row["nuclei"]), of_truth, count(predicted), parted(predicted)
     print(table(list(counts.values())))
 
