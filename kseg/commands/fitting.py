@@ -121,8 +121,8 @@ def fit(
 
 
 def _at_once(validation, config):
-    """Return whole pictures in batches of the pixels of a training step."""
-    if num_replicas() > 1:
+    """Return whole pictures of files in batches of the pixels of a training step."""
+    if num_replicas() > 1 or not hasattr(validation, "image_paths"):
         return validation
     page = config.get("reading", {}).get("page")
     sizes = [image_header(path, page, deep=True, windows=True).size for path in validation.image_paths]

@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kseg
@@ -50,6 +50,7 @@ VALUES = st.floats(-2, 2, width=32, allow_subnormal=False) | st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(VALUES, min_size=1, max_size=12),
     st.integers(1, 4),
