@@ -93,8 +93,10 @@ def test_a_training_goes_on_to_the_weights_of_one_that_never_stopped(tmp_path):
     assert told == ["resuming after epoch 2"]
     assert len(history.history["loss"]) == 3
     with np.load(FILES / "resumed.npz") as arrays:
-        for weight, name in zip(model.get_weights(), arrays, strict=True):
-            np.testing.assert_allclose(weight, arrays[name], atol=1e-3)  # a step is 1e-2 at first
+        for variable, name in zip(model.weights, arrays, strict=True):
+            # a step is 1e-2 at first; batch statistics are averages now, where they were those of the end
+            near = {"rtol": 0.2, "atol": 0.05} if "moving_" in variable.path else {"atol": 1e-3}
+            np.testing.assert_allclose(np.asarray(variable), arrays[name], **near)
 
 
 def test_the_best_of_a_training_loads():

@@ -15,6 +15,7 @@ from kseg.callbacks.progress import history_with
 from kseg.callbacks.stopping import check_finite
 from kseg.distribution import from_chief, is_chief
 from kseg.graphs import start_at_epoch
+from kseg.optimizers.averages import averaged_statistics
 from kseg.types import PathLike
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class ExactResume(keras.callbacks.Callback):
             start_at_epoch(self.model, None)
             report("no state to resume: starting with epoch 1")
             return
-        _assign(self._variables(), state)
+        _assign(self._of_its_version(state), state)
         self.restored = state
         epochs = self.params.get("epochs", math.inf)
         if state.epoch >= epochs:
@@ -161,6 +162,17 @@ class ExactResume(keras.callbacks.Callback):
         for callback, numbers, first in zip(self.callbacks, kept, self.first_numbers, strict=True):
             of_this_epoch = _changed(callback, first)  # set when it began, a clock for instance
             vars(callback).update({k: value for k, value in numbers.items() if k not in of_this_epoch})
+
+    def _of_its_version(self, state):
+        """Return the variables that a state has; older ones have no averages of statistics, which begin."""
+        variables, averaged = self._variables(), averaged_statistics(self.model)
+        begin = len(variables["optimizer"]) - len(averaged)
+        if averaged and len(state.facts["variables"]["optimizer"]) == begin:
+            _assign({"model": variables["model"]}, state)
+            for statistic, average in averaged:
+                average.assign(statistic)
+            variables["optimizer"] = variables["optimizer"][:begin]
+        return variables
 
     def _variables(self):
         if not self.model.optimizer.built:

@@ -26,6 +26,11 @@ def averaging_optimizer(model: keras.Model) -> Any:
     return optimizer if getattr(optimizer, "use_ema", False) else None
 
 
+def averaged_statistics(model: keras.Model) -> list[tuple[Any, Any]]:
+    """Return `[(batch statistic, average)]`, the last variables of the optimizer, where it keeps any."""
+    return getattr(averaging_optimizer(model), "averaged_statistics", [])
+
+
 def put_averages(model: keras.Model) -> Callable[[], None]:
     """Give a model the averages of its weights; return a function that gives it back the weights."""
     pairs = averages(model)
