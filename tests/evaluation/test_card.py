@@ -96,3 +96,12 @@ def test_intervals_files_and_training_are_told(tmp_path):
     assert table["model.keras"] == [f"`{sha256_of(tmp_path / 'model.keras')}`"]
     assert "1,500 pictures, 2 epochs, 60 steps of 8 crops of 32×48 pixels" in text
     assert record["command"] in text
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"data": {}}', '{"model_type": "bert", "training": 3}'])
+def test_a_record_that_others_wrote_is_passed_over(tmp_path, content):
+    kseg.build_conv_stack(6, depth=1, filters=2).save(tmp_path / "model.keras")
+    (tmp_path / "config.json").write_text(content)
+    result = kseg.evaluate(tmp_path / "model.keras", kseg.data.shapes(2, (32, 32)))
+    write_card(tmp_path / "card.md", {"model.keras": result})
+    assert "## Training" not in (tmp_path / "card.md").read_text(encoding="utf-8")
